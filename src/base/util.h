@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef VISOR_BASE_UTIL_H
+#define VISOR_BASE_UTIL_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
+#define MIN(a, b) ((a) < (b) ? (a) : (b))
+#define MAX(a, b) ((a) > (b) ? (a) : (b))
+#define ALIGN_DOWN(x, a) ((x) & ~((__typeof__(x))(a) - 1))
+#define ALIGN_UP(x, a) ALIGN_DOWN((x) + (__typeof__(x))(a) - 1, a)
+#define BIT(n) (1u << (n))
+#define BIT64(n) (1ull << (n))
+#define likely(x) __builtin_expect(!!(x), 1)
+#define unlikely(x) __builtin_expect(!!(x), 0)
+#define container_of(ptr, type, member) ((type *)((char *)(ptr) - offsetof(type, member)))
+
+/* size: 1, 2, 4 or 8 bytes */
+static inline uint64_t size_mask(unsigned size)
+{
+	return size >= 8 ? ~0ull : (1ull << (size * 8)) - 1;
+}
+
+static inline void cleanup_free_ptr(void *p)
+{
+	free(*(void **)p);
+}
+#define cleanup_free __attribute__((cleanup(cleanup_free_ptr)))
+
+/* Little-endian loads and stores at any alignment; the host is x86. */
+static inline uint16_t load_le16(const void *p) { uint16_t v; memcpy(&v, p, 2); return v; }
+static inline uint32_t load_le32(const void *p) { uint32_t v; memcpy(&v, p, 4); return v; }
+static inline uint64_t load_le64(const void *p) { uint64_t v; memcpy(&v, p, 8); return v; }
+static inline void store_le16(void *p, uint16_t v) { memcpy(p, &v, 2); }
+static inline void store_le32(void *p, uint32_t v) { memcpy(p, &v, 4); }
+static inline void store_le64(void *p, uint64_t v) { memcpy(p, &v, 8); }
+
+/* The low `size` bytes (1 to 8) at p as a number, and back. */
+static inline uint64_t load_le(const void *p, unsigned size)
+{
+	uint64_t v = 0;
+	memcpy(&v, p, size);
+	return v;
+}
+
+static inline void store_le(void *p, uint64_t v, unsigned size)
+{
+	memcpy(p, &v, size);
+}
+
+#endif

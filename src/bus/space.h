@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef VISOR_BUS_SPACE_H
+#define VISOR_BUS_SPACE_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "base/lock.h"
+
+/*
+ * A space of device registers: the 64 KiB of I/O ports, or the guest-physical
+ * addresses that are no memory. Regions may be added, moved and removed while
+ * vCPUs access the space. A callback runs on the vCPU's thread with the
+ * region's lock taken.
+ */
+struct io_ops {
+	/* offset: bytes from the region's base. size: 1, 2, 4 or 8, at most max_size. Always within the region. */
+	uint64_t (*read)(void *opaque, uint64_t offset, unsigned size);
+	void (*write)(void *opaque, uint64_t offset, uint64_t value, unsigned size);
+	unsigned max_size; /* larger accesses are split, low part first; 0 means 4 */
+};
+
+struct io_region {
+	const char *name;
+	const struct io_ops *ops;
+	void *opaque;
+	struct lock *lock; /* NULL: the callbacks lock for themselves */
+	uint64_t base, size;
+	bool mapped;
+	_Atomic uint64_t reads, writes; /* for --stats */
+};
+
+struct io_space {
+	pthread_rwlock_t rwlock;
+	struct io_region **regions; /* sorted by base, never overlapping */
+	unsigned count, room;
+	uint64_t limit;             /* number of addresses: 0x10000 for ports */
+};
+
+int io_space_init(struct io_space *space, uint64_t limit, struct error *err);
+void io_space_destroy(struct io_space *space);
+
+/* Maps region->base .. +size; fails (EEXIST) when it overlaps another region or leaves the space. */
+int io_space_map(struct io_space *space, struct io_region *region, struct error *err);
+/* Unmaps; a region that is not mapped is left alone. */
+void io_space_unmap(struct io_space *space, struct io_region *region);
+
+/* Accesses of 1, 2, 4 or 8 bytes at any address. What nobody answers reads as all ones and swallows writes. */
+uint64_t io_read(struct io_space *space, uint64_t address, unsigned size);
+void io_write(struct io_space *space, uint64_t address, uint64_t value, unsigned size);
+
+/* True when a region answers at this address. */
+bool io_space_claimed(struct io_space *space, uint64_t address);
+
+#endif

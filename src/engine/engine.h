@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef VISOR_ENGINE_ENGINE_H
+#define VISOR_ENGINE_ENGINE_H
+
+#include "base/error.h"
+#include "cpu/cpu.h"
+
+/*
+ * The contract of every engine. State lives in struct cpu; an engine that keeps
+ * it elsewhere while it runs (kvm) brings it back in get_state. run() executes
+ * until something needs the machine and says why.
+ */
+enum exit_reason {
+	EXIT_KICK,     /* asked to leave (ATTN_KICK): pause, save, end */
+	EXIT_HALT,     /* HLT or wait-for-SIPI: sleep until the CPU is signalled */
+	EXIT_SHUTDOWN, /* triple fault */
+	EXIT_DEBUG,    /* breakpoint, watchpoint or step of a debugger */
+	EXIT_ERROR,    /* the monitor cannot go on; cpu->exit_detail says why */
+	EXIT_COUNT
+};
+
+struct engine_type {
+	const char *name;
+	/* Once per vCPU, before its first run; later frees it. */
+	int (*create)(struct cpu *cpu, struct error *err);
+	void (*destroy)(struct cpu *cpu);
+	/* On the vCPU's own thread. */
+	enum exit_reason (*run)(struct cpu *cpu);
+	/* State between engine and struct cpu, with the vCPU stopped; NULL where struct cpu is always current. */
+	int (*get_state)(struct cpu *cpu, struct error *err);
+	int (*set_state)(struct cpu *cpu, struct error *err);
+	/* Makes run() return EXIT_KICK soon; from any thread. */
+	void (*kick)(struct cpu *cpu);
+};
+
+extern const struct engine_type engine_interp;
+
+#endif

@@ -1,0 +1,244 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#define _GNU_SOURCE
+#include "mem/memory.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "base/util.h"
+
+#define ROM_ROOM (16ull << 20)
+#define SHADOW_BASE 0xc0000ull
+#define SHADOW_SIZE 0x40000ull
+#define VGA_HOLE 0xa0000ull
+
+static int slot_add(struct guest_memory *memory, struct memory_slot slot, struct error *err)
+{
+	if (memory->slot_count == MEMORY_MAX_SLOTS)
+		return error_set(err, ENOSPC, "the guest memory map is full (%d slots)", MEMORY_MAX_SLOTS);
+	unsigned at = 0;
+	while (at < memory->slot_count && memory->slots[at].gpa < slot.gpa)
+		at++;
+	memmove(memory->slots + at + 1, memory->slots + at, (memory->slot_count - at) * sizeof(slot));
+	memory->slots[at] = slot;
+	memory->slot_count++;
+	return 0;
+}
+
+static int map_memfd(struct guest_memory *memory, struct error *err)
+{
+	memory->fd = memfd_create("visor-ram", MFD_CLOEXEC);
+	if (memory->fd < 0 || ftruncate(memory->fd, (off_t)memory->size))
+		return error_set(err, errno, "cannot make %llu MiB of guest memory: %s",
+				 (unsigned long long)(memory->size >> 20), strerror(errno));
+	memory->host = mmap(NULL, memory->size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, memory->fd, 0);
+	if (memory->host == MAP_FAILED) {
+		memory->host = NULL;
+		return error_set(err, errno, "cannot map %llu MiB of guest memory: %s; use a smaller --memory",
+				 (unsigned long long)(memory->size >> 20), strerror(errno));
+	}
+	return 0;
+}
+
+/* One word of mask and one of generation per page, touched only where there is code. */
+static void *map_table(uint64_t bytes)
+{
+	void *table = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	return table == MAP_FAILED ? NULL : table;
+}
+
+static int add_ram_slots(struct guest_memory *memory, struct error *err)
+{
+	uint64_t low = MIN(memory->ram_size, MEMORY_LOW_MAX);
+	const struct memory_slot slots[] = {
+		{ 0, VGA_HOLE, 0, true },
+		{ SHADOW_BASE, SHADOW_SIZE, SHADOW_BASE, false },
+		{ 1 << 20, low - (1 << 20), 1 << 20, true },
+		{ MEMORY_HIGH_BASE, memory->ram_size - low, low, true },
+	};
+	for (unsigned i = 0; i < ARRAY_SIZE(slots); i++)
+		if (slots[i].size && slot_add(memory, slots[i], err) < 0)
+			return -1;
+	return 0;
+}
+
+int memory_init(struct guest_memory *memory, uint64_t ram_size, struct error *err)
+{
+	*memory = (struct guest_memory){ .fd = -1, .ram_size = ram_size, .size = ram_size + ROM_ROOM };
+	if (ram_size < (2 << 20) || ram_size & ((1 << 20) - 1))
+		return error_set(err, EINVAL, "guest memory of %llu bytes is not a whole number of MiB of at least 2",
+				 (unsigned long long)ram_size);
+	if (map_memfd(memory, err) < 0)
+		goto fail;
+	uint64_t pages = memory->size >> GUEST_PAGE_SHIFT;
+	memory->code_mask = map_table(pages * sizeof(*memory->code_mask));
+	memory->code_generation = map_table(pages * sizeof(*memory->code_generation));
+	if (!memory->code_mask || !memory->code_generation) {
+		error_set(err, ENOMEM, "cannot map the code tables of guest memory: %s", strerror(errno));
+		goto fail;
+	}
+	if (add_ram_slots(memory, err) < 0)
+		goto fail;
+	return 0;
+fail:
+	memory_destroy(memory);
+	return -1;
+}
+
+void memory_destroy(struct guest_memory *memory)
+{
+	uint64_t pages = memory->size >> GUEST_PAGE_SHIFT;
+	if (memory->host)
+		munmap(memory->host, memory->size);
+	if (memory->code_mask)
+		munmap(memory->code_mask, pages * sizeof(*memory->code_mask));
+	if (memory->code_generation)
+		munmap(memory->code_generation, pages * sizeof(*memory->code_generation));
+	if (memory->fd >= 0)
+		close(memory->fd);
+	*memory = (struct guest_memory){ .fd = -1 };
+}
+
+int memory_add_rom(struct guest_memory *memory, uint64_t end, const void *data, size_t size, struct error *err)
+{
+	uint64_t length = ALIGN_UP((uint64_t)size, GUEST_PAGE_SIZE);
+	if (length > ROM_ROOM - memory->rom_size || length > end)
+		return error_set(err, EFBIG, "a ROM of %zu bytes is too large; the limit is %llu", size,
+				 (unsigned long long)(ROM_ROOM - memory->rom_size));
+	uint64_t offset = memory->ram_size + memory->rom_size;
+	if (slot_add(memory, (struct memory_slot){ end - length, length, offset, false }, err) < 0)
+		return -1;
+	memcpy(memory->host + offset + length - size, data, size);
+	memory->rom_size += length;
+	return 0;
+}
+
+static struct memory_slot *slot_find(const struct guest_memory *memory, uint64_t gpa)
+{
+	for (unsigned i = 0; i < memory->slot_count; i++) {
+		const struct memory_slot *slot = &memory->slots[i];
+		if (gpa - slot->gpa < slot->size)
+			return (struct memory_slot *)slot;
+	}
+	return NULL;
+}
+
+/* Cuts the slot in two at gpa, unless a slot begins there. */
+static int slot_split(struct guest_memory *memory, uint64_t gpa, struct error *err)
+{
+	struct memory_slot *slot = slot_find(memory, gpa);
+	if (!slot || slot->gpa == gpa)
+		return 0;
+	struct memory_slot upper = *slot;
+	uint64_t head = gpa - slot->gpa;
+	upper.gpa += head;
+	upper.offset += head;
+	upper.size -= head;
+	if (memory->slot_count == MEMORY_MAX_SLOTS)
+		return error_set(err, ENOSPC, "the guest memory map is full");
+	slot->size = head;
+	return slot_add(memory, upper, err);
+}
+
+int memory_set_writable(struct guest_memory *memory, uint64_t gpa, uint64_t size, bool writable, struct error *err)
+{
+	if (slot_split(memory, gpa, err) < 0 || slot_split(memory, gpa + size, err) < 0)
+		return -1;
+	for (unsigned i = 0; i < memory->slot_count; i++) {
+		struct memory_slot *slot = &memory->slots[i];
+		if (slot->gpa >= gpa && slot->gpa < gpa + size)
+			slot->writable = writable;
+	}
+	if (memory->changed)
+		memory->changed(memory->changed_opaque);
+	return 0;
+}
+
+uint8_t *memory_page(const struct guest_memory *memory, uint64_t gpa, bool *writable)
+{
+	const struct memory_slot *slot = slot_find(memory, gpa);
+	if (!slot)
+		return NULL;
+	*writable = slot->writable;
+	return memory->host + slot->offset + (ALIGN_DOWN(gpa, GUEST_PAGE_SIZE) - slot->gpa);
+}
+
+uint8_t *memory_range(const struct guest_memory *memory, uint64_t gpa, uint64_t size, bool for_write)
+{
+	const struct memory_slot *slot = slot_find(memory, gpa);
+	if (!slot || (for_write && !slot->writable) || size > slot->size - (gpa - slot->gpa))
+		return NULL;
+	return memory->host + slot->offset + (gpa - slot->gpa);
+}
+
+bool memory_read(const struct guest_memory *memory, uint64_t gpa, void *buffer, uint64_t size)
+{
+	bool all = true;
+	for (uint8_t *to = buffer; size;) {
+		uint64_t chunk = MIN(size, GUEST_PAGE_SIZE - (gpa & GUEST_PAGE_MASK));
+		bool writable;
+		const uint8_t *page = memory_page(memory, gpa, &writable);
+		if (page)
+			memcpy(to, page + (gpa & GUEST_PAGE_MASK), chunk);
+		else
+			memset(to, 0xff, chunk);
+		all &= page != NULL;
+		to += chunk;
+		gpa += chunk;
+		size -= chunk;
+	}
+	return all;
+}
+
+bool memory_write(struct guest_memory *memory, uint64_t gpa, const void *buffer, uint64_t size)
+{
+	bool all = true;
+	for (const uint8_t *from = buffer; size;) {
+		uint64_t chunk = MIN(size, GUEST_PAGE_SIZE - (gpa & GUEST_PAGE_MASK));
+		bool writable = false;
+		uint8_t *page = memory_page(memory, gpa, &writable);
+		if (page && writable) {
+			memcpy(page + (gpa & GUEST_PAGE_MASK), from, chunk);
+			memory_note_write_slow(memory, memory_offset(memory, page) + (gpa & GUEST_PAGE_MASK), chunk);
+		}
+		all &= page && writable;
+		from += chunk;
+		gpa += chunk;
+		size -= chunk;
+	}
+	return all;
+}
+
+/* Bits of the 64-byte granules that [at, at+length) touches within a page. */
+static uint64_t granules(unsigned at, unsigned length)
+{
+	unsigned first = at >> 6, last = (at + length - 1) >> 6;
+	return (~0ull << first) & (~0ull >> (63 - last));
+}
+
+bool memory_mark_code(struct guest_memory *memory, uint64_t offset, unsigned length)
+{
+	uint64_t bits = granules(offset & GUEST_PAGE_MASK, length);
+	return atomic_fetch_or(&memory->code_mask[offset >> GUEST_PAGE_SHIFT], bits) == 0;
+}
+
+bool memory_note_write_slow(struct guest_memory *memory, uint64_t offset, uint64_t length)
+{
+	bool hit = false;
+	while (length) {
+		unsigned at = offset & GUEST_PAGE_MASK;
+		uint64_t chunk = MIN(length, GUEST_PAGE_SIZE - at);
+		uint64_t page = offset >> GUEST_PAGE_SHIFT;
+		if (memory->code_mask[page] & granules(at, (unsigned)chunk)) {
+			memory->code_mask[page] = 0;
+			memory->code_generation[page]++;
+			hit = true;
+		}
+		offset += chunk;
+		length -= chunk;
+	}
+	return hit;
+}

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef VISOR_MEM_MEMORY_H
+#define VISOR_MEM_MEMORY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+
+/*
+ * Guest-physical memory: one memfd, mapped once, holds RAM and ROM. Slots say
+ * where pieces of it appear in the guest-physical space; what no slot covers is
+ * device space. A page of the memfd is named by its offset.
+ *
+ * Translated or decoded code: `code_mask` has one word per page, one bit for
+ * each 64 bytes that some engine has decoded; `code_generation` counts up when
+ * such bytes are written. Whoever writes guest memory other than by a vCPU's fast
+ * path calls memory_note_write.
+ */
+#define GUEST_PAGE_SHIFT 12
+#define GUEST_PAGE_SIZE 4096u
+#define GUEST_PAGE_MASK 4095u
+
+#define MEMORY_LOW_MAX 0xc0000000ull /* RAM above this continues at 4 GiB: room for PCI */
+#define MEMORY_HIGH_BASE 0x100000000ull
+
+struct memory_slot {
+	uint64_t gpa, size;  /* bytes, whole pages */
+	uint64_t offset;     /* in the memfd */
+	bool writable;
+};
+
+#define MEMORY_MAX_SLOTS 32
+
+struct guest_memory {
+	int fd;
+	uint8_t *host;          /* the mapping of the whole memfd */
+	uint64_t size;          /* of the memfd: RAM, then ROM */
+	uint64_t ram_size;
+	uint64_t rom_size;      /* used part of the ROM area */
+	struct memory_slot slots[MEMORY_MAX_SLOTS]; /* sorted by gpa */
+	unsigned slot_count;
+	_Atomic uint64_t *code_mask;
+	_Atomic uint32_t *code_generation;
+	/* Called after the slots changed: every TLB over this memory must be flushed. */
+	void (*changed)(void *opaque);
+	void *changed_opaque;
+};
+
+/* ram_size: bytes, a multiple of 1 MiB. Slots: [0, 640K), [1M, low end), [4G, ...); 0xc0000..0xfffff is
+ * RAM that starts read-only (PAM opens it). */
+int memory_init(struct guest_memory *memory, uint64_t ram_size, struct error *err);
+void memory_destroy(struct guest_memory *memory);
+
+/* Puts a copy of `size` bytes into ROM that ends at `end` (exclusive guest-physical address). */
+int memory_add_rom(struct guest_memory *memory, uint64_t end, const void *data, size_t size, struct error *err);
+
+/* Makes [gpa, gpa+size), whole pages of one existing slot, writable or not; splits the slot as needed. */
+int memory_set_writable(struct guest_memory *memory, uint64_t gpa, uint64_t size, bool writable, struct error *err);
+
+/* The host address of the page that holds gpa, or NULL when that is device space. *writable: a guest's write
+ * takes effect (ROM swallows it). */
+uint8_t *memory_page(const struct guest_memory *memory, uint64_t gpa, bool *writable);
+
+/* The host address of [gpa, gpa+size) when it lies in one slot, else NULL. */
+uint8_t *memory_range(const struct guest_memory *memory, uint64_t gpa, uint64_t size, bool for_write);
+
+/* Copies; device space reads as all ones and swallows writes. Returns false when any byte was not memory. */
+bool memory_read(const struct guest_memory *memory, uint64_t gpa, void *buffer, uint64_t size);
+bool memory_write(struct guest_memory *memory, uint64_t gpa, const void *buffer, uint64_t size);
+
+/* Marks decoded code at [offset, +length) inside one page; true when the page had none before: then
+ * TLB entries that allow fast writes to it must go before the bytes are read. */
+bool memory_mark_code(struct guest_memory *memory, uint64_t offset, unsigned length);
+
+/* After (or just before) a write to [offset, +length): invalidates code there; true when there was some. */
+bool memory_note_write_slow(struct guest_memory *memory, uint64_t offset, uint64_t length);
+
+static inline bool memory_page_has_code(const struct guest_memory *memory, uint64_t offset)
+{
+	return __atomic_load_n((const uint64_t *)&memory->code_mask[offset >> GUEST_PAGE_SHIFT], __ATOMIC_RELAXED) != 0;
+}
+
+/* The same by host address, for whoever wrote through a pointer. */
+static inline uint64_t memory_offset(const struct guest_memory *memory, const void *host)
+{
+	return (uint64_t)((const uint8_t *)host - memory->host);
+}
+
+static inline bool memory_is_host(const struct guest_memory *memory, const void *host)
+{
+	return memory_offset(memory, host) < memory->size;
+}
+
+#endif

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "base/util.h"
+#include "bus/clock.h"
+#include "bus/space.h"
+
+static uint64_t stepped_now;
+
+static uint64_t stepped(void *opaque)
+{
+	return stepped_now;
+}
+
+static unsigned fired[3];
+
+static void on_fire(void *opaque)
+{
+	++*(unsigned *)opaque;
+}
+
+static void timers_fire_in_order_and_cancel(void **state)
+{
+	struct vclock clock;
+	struct timer t[3];
+	const struct vclock_source source = { .now = stepped };
+	vclock_init(&clock, &source);
+	for (int i = 0; i < 3; i++) {
+		timer_init(&t[i], &clock, NULL, on_fire, &fired[i]);
+		timer_arm(&t[i], 100u * (3u - (unsigned)i));
+	}
+	assert_int_equal(vclock_run(&clock), UINT64_MAX); /* it stands still */
+	vclock_start(&clock);
+	assert_int_equal(vclock_run(&clock), 100);
+	stepped_now = 150;
+	assert_int_equal(vclock_run(&clock), 50);
+	assert_int_equal(fired[2], 1);
+	timer_cancel(&t[1]);
+	stepped_now = 1000;
+	assert_int_equal(vclock_run(&clock), UINT64_MAX);
+	assert_int_equal(fired[0], 1);
+	assert_int_equal(fired[1], 0);
+	vclock_stop(&clock);
+	stepped_now = 5000;
+	assert_int_equal(vclock_now(&clock), 1000);
+	vclock_destroy(&clock);
+}
+
+static uint8_t registers[8];
+
+static uint64_t reg_read(void *opaque, uint64_t offset, unsigned size)
+{
+	return load_le(registers + offset, size);
+}
+
+static void reg_write(void *opaque, uint64_t offset, uint64_t value, unsigned size)
+{
+	store_le(registers + offset, value, size);
+}
+
+static void space_splits_and_refuses_overlap(void **state)
+{
+	static const struct io_ops ops = { reg_read, reg_write, 1 };
+	struct io_space space;
+	struct io_region a = { .name = "a", .ops = &ops, .base = 0x10, .size = 8 };
+	struct io_region b = { .name = "b", .ops = &ops, .base = 0x17, .size = 8 };
+	struct error err;
+	assert_int_equal(io_space_init(&space, 0x10000, &err), 0);
+	assert_int_equal(io_space_map(&space, &a, &err), 0);
+	assert_int_equal(io_space_map(&space, &b, &err), -1);
+	io_write(&space, 0x12, 0x11223344, 4);
+	assert_int_equal(registers[2], 0x44);
+	assert_int_equal(registers[5], 0x11);
+	assert_int_equal(io_read(&space, 0x12, 2), 0x3344);
+	assert_int_equal(io_read(&space, 0x17, 2), 0xff00 | registers[7]);
+	assert_int_equal(io_read(&space, 0x100, 4), 0xffffffff);
+	io_space_unmap(&space, &a);
+	assert_int_equal(io_space_map(&space, &b, &err), 0);
+	io_space_destroy(&space);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(timers_fire_in_order_and_cancel),
+		cmocka_unit_test(space_splits_and_refuses_overlap),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
