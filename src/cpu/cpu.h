@@ -226,6 +226,7 @@ struct cpu {
 	uint64_t bounce_linear;
 	unsigned bounce_size;
 	bool debug_step;            /* gdb: stop after one instruction */
+	bool debug_hit;             /* gdb: debug_check has seen a watchpoint; ends run() with EXIT_DEBUG */
 	bool debug_breakpoints;     /* gdb: breakpoints or watchpoints are set (vm/ looks them up through debug_check) */
 	bool (*debug_check)(void *opaque, struct cpu *cpu, uint64_t linear, unsigned size, unsigned access);
 	void *debug_opaque;
