@@ -227,7 +227,10 @@ struct cpu {
 	unsigned bounce_size;
 	bool debug_step;            /* gdb: stop after one instruction */
 	bool debug_hit;             /* gdb: debug_check has seen a watchpoint; ends run() with EXIT_DEBUG */
-	bool debug_breakpoints;     /* gdb: breakpoints or watchpoints are set (vm/ looks them up through debug_check) */
+	bool debug_breakpoints;     /* gdb: breakpoints are set: debug_check is asked before each instruction */
+	bool debug_watchpoints;     /* gdb: watchpoints are set: debug_check is told of every data access */
+	/* access 0: an instruction at `linear` is about to run, true stops before it. Else ACCESS_* of size bytes were
+	 * accessed; it sets debug_hit to stop after the instruction. */
 	bool (*debug_check)(void *opaque, struct cpu *cpu, uint64_t linear, unsigned size, unsigned access);
 	void *debug_opaque;
 	struct cpu_stats stats;

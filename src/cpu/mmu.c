@@ -221,7 +221,7 @@ static _Noreturn void raise_page_fault(const struct walk *w, int rc)
 
 static bool watched(const struct cpu *c, uint64_t page)
 {
-	if (c->debug_breakpoints)
+	if (c->debug_watchpoints)
 		return true;
 	return (c->dr[7] & 0xff) && cpu_debug_page(c, page);
 }
@@ -488,7 +488,7 @@ static void watch(struct cpu *c, uint64_t linear, unsigned size, unsigned access
 {
 	if (unlikely(c->dr[7] & 0xff))
 		cpu_debug_data(c, linear, size, access);
-	if (unlikely(c->debug_breakpoints) && c->debug_check)
+	if (unlikely(c->debug_watchpoints) && c->debug_check)
 		c->debug_check(c->debug_opaque, c, linear, size, access);
 }
 

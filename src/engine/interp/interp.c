@@ -159,7 +159,7 @@ static void step(struct cpu *c, struct interp *interp)
 
 static bool needs_step(const struct cpu *c, const struct interp *interp)
 {
-	return (c->rflags & (FLAG_TF | FLAG_RF)) || (c->dr[7] & 0xff) || c->debug_step || c->debug_breakpoints ||
+	return (c->rflags & (FLAG_TF | FLAG_RF)) || (c->dr[7] & 0xff) || c->debug_step || c->debug_breakpoints || c->debug_watchpoints ||
 	       interp->cache.trace;
 }
 
