@@ -53,7 +53,8 @@ static void locked_work(void)
 {
 	for (int i = 0; i < ROUNDS; i++) {
 		__asm__ volatile("lock incq %0" : "+m"(shared[0])::"cc");
-		__asm__ volatile("lock xaddq %0, %1" ::"r"(3ull), "m"(shared[1]) : "memory", "cc");
+		uint64_t add = 3;
+		__asm__ volatile("lock xaddq %0, %1" : "+r"(add), "+m"(shared[1])::"cc");
 		uint64_t old = shared[2];
 		while (!__atomic_compare_exchange_n(&shared[2], &old, old + 5, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
 			;
