@@ -88,6 +88,7 @@ void virtqueue_reset(struct virtqueue *queue)
 	queue->size = queue->max_size;
 	queue->desc_host = queue->avail_host = queue->used_host = NULL;
 	queue->reason = NULL;
+	queue->outstanding = 0;
 }
 
 bool virtqueue_enable(struct virtqueue *queue)
@@ -198,6 +199,10 @@ enum virtqueue_status virtqueue_pop(struct virtqueue *queue, struct virtqueue_el
 		return VIRTQUEUE_EMPTY;
 	if (waiting > queue->size)
 		return break_queue(queue, "available index jumped");
+	/* Each chain takes a descriptor of the table at least; the same one published again and again would pile up
+	 * requests without end. */
+	if (queue->outstanding >= queue->size)
+		return break_queue(queue, "more chains in use than descriptors");
 	unsigned slot = queue->next_avail & (queue->size - 1u);
 	*element = (struct virtqueue_element){
 		.head = ring_load(queue->avail_host + RING_ENTRIES + 2 * slot),
@@ -207,25 +212,26 @@ enum virtqueue_status virtqueue_pop(struct virtqueue *queue, struct virtqueue_el
 	if (reason)
 		return break_queue(queue, reason);
 	queue->next_avail++;
+	queue->outstanding++;
 	return VIRTQUEUE_ELEMENT;
 }
 
 void virtqueue_unpop(struct virtqueue *queue)
 {
 	queue->next_avail--;
+	queue->outstanding--;
 }
 
 void virtqueue_push(struct virtqueue *queue, const struct virtqueue_element *element, uint32_t written)
 {
+	queue->outstanding--;
+	/* All of it: a request that failed half-way has written, too. */
+	for (unsigned i = 0; i < element->in_count; i++) {
+		const struct iovec *piece = &element->iov[element->out_count + i];
+		dma_wrote(&queue->dma, piece->iov_base, piece->iov_len);
+	}
 	if (!queue->enabled || queue->broken)
 		return;
-	uint64_t rest = written;
-	for (unsigned i = 0; i < element->in_count && rest; i++) {
-		const struct iovec *piece = &element->iov[element->out_count + i];
-		uint64_t length = MIN(rest, (uint64_t)piece->iov_len);
-		dma_wrote(&queue->dma, piece->iov_base, length);
-		rest -= length;
-	}
 	uint8_t *entry = queue->used_host + RING_ENTRIES + USED_ENTRY_SIZE * (queue->next_used & (queue->size - 1u));
 	uint32_t values[2] = { element->head, written };
 	memcpy(entry, values, sizeof(values));

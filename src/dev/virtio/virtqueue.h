@@ -33,6 +33,7 @@ struct virtqueue {
 	/* Not saved. */
 	uint16_t max_size;
 	bool event_index, indirect; /* negotiated */
+	unsigned outstanding;       /* chains popped and not yet pushed; none while saved */
 	struct dma dma;
 	uint8_t *desc_host, *avail_host, *used_host;
 	const char *reason;         /* why it is broken */
