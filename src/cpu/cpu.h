@@ -119,8 +119,9 @@ struct tlb_entry {
 #define TLB_NONE 1ull /* never equals a page address */
 #define TLB_BITS 10
 #define TLB_SIZE (1u << TLB_BITS)
-/* One TLB for each set of rights: user; supervisor under SMAP; supervisor that may touch user pages. */
-enum { TLB_USER, TLB_SUPERVISOR, TLB_SUPERVISOR_AC, TLB_COUNT };
+/* One TLB for each set of rights: user; supervisor under SMAP; supervisor that may touch user pages. TLB_USER_ALIGN is
+ * never filled: with CR0.AM, RFLAGS.AC and CPL 3 every data access takes the slow path, which checks alignment. */
+enum { TLB_USER, TLB_SUPERVISOR, TLB_SUPERVISOR_AC, TLB_USER_ALIGN, TLB_COUNT };
 
 /* Bits of cpu.attention: the engine's loop looks at the word after every instruction. */
 enum {
@@ -198,6 +199,8 @@ struct cpu {
 
 	/* TLBs. */
 	_Alignas(64) struct tlb_entry tlbs[TLB_COUNT][TLB_SIZE];
+	bool tlb_global[TLB_COUNT][TLB_SIZE];
+	uint64_t intc_page;         /* guest-physical page of the xAPIC registers; taken anew at each flush */
 	uint64_t large_page_low, large_page_high; /* linear addresses that large pages have served since the last flush */
 
 	/* Surroundings. */
@@ -223,7 +226,11 @@ struct cpu {
 	uint64_t bounce_linear;
 	unsigned bounce_size;
 	bool debug_step;            /* gdb: stop after one instruction */
-	bool debug_breakpoints;     /* gdb: breakpoints or watchpoints are set (vm/ looks them up through debug_check) */
+	bool debug_hit;             /* gdb: debug_check has seen a watchpoint; ends run() with EXIT_DEBUG */
+	bool debug_breakpoints;     /* gdb: breakpoints are set: debug_check is asked before each instruction */
+	bool debug_watchpoints;     /* gdb: watchpoints are set: debug_check is told of every data access */
+	/* access 0: an instruction at `linear` is about to run, true stops before it. Else ACCESS_* of size bytes were
+	 * accessed; it sets debug_hit to stop after the instruction. */
 	bool (*debug_check)(void *opaque, struct cpu *cpu, uint64_t linear, unsigned size, unsigned access);
 	void *debug_opaque;
 	struct cpu_stats stats;
@@ -328,6 +335,25 @@ void tlb_flush_non_global(struct cpu *c);
 void tlb_flush_page(struct cpu *c, uint64_t linear); /* INVLPG: global entries too */
 /* Drops fast-write entries for one page of the memfd in this vCPU's TLB. */
 void tlb_protect_page(struct cpu *c, const uint8_t *host_page);
+
+/* Translates the page of `linear` for instruction fetch with the rights of the CPL; faults as a fetch does. Returns the
+ * host address of the byte, or NULL with *gpa for device space. */
+const uint8_t *mmu_fetch(struct cpu *c, uint64_t linear, uint64_t *gpa);
+/* For a debugger: linear -> guest-physical without side effects and rights; false when nothing is mapped there. */
+bool mmu_debug_translate(struct cpu *c, uint64_t linear, uint64_t *gpa);
+/* Announces decoded code at host..+length (inside one page): afterwards every vCPU's writes there are noticed. Read the
+ * page's code_generation before, the bytes after. */
+void mmu_mark_code(struct cpu *c, const uint8_t *host, unsigned length);
+/* Answers a peer's ATTN_FLUSH; the engine calls it between instructions. */
+void mmu_answer_flush(struct cpu *c);
+
+/* --- cpu/debug.c: DR0..DR7 --- */
+/* True when an enabled data breakpoint lies in the page: its accesses must take the slow path. */
+bool cpu_debug_page(const struct cpu *c, uint64_t page);
+/* A data access happened (or is about to): notes matching breakpoints for a trap after the instruction. */
+void cpu_debug_data(struct cpu *c, uint64_t linear, unsigned size, unsigned access);
+/* True when an instruction breakpoint matches: #DB fault before the instruction, unless RF. Sets db_pending. */
+bool cpu_debug_code(struct cpu *c, uint64_t linear);
 
 /* --- cpu/signal.c: pins, INIT, SIPI, NMI; the engine calls it when attention asks --- */
 extern const struct cpu_pins cpu_pins_template;

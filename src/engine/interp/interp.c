@@ -1,0 +1,297 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The reference engine. Decoded blocks are executed instruction by instruction
+ * through the functions of cpu/; the attention word is looked at after each
+ * one. A fault longjmps to run(), which delivers it and goes on.
+ */
+#include "engine/interp/interp.h"
+
+#include <errno.h>
+
+#include "base/util.h"
+#include "cpu/access.h"
+#include "engine/interp/block.h"
+
+struct interp {
+	struct block_cache cache;
+	const struct block *current; /* block under way, for counting what a fault cuts short */
+};
+
+/* Stands for "between two instructions": a fault then leaves RIP alone. */
+static const struct insn between;
+
+static int create(struct cpu *c, struct error *err)
+{
+	struct interp *interp = calloc(1, sizeof(*interp));
+	if (!interp)
+		return error_set(err, ENOMEM, "no memory for the interpreter of vCPU %u", c->index);
+	if (block_cache_init(&interp->cache, err) < 0) {
+		free(interp);
+		return -1;
+	}
+	c->engine = interp;
+	tlb_flush_all(c);
+	return 0;
+}
+
+static void destroy(struct cpu *c)
+{
+	struct interp *interp = c->engine;
+	if (interp)
+		block_cache_destroy(&interp->cache);
+	free(interp);
+	c->engine = NULL;
+}
+
+void interp_trace(struct cpu *c, FILE *file)
+{
+	((struct interp *)c->engine)->cache.trace = file;
+	cpu_attention(c, ATTN_STEP);
+}
+
+static uint64_t code_linear(const struct cpu *c)
+{
+	uint64_t linear = c->gpr[REG_RIP] + c->segment_base[SEG_CS];
+	return c->code_mode == ISA_MODE_64 ? linear : (uint32_t)linear;
+}
+
+static struct block *lookup(struct block_cache *cache, const uint8_t *host, unsigned mode)
+{
+	for (struct block *b = cache->buckets[block_hash(host, mode)]; b; b = b->next)
+		if (b->host == host && b->mode == mode)
+			return *b->generation_now == b->generation ? b : NULL;
+	return NULL;
+}
+
+static struct block *find_slow(struct cpu *c, struct block_cache *cache, uint64_t linear)
+{
+	c->insn = &between;
+	if (c->code_mode == ISA_MODE_64 && !is_canonical(linear))
+		cpu_gp(c, 0);
+	uint64_t gpa;
+	const uint8_t *host = mmu_fetch(c, linear, &gpa);
+	if (!host)
+		return block_decode_single(c, cache, linear);
+	struct block *b = lookup(cache, host, c->code_mode);
+	return b ? b : block_decode(c, cache, host, linear);
+}
+
+/* The block may run past the end of the code segment: then one instruction at a time, each checked. */
+static bool beyond_limit(const struct cpu *c, const struct block *b)
+{
+	return c->code_mode != ISA_MODE_64 && c->gpr[REG_RIP] + b->bytes > (uint64_t)c->seg[SEG_CS].limit + 1;
+}
+
+static struct block *find_block(struct cpu *c, struct block_cache *cache)
+{
+	uint64_t linear = code_linear(c);
+	const struct tlb_entry *set = c->tlbs[c->cpl == 3 ? TLB_USER : TLB_SUPERVISOR_AC];
+	const struct tlb_entry *e = &set[(linear >> GUEST_PAGE_SHIFT) & (TLB_SIZE - 1)];
+	struct block *b = NULL;
+	if (likely(e->execute == ALIGN_DOWN(linear, GUEST_PAGE_SIZE)))
+		b = lookup(cache, (const uint8_t *)(linear + e->addend), c->code_mode);
+	if (unlikely(!b))
+		b = find_slow(c, cache, linear);
+	if (unlikely(beyond_limit(c, b))) {
+		c->insn = &between;
+		b = block_decode_single(c, cache, linear);
+	}
+	return b;
+}
+
+/* IP and EIP wrap; in 16-bit code a limit beyond 64 KiB does not exist in practice and EIP keeps all its bits. */
+static uint64_t next_rip(const struct cpu *c, uint64_t rip, unsigned length)
+{
+	rip += length;
+	return c->code_mode == ISA_MODE_64 ? rip : (uint32_t)rip;
+}
+
+static void execute(struct cpu *c, struct interp *interp)
+{
+	const struct block *b = find_block(c, &interp->cache);
+	const struct insn *i = b->insn, *end = i + b->count;
+	uint64_t rip = c->gpr[REG_RIP];
+	interp->current = b;
+	do {
+		rip += i->length;
+		c->gpr[REG_RIP] = rip;
+		c->insn = i;
+		i->exec(c, i);
+		i++;
+	} while (i < end && likely(!atomic_load_explicit(&c->attention, memory_order_relaxed)));
+	c->stats.instructions += (unsigned)(i - b->insn);
+	interp->current = NULL;
+}
+
+static void trace(struct cpu *c, FILE *file, const struct insn *insn)
+{
+	char text[128];
+	isa_format(text, sizeof(text), insn, c->gpr[REG_RIP]);
+	fprintf(file, "%u %04x:%016llx %s\n", c->index, c->seg[SEG_CS].selector, (unsigned long long)c->gpr[REG_RIP], text);
+}
+
+/* One instruction with everything that a debugger, DR7 or TF may want to see. */
+static void step(struct cpu *c, struct interp *interp)
+{
+	uint64_t linear = code_linear(c);
+	c->insn = &between;
+	if (unlikely(c->dr[7] & 0xff) && !(c->rflags & FLAG_RF) && cpu_debug_code(c, linear))
+		cpu_fault(c, EXC_DB, 0);
+	const struct block *b = find_block(c, &interp->cache);
+	const struct insn *i = b->insn;
+	if (unlikely(interp->cache.trace != NULL))
+		trace(c, interp->cache.trace, i);
+	bool single_step = c->rflags & FLAG_TF;
+	uint64_t rf = c->rflags & FLAG_RF;
+	interp->current = b;
+	c->gpr[REG_RIP] = next_rip(c, c->gpr[REG_RIP], i->length);
+	c->insn = i;
+	c->rf_clear = true;
+	i->exec(c, i);
+	/* RF is cleared by every instruction but those that load it (SDM 3B, 17.3.1.1). */
+	if (rf && c->rf_clear)
+		c->rflags &= ~FLAG_RF;
+	if (single_step)
+		c->db_pending |= 1u << 14;
+	c->stats.instructions++;
+	interp->current = NULL;
+}
+
+static bool needs_step(const struct cpu *c, const struct interp *interp)
+{
+	return (c->rflags & (FLAG_TF | FLAG_RF)) || (c->dr[7] & 0xff) || c->debug_step || c->debug_breakpoints || c->debug_watchpoints ||
+	       interp->cache.trace;
+}
+
+static void clear_attention(struct cpu *c, uint32_t bits)
+{
+	atomic_fetch_and(&c->attention, ~bits);
+}
+
+/* A debugger's breakpoint at RIP or its step is due. */
+static bool debug_stop(struct cpu *c)
+{
+	if (!c->debug_breakpoints || !c->debug_check)
+		return false;
+	return c->debug_check(c->debug_opaque, c, code_linear(c), 1, 0);
+}
+
+enum verdict { GO_ON, LEAVE };
+
+/* Between two instructions with something to look at. */
+static enum verdict attend(struct cpu *c, struct interp *interp, enum exit_reason *reason)
+{
+	uint32_t attention = atomic_load_explicit(&c->attention, memory_order_acquire);
+	c->insn = &between;
+	if (attention & ATTN_FLUSH)
+		mmu_answer_flush(c);
+	clear_attention(c, ATTN_CODE);
+	if (attention & ATTN_EXIT) {
+		clear_attention(c, ATTN_EXIT);
+		if (c->shutdown) {
+			*reason = EXIT_SHUTDOWN;
+			return LEAVE;
+		}
+		if (!c->halted && !c->wait_for_sipi && c->exit_detail[0]) {
+			*reason = EXIT_ERROR;
+			return LEAVE;
+		}
+	}
+	if (attention & ATTN_SHADOW) {
+		/* One instruction runs before any event is taken, whatever it does to the window. */
+		clear_attention(c, ATTN_SHADOW);
+		if (c->interrupt_shadow && !(attention & ATTN_KICK)) {
+			c->interrupt_shadow = false;
+			step(c, interp);
+			return GO_ON;
+		}
+	}
+	if (attention & ATTN_KICK) {
+		clear_attention(c, ATTN_KICK);
+		if (c->interrupt_shadow)
+			cpu_attention(c, ATTN_SHADOW);
+		*reason = EXIT_KICK;
+		return LEAVE;
+	}
+	if (!cpu_take_events(c)) {
+		if (c->shutdown)
+			*reason = EXIT_SHUTDOWN;
+		else
+			*reason = EXIT_HALT;
+		return LEAVE;
+	}
+	if (attention & ATTN_STEP) {
+		if (!needs_step(c, interp)) {
+			clear_attention(c, ATTN_STEP);
+			return GO_ON;
+		}
+		if (debug_stop(c)) {
+			*reason = EXIT_DEBUG;
+			return LEAVE;
+		}
+		step(c, interp);
+		if (c->debug_step || c->debug_hit) {
+			*reason = EXIT_DEBUG;
+			return LEAVE;
+		}
+	}
+	return GO_ON;
+}
+
+/* A fault cut a block short: what ran before it counts, the faulting instruction does not. */
+static void count_faulted(struct cpu *c, struct interp *interp)
+{
+	const struct block *b = interp->current;
+	if (b && c->insn >= b->insn && c->insn < b->insn + b->count)
+		c->stats.instructions += (unsigned)(c->insn - b->insn);
+	interp->current = NULL;
+}
+
+static enum exit_reason loop(struct cpu *c, struct interp *interp)
+{
+	enum exit_reason reason;
+	for (;;) {
+		if (unlikely(atomic_load_explicit(&c->attention, memory_order_relaxed))) {
+			if (attend(c, interp, &reason) == LEAVE)
+				return reason;
+			continue;
+		}
+		execute(c, interp);
+	}
+}
+
+static enum exit_reason run(struct cpu *c)
+{
+	struct interp *interp = c->engine;
+	jmp_buf env;
+	c->fault_env = &env;
+	atomic_store(&c->running, true);
+	/* A delivery that faults comes back here too; cpu_deliver_fault works out double and triple faults. */
+	if (_setjmp(env)) {
+		count_faulted(c, interp);
+		c->insn = &between;
+		cpu_deliver_fault(c);
+	} else if (c->halted || c->wait_for_sipi || needs_step(c, interp)) {
+		cpu_attention(c, ATTN_STEP | ATTN_INTR);
+	}
+	enum exit_reason reason = loop(c, interp);
+	c->insn = NULL;
+	c->fault_env = NULL;
+	atomic_store(&c->running, false);
+	return reason;
+}
+
+static void kick(struct cpu *c)
+{
+	cpu_attention(c, ATTN_KICK);
+	if (c->wake)
+		c->wake(c->wake_opaque);
+}
+
+const struct engine_type engine_interp = {
+	.name = "interp",
+	.create = create,
+	.destroy = destroy,
+	.run = run,
+	.kick = kick,
+};
