@@ -73,13 +73,24 @@ static struct block *find_slow(struct cpu *c, struct block_cache *cache, uint64_
 	if (!host)
 		return block_decode_single(c, cache, linear);
 	struct block *b = lookup(cache, host, c->code_mode);
-	return b ? b : block_decode(c, cache, host, linear);
+	return b && !b->second ? b : block_decode(c, cache, host, linear);
 }
 
 /* The block may run past the end of the code segment: then one instruction at a time, each checked. */
 static bool beyond_limit(const struct cpu *c, const struct block *b)
 {
 	return c->code_mode != ISA_MODE_64 && c->gpr[REG_RIP] + b->bytes > (uint64_t)c->seg[SEG_CS].limit + 1;
+}
+
+/* The second page must still be mapped where it was, executable, and hold the same code. */
+static bool crossing_holds(struct cpu *c, const struct block *b, uint64_t linear)
+{
+	uint64_t gpa, next = ALIGN_DOWN(linear, GUEST_PAGE_SIZE) + GUEST_PAGE_SIZE;
+	const struct tlb_entry *set = c->tlbs[c->cpl == 3 ? TLB_USER : TLB_SUPERVISOR_AC];
+	const struct tlb_entry *e = &set[(next >> GUEST_PAGE_SHIFT) & (TLB_SIZE - 1)];
+	c->insn = &between;
+	const uint8_t *second = likely(e->execute == next) ? (const uint8_t *)(next + e->addend) : mmu_fetch(c, next, &gpa);
+	return second == b->second && *b->second_generation_now == b->second_generation;
 }
 
 static struct block *find_block(struct cpu *c, struct block_cache *cache)
@@ -92,6 +103,8 @@ static struct block *find_block(struct cpu *c, struct block_cache *cache)
 		b = lookup(cache, (const uint8_t *)(linear + e->addend), c->code_mode);
 	if (unlikely(!b))
 		b = find_slow(c, cache, linear);
+	else if (unlikely(b->second) && !crossing_holds(c, b, linear))
+		b = block_decode(c, cache, b->host, linear);
 	if (unlikely(beyond_limit(c, b))) {
 		c->insn = &between;
 		b = block_decode_single(c, cache, linear);
