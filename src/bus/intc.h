@@ -30,11 +30,6 @@ struct intc_ops {
 	void (*mmio_write)(void *opaque, uint64_t offset, uint64_t value, unsigned size);
 	/* INIT on the processor also resets its controller, ID and base excepted. */
 	void (*init)(void *opaque);
-	/* The register page in xAPIC mode: its guest-physical base now, UINT64_MAX when the controller is disabled
-	 * or in x2APIC mode, and accesses to it by this processor. offset: 0..0xfff; size: 1, 2, 4 or 8. */
-	uint64_t (*mmio_base)(void *opaque);
-	uint64_t (*mmio_read)(void *opaque, uint64_t offset, unsigned size);
-	void (*mmio_write)(void *opaque, uint64_t offset, uint64_t value, unsigned size);
 };
 
 struct intc {
