@@ -5,6 +5,7 @@
  * and sends the stop reply. Breakpoints are addresses that the engine asks
  * about (cpu.debug_check), so guest memory is never patched.
  */
+#define _GNU_SOURCE
 #include "vm/gdb.h"
 
 #include <arpa/inet.h>

@@ -94,13 +94,49 @@ static bool append(struct cpu *c, struct block *b, const uint8_t *bytes, unsigne
 	return !(isa_rows[insn->row].attributes & ROW_ENDS);
 }
 
+static const _Atomic uint32_t *generation_of(struct cpu *c, const uint8_t *host)
+{
+	return &c->memory->code_generation[memory_offset(c->memory, host) >> GUEST_PAGE_SHIFT];
+}
+
+static void insert(struct block_cache *cache, struct block *b)
+{
+	struct block **bucket = &cache->buckets[block_hash(b->host, b->mode)];
+	b->next = *bucket;
+	*bucket = b;
+	cache->used += block_size(b->count);
+}
+
+/* The instruction at `host` reaches over the end of its page. Outside 64-bit mode it is not cached, so that the limit of
+ * the code segment is looked at for each byte. */
+static struct block *decode_crossing(struct cpu *c, struct block_cache *cache, struct block *b, uint64_t linear, unsigned room)
+{
+	uint64_t gpa;
+	if (c->code_mode != ISA_MODE_64 || !is_canonical(linear + room))
+		return block_decode_single(c, cache, linear);
+	const uint8_t *second = mmu_fetch(c, linear + room, &gpa);
+	if (!second)
+		return block_decode_single(c, cache, linear);
+	uint8_t bytes[15];
+	b->second = second;
+	b->second_generation_now = generation_of(c, second);
+	b->second_generation = *b->second_generation_now;
+	mmu_mark_code(c, second, 15 - room);
+	memcpy(bytes, b->host, room);
+	memcpy(bytes + room, second, 15 - room);
+	if (!append(c, b, bytes, 15) && !b->count)
+		make_fault(&b->insn[b->count++], ISA_TOO_LONG);
+	b->bytes = 0;
+	insert(cache, b);
+	return b;
+}
+
 struct block *block_decode(struct cpu *c, struct block_cache *cache, const uint8_t *host, uint64_t linear)
 {
 	unsigned room = GUEST_PAGE_SIZE - (unsigned)((uintptr_t)host & GUEST_PAGE_MASK);
-	uint64_t page = memory_offset(c->memory, host) >> GUEST_PAGE_SHIFT;
 	unlink_stale(cache, host, c->code_mode);
 	struct block *b = arena_block(cache);
-	*b = (struct block){ .host = host, .mode = c->code_mode, .generation_now = &c->memory->code_generation[page] };
+	*b = (struct block){ .host = host, .mode = c->code_mode, .generation_now = generation_of(c, host) };
 	b->generation = *b->generation_now;
 	mmu_mark_code(c, host, MIN(room, 64));
 	unsigned marked = MIN(room, 64);
@@ -114,17 +150,14 @@ struct block *block_decode(struct cpu *c, struct block_cache *cache, const uint8
 			break;
 	}
 	if (!b->count)
-		return block_decode_single(c, cache, linear);
-	struct block **bucket = &cache->buckets[block_hash(host, b->mode)];
-	b->next = *bucket;
-	*bucket = b;
-	cache->used += block_size(b->count);
+		return decode_crossing(c, cache, b, linear, room);
+	insert(cache, b);
 	c->stats.blocks_decoded++;
 	return b;
 }
 
-/* Fetches byte by byte what may lie in two pages or in device space. Bytes beyond those the decoder asks for are not touched, so that the second page faults only
- * when the instruction reaches into it. */
+/* Fetches byte by byte what may lie in two pages or in device space, so that the second page faults only when the
+ * instruction reaches into it. */
 static void fetch_byte(struct cpu *c, uint64_t linear, uint8_t *to)
 {
 	if (c->code_mode == ISA_MODE_64 && !is_canonical(linear))

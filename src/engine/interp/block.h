@@ -16,8 +16,11 @@ struct block {
 	const uint8_t *host;
 	struct block *next;                  /* in its hash chain */
 	const _Atomic uint32_t *generation_now;
-	uint32_t generation;
-	uint16_t bytes;                      /* guest bytes covered; 0: one instruction that must be decoded anew each time */
+	/* One instruction that crosses into the next page: where that page was; NULL otherwise. */
+	const uint8_t *second;
+	const _Atomic uint32_t *second_generation_now;
+	uint32_t generation, second_generation;
+	uint16_t bytes;                      /* guest bytes covered */
 	uint8_t count;
 	uint8_t mode;
 	struct insn insn[];
@@ -45,8 +48,7 @@ static inline unsigned block_hash(const uint8_t *host, unsigned mode)
 
 /* Decodes the block at the current RIP; host: its first byte in guest memory. */
 struct block *block_decode(struct cpu *c, struct block_cache *cache, const uint8_t *host, uint64_t linear);
-/* Decodes exactly one instruction at RIP, not cached: across a page end, in device space, at the edge of the code
- * segment. May fault. */
+/* Decodes exactly one instruction at RIP, not cached: in device space, at the edge of the code segment. May fault. */
 struct block *block_decode_single(struct cpu *c, struct block_cache *cache, uint64_t linear);
 
 #endif
