@@ -190,6 +190,7 @@ struct cpu {
 	uint8_t sipi_vector;
 	uint64_t db_pending;        /* DR6 bits of a debug trap due after this instruction */
 	bool rf_clear;
+	bool bus_lock_held;         /* this vCPU is between access_bus_lock and access_bus_unlock */
 
 	/* Signals from other threads. */
 	_Atomic uint32_t signals;   /* ATTN_INTR, ATTN_NMI, ATTN_INIT, ATTN_SIPI until taken */
