@@ -13,6 +13,7 @@
 
 void cpu_fault(struct cpu *c, enum exception vector, uint32_t error_code)
 {
+	c->fault_insn = c->insn;
 	if (c->insn) {
 		uint64_t rip = c->gpr[REG_RIP] - c->insn->length;
 		c->gpr[REG_RIP] = c->code_mode == ISA_MODE_64 ? rip : (uint32_t)rip;

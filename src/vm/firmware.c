@@ -36,8 +36,9 @@ int firmware_read(struct machine_file *file, const char *path, struct error *err
 	if (!path)
 		return error_set(err, ENOENT, "no firmware found (%s); install it with 'apt install seabios', or give --bios or --kernel",
 				 usual_paths[0]);
-	if (host_read_file(path, "firmware", FIRMWARE_MAX, &file->data, &file->size, err) < 0)
-		return -1;
+	file->data = file_read(path, FIRMWARE_MAX, &file->size, err);
+	if (!file->data)
+		return error_prefix(err, "cannot read the firmware");
 	if (file->size < FIRMWARE_MIN || file->size % FIRMWARE_MIN)
 		return error_set(err, EINVAL, "firmware '%s' has %zu bytes, which is no multiple of 64 KiB; is it a BIOS image?", path,
 				 file->size);

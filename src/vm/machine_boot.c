@@ -25,7 +25,8 @@ static int read_file(struct machine_file *file, const char *path, const char *wh
 	file->path = strdup(path);
 	if (!file->path)
 		return error_set(err, 0, "out of memory for %s '%s'", what, path);
-	return host_read_file(path, what, IMAGE_MAX, &file->data, &file->size, err);
+	file->data = file_read(path, IMAGE_MAX, &file->size, err);
+	return file->data ? 0 : error_prefix(err, "cannot read the %s", what);
 }
 
 int machine_read_files(struct machine *m, struct error *err)
