@@ -376,14 +376,6 @@ void mmu_mark_code(struct cpu *c, const uint8_t *host, unsigned length);
 /* Answers a peer's ATTN_FLUSH; the engine calls it between instructions. */
 void mmu_answer_flush(struct cpu *c);
 
-/* --- cpu/debug.c: DR0..DR7 --- */
-/* True when an enabled data breakpoint lies in the page: its accesses must take the slow path. */
-bool cpu_debug_page(const struct cpu *c, uint64_t page);
-/* A data access happened (or is about to): notes matching breakpoints for a trap after the instruction. */
-void cpu_debug_data(struct cpu *c, uint64_t linear, unsigned size, unsigned access);
-/* True when an instruction breakpoint matches: #DB fault before the instruction, unless RF. Sets db_pending. */
-bool cpu_debug_code(struct cpu *c, uint64_t linear);
-
 /* --- cpu/signal.c: pins, INIT, SIPI, NMI; the engine calls it when attention asks --- */
 extern const struct cpu_pins cpu_pins_template;
 /* Takes what is due between two instructions: INIT, SIPI, NMI, SMI, external interrupts, debug traps. May fault
