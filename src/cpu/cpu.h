@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "bus/clock.h"
 #include "bus/intc.h"
+#include "bus/irq.h"
 #include "bus/space.h"
 #include "isa/feature.h"
 #include "isa/insn.h"
@@ -224,6 +225,8 @@ struct cpu {
 	struct guest_memory *memory;
 	struct io_space *mmio, *pio;
 	struct intc intc;
+	struct irq_line ferr;       /* FERR#: x87 errors while CR0.NE is 0 (IRQ13); the boot processor's is connected */
+	bool ferr_raised;
 	struct vclock *clock;
 	uint64_t tsc_hz;
 	uint64_t features[2];       /* bit per enum isa_feature */
@@ -372,14 +375,6 @@ bool mmu_debug_translate(struct cpu *c, uint64_t linear, uint64_t *gpa);
 void mmu_mark_code(struct cpu *c, const uint8_t *host, unsigned length);
 /* Answers a peer's ATTN_FLUSH; the engine calls it between instructions. */
 void mmu_answer_flush(struct cpu *c);
-
-/* --- cpu/debug.c: DR0..DR7 --- */
-/* True when an enabled data breakpoint lies in the page: its accesses must take the slow path. */
-bool cpu_debug_page(const struct cpu *c, uint64_t page);
-/* A data access happened (or is about to): notes matching breakpoints for a trap after the instruction. */
-void cpu_debug_data(struct cpu *c, uint64_t linear, unsigned size, unsigned access);
-/* True when an instruction breakpoint matches: #DB fault before the instruction, unless RF. Sets db_pending. */
-bool cpu_debug_code(struct cpu *c, uint64_t linear);
 
 /* --- cpu/signal.c: pins, INIT, SIPI, NMI; the engine calls it when attention asks --- */
 extern const struct cpu_pins cpu_pins_template;

@@ -38,7 +38,7 @@ int firmware_read(struct machine_file *file, const char *path, struct error *err
 				 usual_paths[0]);
 	file->data = file_read(path, FIRMWARE_MAX, &file->size, err);
 	if (!file->data)
-		return error_prefix(err, "cannot read the firmware");
+		return error_prefix(err, "firmware");
 	if (file->size < FIRMWARE_MIN || file->size % FIRMWARE_MIN)
 		return error_set(err, EINVAL, "firmware '%s' has %zu bytes, which is no multiple of 64 KiB; is it a BIOS image?", path,
 				 file->size);

@@ -26,7 +26,7 @@ static int read_file(struct machine_file *file, const char *path, const char *wh
 	if (!file->path)
 		return error_set(err, 0, "out of memory for %s '%s'", what, path);
 	file->data = file_read(path, IMAGE_MAX, &file->size, err);
-	return file->data ? 0 : error_prefix(err, "cannot read the %s", what);
+	return file->data ? 0 : error_prefix(err, "%s", what);
 }
 
 int machine_read_files(struct machine *m, struct error *err)
