@@ -266,7 +266,7 @@ static void put_rounding(struct text *t, const struct insn *i)
 		return;
 	if (isa_rows[i->row].attributes & ROW_ER)
 		put(t, ", {%s-sae}", mode[i->evex >> EVEX_RC_SHIFT & 3]);
-	else
+	else if (isa_rows[i->row].attributes & ROW_SAE)
 		put(t, ", {sae}");
 }
 

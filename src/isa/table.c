@@ -100,6 +100,7 @@ enum {
 	BCST = ROW_BCST,
 	ER = ROW_ER,
 	SAE = ROW_SAE,
+	NO_ER = ROW_NO_ER,
 	DISTINCT = ROW_DISTINCT,
 };
 

@@ -44,6 +44,7 @@ enum {
 	ROW_BCST     = 1 << 23, /* EVEX.b broadcasts an element of 4 bytes (W0) or 8 (W1) from memory */
 	ROW_ER       = 1 << 24, /* EVEX.b with a register: rounding control in L'L; no vector length but 64 (or scalar) then */
 	ROW_SAE      = 1 << 25, /* EVEX.b with a register: exceptions are suppressed */
+	ROW_NO_ER    = 1 << 27, /* EVEX.b with a register is ignored but for the vector length: no conversion can round */
 	ROW_DISTINCT = 1 << 26, /* #UD unless destination, index and mask registers all differ (gathers) */
 };
 
