@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "bus/clock.h"
 #include "bus/intc.h"
+#include "bus/irq.h"
 #include "bus/space.h"
 #include "isa/feature.h"
 #include "isa/insn.h"
@@ -224,6 +225,8 @@ struct cpu {
 	struct guest_memory *memory;
 	struct io_space *mmio, *pio;
 	struct intc intc;
+	struct irq_line ferr;       /* FERR#: x87 errors while CR0.NE is 0 (IRQ13); the boot processor's is connected */
+	bool ferr_raised;
 	struct vclock *clock;
 	uint64_t tsc_hz;
 	uint64_t features[2];       /* bit per enum isa_feature */

@@ -68,7 +68,7 @@ static inline uint64_t operand_address(struct cpu *c, const struct insn *insn, u
 {
 	uint64_t linear = operand_linear(c, insn, size, access);
 	if (unlikely(insn->aux & HOST_AUX_ALIGNED && linear & (size - 1)))
-		cpu_gp(c, 0);
+		fpu_misaligned(c, insn, linear);
 	return linear;
 }
 

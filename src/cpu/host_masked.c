@@ -80,7 +80,7 @@ static struct masked masked_operand(struct cpu *c, const struct insn *insn, unsi
 	struct masked m = { .linear = operand_linear(c, insn, size, access), .size = size, .data = c->bounce_buffer };
 	m.split = MIN(size, GUEST_PAGE_SIZE - (unsigned)(m.linear & GUEST_PAGE_MASK));
 	if (insn->aux & HOST_AUX_ALIGNED && m.linear & (size - 1))
-		cpu_gp(c, 0);
+		fpu_misaligned(c, insn, m.linear);
 	return m;
 }
 

@@ -98,6 +98,6 @@
 
 /* MMX, SSE, AVX and AVX-512: legacy names, VEX and EVEX names (with a V), opmask names. */
 #define ISA_OPS_VECTOR(X) \
-	X(MOVAPS, "movaps")
+	X(MOVAPS, "movaps") X(MASKMOVQ,"") X(MASKMOVDQU,"") X(VMASKMOVDQU,"") X(VMASKMOVPS,"") X(VMASKMOVPD,"") X(VPMASKMOVD,"") X(VPMASKMOVQ,"") X(VP2INTERSECTD,"") X(VP2INTERSECTQ,"")
 
 #endif
