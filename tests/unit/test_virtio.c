@@ -223,6 +223,17 @@ enum crime {
 	INDEX_JUMP, READ_AFTER_WRITE, FOUR_GIB, TOO_MANY, CRIMES
 };
 
+/* A word of the reason that each must be found for. */
+static const char *const reasons[CRIMES] = {
+	[LOOP] = "loop", [LONG_LOOP_INDIRECT] = "loop", [INDIRECT_IN_INDIRECT] = "in an indirect",
+	[INDIRECT_WITH_NEXT] = "with a next", [INDIRECT_LENGTH] = "length", [INDIRECT_EMPTY] = "length",
+	[INDIRECT_OUTSIDE] = "table outside", [INDIRECT_NEXT] = "out of range", [HEAD_RANGE] = "out of range",
+	[NEXT_RANGE] = "out of range", [OUTSIDE_RAM] = "buffer outside", [WRAPS] = "buffer outside",
+	[ENDS_OUTSIDE] = "buffer outside", [ROM] = "buffer outside", [DEVICE_SPACE] = "buffer outside",
+	[INDEX_JUMP] = "jumped", [READ_AFTER_WRITE] = "after a writable", [FOUR_GIB] = "4 GiB",
+	[TOO_MANY] = "too long",
+};
+
 static void commit(struct rng_rig *r, enum crime crime)
 {
 	struct rig *rig = &r->rig;
@@ -322,6 +333,9 @@ static void broken_rings_stop_the_device(void **state)
 		rig_run(&r.rig, false);
 		if (driver_status(&r.driver) != (15 | 64))
 			fail_msg("crime %u went unnoticed", crime);
+		const char *reason = virtio_rng_device(r.rng)->queue[0].reason;
+		if (!strstr(reason, reasons[crime]))
+			fail_msg("crime %u was taken for: %s", crime, reason);
 		assert_int_equal(queue_used(&r.queue), 0);
 		assert_int_equal(r.rig.msi_count, 1);
 		assert_int_equal(r.rig.msi_data, 0x40);
@@ -341,6 +355,32 @@ static void broken_rings_stop_the_device(void **state)
 	rig_run(&r.rig, false);
 	assert_int_equal(driver_status(&r.driver), 15 | 64);
 	rng_rig_destroy(&r);
+}
+
+/* One chain published again while it is in use would pile up requests without end. */
+static void chains_in_use_are_limited(void **state)
+{
+	struct rig rig;
+	struct virtqueue_element element;
+	static struct iovec iov[VIRTQUEUE_MAX_SEGMENTS];
+	rig_init(&rig);
+	struct virtqueue queue = { .max_size = 4, .dma = { &rig.memory } };
+	virtqueue_reset(&queue);
+	queue.desc = 0x100000;
+	queue.avail = 0x101000;
+	queue.used = 0x102000;
+	assert_true(virtqueue_enable(&queue));
+	put_desc(&rig, queue.desc, 0, 0x200000, 8, DESC_WRITE, 0);
+	guest_store(&rig, queue.avail + 2, 4, 2);
+	for (unsigned i = 0; i < 4; i++)
+		assert_int_equal(virtqueue_pop(&queue, &element, iov), VIRTQUEUE_ELEMENT);
+	guest_store(&rig, queue.avail + 2, 5, 2);
+	virtqueue_push(&queue, &element, 8);
+	assert_int_equal(virtqueue_pop(&queue, &element, iov), VIRTQUEUE_ELEMENT);
+	guest_store(&rig, queue.avail + 2, 6, 2);
+	assert_int_equal(virtqueue_pop(&queue, &element, iov), VIRTQUEUE_BROKEN);
+	assert_non_null(strstr(queue.reason, "in use"));
+	rig_destroy(&rig);
 }
 
 static void bad_queue_set_up(void **state)
@@ -553,6 +593,7 @@ int main(void)
 		cmocka_unit_test(no_bus_master_no_dma),
 		cmocka_unit_test(no_entropy_keeps_the_request),
 		cmocka_unit_test(broken_rings_stop_the_device),
+		cmocka_unit_test(chains_in_use_are_limited),
 		cmocka_unit_test(bad_queue_set_up),
 		cmocka_unit_test(state_moves_to_another_device),
 		cmocka_unit_test(random_garbage),
