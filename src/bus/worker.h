@@ -2,11 +2,7 @@
 #ifndef VISOR_BUS_WORKER_H
 #define VISOR_BUS_WORKER_H
 
-/* Where a device hands work that must not run on a vCPU's thread: fn(arg) runs later on the I/O
- * loop's thread, items in the order of their posting. May be called from any thread. */
-struct worker {
-	void (*post)(void *opaque, void (*fn)(void *), void *arg);
-	void *opaque;
-};
+/* The contract lies in base, since disks, which know no bus, hand work on as well. */
+#include "base/worker.h"
 
 #endif

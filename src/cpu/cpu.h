@@ -158,7 +158,8 @@ struct cpu {
 	uint64_t segment_base[8];   /* by enum isa_seg: 0 in 64-bit mode but for FS and GS */
 	uint8_t segment_check[8];   /* limit or type must be checked on access (never in 64-bit mode) */
 	uint64_t stack_mask;        /* 0xffff, 0xffffffff or ~0 by SS.B and mode */
-	const struct insn *insn;    /* the one under way, NULL between */
+	const struct insn *insn;    /* the one under way, NULL between: a fault then leaves RIP alone */
+	const struct insn *fault_insn; /* the one that the last fault cut short, or NULL */
 	jmp_buf *fault_env;         /* where cpu_fault goes; the engine sets it */
 
 	struct segment seg[SEG_COUNT]; /* by enum isa_seg, SEG_LDTR, SEG_TR */
@@ -190,6 +191,7 @@ struct cpu {
 	uint8_t sipi_vector;
 	uint64_t db_pending;        /* DR6 bits of a debug trap due after this instruction */
 	bool rf_clear;
+	bool bus_lock_held;         /* this vCPU is between access_bus_lock and access_bus_unlock */
 
 	/* Signals from other threads. */
 	_Atomic uint32_t signals;   /* ATTN_INTR, ATTN_NMI, ATTN_INIT, ATTN_SIPI until taken */

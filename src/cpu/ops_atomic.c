@@ -3,36 +3,26 @@
 
 /*
  * XCHG XADD CMPXCHG CMPXCHG8B CMPXCHG16B (SDM 2A, 2C), and the locked
- * read-modify-write where no host address serves: then the bounce buffer is
- * filled and written back under the machine's bus lock.
+ * read-modify-write where the TLB does not serve: then the bounce buffer is
+ * filled and written back under the machine's bus lock. A fault in between
+ * releases it (cpu_fault).
  */
 void *ops_rmw_locked_slow(struct cpu *c, uint64_t linear, unsigned size)
 {
-	/* Faults come from here, without the lock; most often the host address is known behind it. */
+	/* Nearly all faults and TLB misses end here, without the lock. */
 	access_probe(c, linear, size, true);
 	void *host = tlb_lookup_write(c, linear, size);
 	if (host)
 		return host;
-	/* Another vCPU may change the page tables after the probe: a fault now must release the lock. */
-	jmp_buf *outer = c->fault_env, env;
-	int raised = setjmp(env);
-	if (raised) {
-		access_bus_unlock();
-		c->fault_env = outer;
-		longjmp(*outer, raised);
-	}
 	access_bus_lock();
-	c->fault_env = &env;
-	host = access_rmw_slow(c, linear, size);
-	c->fault_env = outer;
-	if (!c->bounce)
-		access_bus_unlock();
-	return host;
+	c->bus_lock_held = true;
+	return access_rmw_slow(c, linear, size);
 }
 
 void ops_rmw_locked_end_slow(struct cpu *c)
 {
 	access_rmw_end_slow(c);
+	c->bus_lock_held = false;
 	access_bus_unlock();
 }
 

@@ -34,6 +34,24 @@ MOV_SIZE(16)
 MOV_SIZE(32)
 MOV_SIZE(64)
 
+/* MOV with an absolute offset: with 64-bit addresses it has all 64 bits, in imm. */
+INLINE uint64_t absolute_linear(struct cpu *c, const struct insn *i, unsigned size, unsigned access)
+{
+	return linear_address(c, (enum isa_seg)i->seg, i->imm, size, access);
+}
+
+static void mov_from_absolute(struct cpu *c, const struct insn *i)
+{
+	unsigned size = i->operand[0].size;
+	reg_write(c, REG_RAX, access_read(c, absolute_linear(c, i, size, ACCESS_R), size), size);
+}
+
+static void mov_to_absolute(struct cpu *c, const struct insn *i)
+{
+	unsigned size = i->operand[0].size;
+	access_write(c, absolute_linear(c, i, size, ACCESS_W), c->gpr[REG_RAX], size);
+}
+
 #define SIZES(name) { name##8, name##16, name##32, name##64 }
 
 static insn_exec *const mov[FORM_COUNT][4] = {
@@ -45,6 +63,8 @@ static insn_exec *select_mov(const struct insn *i)
 {
 	unsigned flat = insn_flat(i);
 	unsigned form;
+	if (i->map == 0 && (i->opcode & 0xfc) == 0xa0)
+		return i->opcode & 2 ? mov_to_absolute : mov_from_absolute;
 	if (i->operand[0].kind == OPERAND_MEM)
 		form = (i->operand[1].kind == OPERAND_IMM ? FORM_MI : FORM_MR) + flat;
 	else if (i->operand[1].kind == OPERAND_MEM)
