@@ -297,6 +297,7 @@ static unsigned operand_bytes(const struct decoder *d, const struct insn *i, uns
 	case SIZE_X4: return vl / 4;
 	case SIZE_X8: return vl / 8;
 	case SIZE_DUP: return vl == 16 ? 8 : vl;
+	case SIZE_AD: return i->adsize;
 	case SIZE_E: return d->w ? 8 : 4;
 	default: return size < sizeof(fixed) ? fixed[size] : 0;
 	}

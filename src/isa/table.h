@@ -4,6 +4,8 @@
 
 #include <stdint.h>
 
+struct insn;
+
 /*
  * The opcode table: one row per opcode in the notation of the manual's opcode
  * map (SDM 2D, appendix A). Decoder, disassembler, execution and test
@@ -93,5 +95,10 @@ extern const struct isa_row isa_rows[];
 extern const unsigned isa_row_count;
 /* The last row of an opcode, 0 if there is none; its other rows stand right before it. Row 0 is the invalid one. */
 extern const uint16_t isa_last_row[ISA_MAP_COUNT][256];
+
+/* Bytes of the vector register in insn->index of a gather or scatter. */
+unsigned isa_vsib_index_size(const struct insn *insn);
+/* How many elements EVEX.b makes of the one in memory; the instruction must have EVEX_B and a memory operand. */
+unsigned isa_broadcast_count(const struct insn *insn);
 
 #endif
