@@ -86,8 +86,19 @@ static int open_pipes(struct channel *c, const char *path, struct error *err)
 	return 0;
 }
 
+int channel_check(const char *spec, struct error *err)
+{
+	if (!strcmp(spec, "none") || !strcmp(spec, "stdio"))
+		return 0;
+	if ((!strncmp(spec, "pipe:", 5) || !strncmp(spec, "file:", 5)) && spec[5])
+		return 0;
+	return error_set(err, EINVAL, "'%s' is no place for a console; write stdio, none, file:PATH or pipe:PATH", spec);
+}
+
 static int open_spec(struct channel *c, const char *spec, struct error *err)
 {
+	if (channel_check(spec, err) < 0)
+		return -1;
 	if (!strcmp(spec, "none"))
 		return 0;
 	if (!strcmp(spec, "stdio")) {
@@ -97,10 +108,8 @@ static int open_spec(struct channel *c, const char *spec, struct error *err)
 		return 0;
 	}
 	c->own_fds = true;
-	if (!strncmp(spec, "pipe:", 5) && spec[5])
+	if (!strncmp(spec, "pipe:", 5))
 		return open_pipes(c, spec + 5, err);
-	if (strncmp(spec, "file:", 5) || !spec[5])
-		return error_set(err, EINVAL, "'%s' is no place for a console; write stdio, none, file:PATH or pipe:PATH", spec);
 	c->out = open(spec + 5, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOCTTY, 0666);
 	return c->out >= 0 ? 0 : error_set(err, errno, "%s: cannot write it: %s", spec + 5, strerror(errno));
 }

@@ -28,6 +28,8 @@ struct channel_ops {
 	void (*busy)(void *opaque, bool busy);
 }; /* all on the loop's thread */
 
+/* Whether `spec` is one of these words; opens nothing. */
+int channel_check(const char *spec, struct error *err);
 /* Opens what `spec` names; nothing is read and no mode changes before channel_start. */
 struct channel *channel_open(const char *spec, struct error *err);
 

@@ -8,6 +8,7 @@
 #include <termios.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "base/util.h"
 
 static struct termios saved, raw;
@@ -20,6 +21,7 @@ void terminal_restore(void)
 {
 	if (is_raw) {
 		is_raw = 0;
+		log_line_end = "\n";
 		tcsetattr(terminal_fd, TCSANOW, &saved);
 	}
 }
@@ -44,6 +46,12 @@ static void catch_fatal_signals(void)
 	}
 }
 
+static void enter_raw(void)
+{
+	log_line_end = "\r\n";
+	is_raw = 1;
+}
+
 int terminal_raw(int fd, struct error *err)
 {
 	static bool registered;
@@ -59,7 +67,7 @@ int terminal_raw(int fd, struct error *err)
 		registered = true;
 	}
 	terminal_fd = fd;
-	is_raw = 1;
+	enter_raw();
 	if (tcsetattr(fd, TCSADRAIN, &raw) == 0)
 		return 0;
 	is_raw = 0;
@@ -71,7 +79,7 @@ void terminal_resume(void)
 {
 	if (terminal_fd < 0 || tcgetpgrp(terminal_fd) != getpgrp())
 		return;
-	is_raw = 1;
+	enter_raw();
 	tcsetattr(terminal_fd, TCSADRAIN, &raw);
 }
 

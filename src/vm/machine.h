@@ -40,6 +40,7 @@ enum machine_port {
 	MACHINE_SERIAL0,     /* COM1, 0x3f8 */
 	MACHINE_SERIAL1,     /* COM2, 0x2f8 */
 	MACHINE_HVC0,        /* the virtio console; only there when its output is set */
+	MACHINE_DEBUGCON,    /* debug ports 0xe9 and 0x402; output only */
 	MACHINE_PORTS
 };
 

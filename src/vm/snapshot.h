@@ -35,6 +35,9 @@ void snapshot_close(struct snapshot *snapshot);
  * restore. The strings live as long as the snapshot. `has_port` tells which consoles the machine had. */
 int snapshot_config(const struct snapshot *snapshot, struct machine_config *config, bool has_port[MACHINE_PORTS], struct error *err);
 
+/* Warns of disks that have changed since the save. */
+void snapshot_check_disks(const struct snapshot *snapshot, const struct machine_config *config);
+
 /*
  * Lays the saved state into a machine made from that configuration. Every object is compared with the machine before the
  * first one is changed; a machine for which this fails afterwards is fit only to be destroyed.

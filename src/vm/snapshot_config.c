@@ -19,6 +19,7 @@ const char *const cpu_model_names[] = {
 
 static const char *const port_names[MACHINE_PORTS] = {
 	[MACHINE_SERIAL0] = "serial0", [MACHINE_SERIAL1] = "serial1", [MACHINE_HVC0] = "hvc0",
+	[MACHINE_DEBUGCON] = "debugcon",
 };
 
 static const struct engine_type *const engines[] = { &engine_interp };
@@ -77,14 +78,23 @@ static int choose(const char *name, const char *const *names, unsigned *index, s
 	return error_set(err, EINVAL, "the saved machine has a processor '%s' that this visor lacks; use the visor that wrote it", name);
 }
 
-static void compare_disk_stamp(const struct json_t *disk, const char *path)
+static bool disk_changed(const json_t *saved, const char *path)
 {
 	json_t *now = json_object();
 	add_disk_stamp(now, path);
-	json_t *changed = json_object_get(disk, "changed");
-	if (changed && json_object_get(now, "changed") && !json_equal(changed, json_object_get(now, "changed")))
-		log_warn("%s: the disk was changed after the machine was saved; the guest may find its files damaged", path);
+	json_t *then = json_object_get(saved, "changed"), *time = json_object_get(now, "changed");
+	bool changed = then && time && !json_equal(then, time);
 	json_decref(now);
+	return changed;
+}
+
+void snapshot_check_disks(const struct snapshot *snapshot, const struct machine_config *config)
+{
+	const json_t *disks = json_object_get(json_object_get(snapshot->info, "machine"), "disks");
+	for (unsigned i = 0; i < config->disk_count; i++)
+		if (!config->disks[i].read_only && disk_changed(json_array_get(disks, i), config->disks[i].path))
+			log_warn("%s: the disk was changed after the machine was saved; the guest may find its files damaged",
+				 config->disks[i].path);
 }
 
 static int read_disks(const json_t *list, struct machine_config *config, struct error *err)
@@ -99,13 +109,12 @@ static int read_disks(const json_t *list, struct machine_config *config, struct 
 		    json_get_bool(disk, "read_only", &config->disks[i].read_only, err) < 0)
 			return -1;
 		config->disks[i].path = path;
-		compare_disk_stamp(disk, path);
 	}
 	config->disk_count = (unsigned)json_array_size(list);
 	return 0;
 }
 
-static int read_ports(const json_t *list, bool has_port[MACHINE_PORTS])
+static void read_ports(const json_t *list, bool has_port[MACHINE_PORTS])
 {
 	size_t i;
 	json_t *port;
@@ -116,7 +125,6 @@ static int read_ports(const json_t *list, bool has_port[MACHINE_PORTS])
 			if (!strcmp(name, port_names[p]))
 				has_port[p] = true;
 	}
-	return 0;
 }
 
 int snapshot_config(const struct snapshot *snapshot, struct machine_config *config, bool has_port[MACHINE_PORTS], struct error *err)
@@ -124,7 +132,7 @@ int snapshot_config(const struct snapshot *snapshot, struct machine_config *conf
 	const json_t *m = json_object_get(snapshot->info, "machine");
 	uint64_t cpus;
 	const char *cpu, *engine;
-	unsigned model;
+	unsigned model = 0;
 	if (json_get_uint(m, "memory", 1u << 20, 1ull << 40, &config->memory, err) < 0 ||
 	    json_get_uint(m, "cpus", 1, MACHINE_MAX_CPUS, &cpus, err) < 0 || json_get_string(m, "cpu", &cpu, err) < 0 ||
 	    json_get_string(m, "engine", &engine, err) < 0 || json_get_bool(m, "debug_exit", &config->debug_exit, err) < 0 ||

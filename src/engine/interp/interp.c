@@ -266,5 +266,6 @@ const struct engine_type engine_interp = {
 	.create = create,
 	.destroy = destroy,
 	.run = run,
+	.trace = interp_trace,
 	.kick = kick,
 };
