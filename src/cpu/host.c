@@ -128,9 +128,9 @@ static void exec_maskmov(struct cpu *c, const struct insn *insn)
 	unsigned size = mmx ? 8 : 16;
 	uint64_t offset = c->gpr[REG_RDI] & size_mask(insn->adsize);
 	uint64_t linear = linear_address(c, (enum isa_seg)insn->seg, offset, size, ACCESS_W);
-	access_probe(c, linear, size, true);
 	if (mmx)
 		x87_enter_mmx(c);
+	access_probe(c, linear, size, true);
 	const uint8_t *data = mmx ? x87_st(c, insn->operand[0].reg) : c->vec[insn->operand[0].reg];
 	const uint8_t *mask = mmx ? x87_st(c, insn->operand[1].reg) : c->vec[insn->operand[1].reg];
 	for (unsigned i = 0; i < size; i++)

@@ -49,7 +49,6 @@ static void exec_gather_vex(struct cpu *c, const struct insn *insn)
 		return;
 	struct elements e = elements_of(c, insn, insn->operand[0].reg);
 	uint8_t *mask = c->vec[insn->operand[2].reg];
-	zero_above(e.data, e.count * e.data_size);
 	for (unsigned i = 0; i < e.count; i++) {
 		uint8_t *sign = mask + e.data_size * i;
 		if (sign[e.data_size - 1] & 0x80)
@@ -57,6 +56,7 @@ static void exec_gather_vex(struct cpu *c, const struct insn *insn)
 		memset(sign, 0, e.data_size);
 	}
 	memset(mask, 0, 64);
+	zero_above(e.data, e.count * e.data_size);
 }
 
 static void exec_gather_evex(struct cpu *c, const struct insn *insn)
@@ -64,13 +64,14 @@ static void exec_gather_evex(struct cpu *c, const struct insn *insn)
 	if (!fpu_check(c, FPU_AVX512))
 		return;
 	struct elements e = elements_of(c, insn, insn->operand[0].reg);
-	zero_above(e.data, e.count * e.data_size);
+	zero_above(e.data, insn->vl); /* before a fault may end it: so does the host */
 	for (unsigned i = 0; i < e.count; i++) {
 		if (c->k[insn->mask] >> i & 1)
 			gather_element(c, insn, &e, i);
 		c->k[insn->mask] &= ~BIT64(i);
 	}
 	c->k[insn->mask] = 0;
+	zero_above(e.data, e.count * e.data_size);
 }
 
 static void exec_scatter(struct cpu *c, const struct insn *insn)
