@@ -44,7 +44,7 @@ static uint64_t image_address(struct cpu *c, const struct insn *insn, unsigned a
 {
 	uint64_t linear = operand_linear(c, insn, FXSAVE_SIZE, access);
 	if (linear & 15)
-		cpu_gp(c, 0);
+		fpu_misaligned(c, insn, linear);
 	return linear;
 }
 

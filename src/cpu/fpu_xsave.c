@@ -145,6 +145,8 @@ static struct layout layout_of(struct cpu *c, uint64_t components, bool compacte
 		if (compacted && leaf[2] & 2)
 			l.size = ALIGN_UP(l.size, 64u);
 		l.offset[i] = compacted ? l.size : leaf[1];
+		if (l.offset[i] > AREA_MAX - size) /* leaves that no processor has: a saved machine's */
+			cpu_ud(c);
 		l.size = MAX(l.size, l.offset[i] + size);
 	}
 	return l;
@@ -171,7 +173,7 @@ static uint64_t begin(struct cpu *c, const struct insn *insn, bool privileged, u
 		cpu_fault(c, EXC_NM, 0);
 	uint64_t linear = operand_linear(c, insn, AREA_BASE, access);
 	if (linear & 63)
-		cpu_gp(c, 0);
+		fpu_misaligned(c, insn, linear);
 	return linear;
 }
 
@@ -314,7 +316,7 @@ static void restore(struct cpu *c, const struct insn *insn, bool supervisor)
 	struct restore r = check_header(c, area + LEGACY_SIZE, supervisor);
 	struct layout l = layout_of(c, r.components, r.compacted);
 	for (unsigned i = 2; i <= LAST_COMPONENT; i++)
-		if (r.rfbm & r.xstate_bv & BIT64(i) && l.offset[i] + component_size(i) <= AREA_MAX)
+		if (r.rfbm & r.xstate_bv & BIT64(i))
 			fpu_read_memory(c, at(c, linear, l.offset[i]), area + l.offset[i], component_size(i));
 	bool with_mxcsr = restore_mxcsr(c, &r, area, &mxcsr);
 	restore_components(c, insn, &r, area, &l);

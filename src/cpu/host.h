@@ -4,6 +4,7 @@
 
 #include "cpu/cpu.h"
 #include "cpu/fpu.h"
+#include "cpu/host_signal.h"
 
 /*
  * Instructions executed by the host processor itself. For a decoded
@@ -17,13 +18,6 @@
  * was written. A host exception inside a stub ends it with nothing stored. The
  * x87 state travels in an FXSAVE image of 512 bytes at rdx.
  */
-enum host_fault {
-	HOST_DONE,
-	HOST_SIMD,      /* unmasked SIMD floating-point exception: `mxcsr` has the flags */
-	HOST_UNDEFINED, /* the host does not know the instruction */
-	HOST_MEMORY,    /* the memory operand: host_fault_address() */
-};
-
 struct host_result {
 	uint64_t fault; /* enum host_fault */
 	uint64_t mxcsr; /* with HOST_SIMD */
@@ -49,8 +43,6 @@ uint32_t host_arena_find(const struct insn *insn);
 host_stub *host_arena_stub(uint32_t number);
 /* Generates, runs and forgets: what executes when the arena is full. */
 struct host_result host_arena_run_once(struct cpu *c, const struct insn *insn, void *memory, void *image);
-/* After HOST_MEMORY on this thread: the address that the host refused. */
-uintptr_t host_fault_address(void);
 /* Tests only: stubs that the arena may still take. */
 void host_arena_limit(unsigned stubs);
 /* Bytes of vector register that the host has: 16, 32 or 64. */
@@ -64,11 +56,11 @@ uint8_t *host_window_open(bool first, bool second);
 void host_window_close(void);
 
 /* --- host.c --- */
-/* insn->aux of everything that runs a stub. */
+/* insn->aux of everything that host_*.c executes. */
 #define HOST_AUX_STUB 0x3ffffu /* stub number */
 #define HOST_AUX_CLASS_SHIFT 18 /* enum fpu_class */
 #define HOST_AUX_ALIGNED (1u << 22)
-uint32_t host_aux(const struct insn *insn);
+uint32_t host_aux(const struct insn *insn, bool with_stub);
 
 static inline enum fpu_class host_class(const struct insn *insn)
 {

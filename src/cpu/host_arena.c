@@ -3,13 +3,11 @@
 #include "cpu/host.h"
 
 #include <pthread.h>
-#include <signal.h>
-#include <stdatomic.h>
 #include <sys/mman.h>
-#include <ucontext.h>
 #include <unistd.h>
 
 #include "base/log.h"
+#include "cpu/host_signal.h"
 
 /*
  * Where stubs live: a memfd mapped twice, once writable and once executable,
@@ -17,7 +15,7 @@
  * position-independent, and never freed: when the arena is full, a stub is
  * written to the last slot for each execution, under the lock.
  *
- * System calls: memfd_create, ftruncate, mmap, rt_sigaction.
+ * System calls: memfd_create, ftruncate, mmap, mprotect.
  */
 #define ARENA_SIZE (4u << 20)
 #define ARENA_UNIT 16u                           /* a stub's number counts in these; 0 is no stub */
@@ -39,51 +37,9 @@ static struct {
 	struct slot *table;
 	uint8_t *window;
 	unsigned vector_size;
-	struct sigaction previous[NSIG];
 } arena = { .lock = PTHREAD_MUTEX_INITIALIZER, .window_lock = PTHREAD_MUTEX_INITIALIZER, .used = ARENA_UNIT, .room = ~0u };
 
 static pthread_once_t arena_once = PTHREAD_ONCE_INIT;
-static __thread volatile uintptr_t fault_address;
-
-static const struct {
-	int number;
-	enum host_fault fault;
-} signals[] = {
-	{ SIGFPE, HOST_SIMD }, { SIGILL, HOST_UNDEFINED }, { SIGSEGV, HOST_MEMORY }, { SIGBUS, HOST_MEMORY },
-};
-
-static void pass_on(int number, siginfo_t *info, void *context)
-{
-	struct sigaction *previous = &arena.previous[number];
-	if (previous->sa_flags & SA_SIGINFO)
-		previous->sa_sigaction(number, info, context);
-	else if (previous->sa_handler == SIG_DFL || previous->sa_handler == SIG_IGN)
-		sigaction(number, previous, NULL); /* the instruction runs again and ends the process */
-	else
-		previous->sa_handler(number);
-}
-
-static void on_signal(int number, siginfo_t *info, void *context)
-{
-	greg_t *regs = ((ucontext_t *)context)->uc_mcontext.gregs;
-	if ((uintptr_t)regs[REG_RIP] - (uintptr_t)arena.executable >= ARENA_SIZE) {
-		pass_on(number, info, context);
-		return;
-	}
-	for (unsigned i = 0; i < ARRAY_SIZE(signals); i++)
-		if (signals[i].number == number)
-			regs[REG_RAX] = signals[i].fault;
-	fault_address = (uintptr_t)info->si_addr;
-	regs[REG_RIP] = regs[REG_R11];
-}
-
-static void install_handlers(void)
-{
-	for (unsigned i = 0; i < ARRAY_SIZE(signals); i++) {
-		struct sigaction action = { .sa_sigaction = on_signal, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER };
-		sigaction(signals[i].number, &action, &arena.previous[signals[i].number]);
-	}
-}
 
 static void find_vector_size(void)
 {
@@ -110,7 +66,7 @@ static void arena_init(void)
 	arena.executable = executable;
 	arena.window = window;
 	arena.table = table;
-	install_handlers();
+	host_signal_install((uintptr_t)executable, ARENA_SIZE);
 	return;
 fail:
 	log_error("no memory for instruction stubs (4 MiB, writable and executable): vector and x87 instructions will not work; "
@@ -184,11 +140,6 @@ struct host_result host_arena_run_once(struct cpu *c, const struct insn *insn, v
 	result = host_arena_stub(ARENA_ONCE / ARENA_UNIT)(c, memory, image);
 	pthread_mutex_unlock(&arena.lock);
 	return result;
-}
-
-uintptr_t host_fault_address(void)
-{
-	return fault_address;
 }
 
 void host_arena_limit(unsigned stubs)

@@ -3,36 +3,26 @@
 
 /*
  * XCHG XADD CMPXCHG CMPXCHG8B CMPXCHG16B (SDM 2A, 2C), and the locked
- * read-modify-write where no host address serves: then the bounce buffer is
- * filled and written back under the machine's bus lock.
+ * read-modify-write where the TLB does not serve: then the bounce buffer is
+ * filled and written back under the machine's bus lock. A fault in between
+ * releases it (cpu_fault).
  */
 void *ops_rmw_locked_slow(struct cpu *c, uint64_t linear, unsigned size)
 {
-	/* Faults come from here, without the lock; most often the host address is known behind it. */
+	/* Nearly all faults and TLB misses end here, without the lock. */
 	access_probe(c, linear, size, true);
 	void *host = tlb_lookup_write(c, linear, size);
 	if (host)
 		return host;
-	/* Another vCPU may change the page tables after the probe: a fault now must release the lock. */
-	jmp_buf *outer = c->fault_env, env;
-	int raised = setjmp(env);
-	if (raised) {
-		access_bus_unlock();
-		c->fault_env = outer;
-		longjmp(*outer, raised);
-	}
 	access_bus_lock();
-	c->fault_env = &env;
-	host = access_rmw_slow(c, linear, size);
-	c->fault_env = outer;
-	if (!c->bounce)
-		access_bus_unlock();
-	return host;
+	c->bus_lock_held = true;
+	return access_rmw_slow(c, linear, size);
 }
 
 void ops_rmw_locked_end_slow(struct cpu *c)
 {
 	access_rmw_end_slow(c);
+	c->bus_lock_held = false;
 	access_bus_unlock();
 }
 
@@ -48,7 +38,7 @@ static void xchg_rr##bits(struct cpu *c, const struct insn *i) \
 static void xchg_m##bits(struct cpu *c, const struct insn *i) \
 { \
 	unsigned r = i->operand[i->operand[0].kind == OPERAND_MEM].reg; \
-	volatile guest##bits *p = mem_rmw##bits(c, i, false, true); \
+	volatile guest##bits *p = mem_rmw##bits(c, i, true); \
 	uint##bits##_t v = reg##bits(c, r); \
 	__asm__ volatile("xchg %1, %0" : "+m"(*p), "+r"(v) : : "memory"); \
 	set_reg##bits(c, r, v); \
@@ -76,7 +66,7 @@ XADD_MEM(xadd_lm, bits, "lock ", true)
 #define XADD_MEM(name, bits, prefix, lock) \
 static void name##bits(struct cpu *c, const struct insn *i) \
 { \
-	volatile guest##bits *p = mem_rmw##bits(c, i, false, lock); \
+	volatile guest##bits *p = mem_rmw##bits(c, i, lock); \
 	uint##bits##_t b = reg##bits(c, i->operand[1].reg); \
 	uint16_t cc; \
 	__asm__ volatile(prefix "xadd %1, %0\n\t" FLAGS_SAVE : "+m"(*p), "+&r"(b), "=&a"(cc) : : "cc", "memory"); \
@@ -112,7 +102,7 @@ CMPXCHG_MEM(cmpxchg_lm, bits, width, "lock ", true)
 #define CMPXCHG_MEM(name, bits, width, prefix, lock) \
 static void name##bits(struct cpu *c, const struct insn *i) \
 { \
-	volatile guest##bits *p = mem_rmw##bits(c, i, false, lock); \
+	volatile guest##bits *p = mem_rmw##bits(c, i, lock); \
 	uint64_t rax = c->gpr[REG_RAX], b = reg##bits(c, i->operand[1].reg), cc = 0; \
 	__asm__ volatile(prefix "cmpxchg %" width "3, %1\n\tmov %0, %2\n\t" FLAGS_SAVE "\n\txchg %0, %2" \
 			 : "+&a"(rax), "+m"(*p), "+&r"(cc) : "r"(b) : "cc", "memory"); \
