@@ -15,6 +15,7 @@ void cpu_fpu_reset(struct cpu *c)
 	c->mxcsr = MXCSR_RESET;
 	c->x87_ip = c->x87_dp = 0;
 	c->x87_opcode = c->x87_cs = c->x87_ds = 0;
+	c->ferr_raised = false;
 }
 
 /* FERR# falls when no unmasked exception is left. */
