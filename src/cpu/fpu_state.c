@@ -167,13 +167,6 @@ bool fpu_check_slow(struct cpu *c, enum fpu_class class)
 	return true;
 }
 
-void fpu_misaligned(struct cpu *c, const struct insn *insn, uint64_t linear)
-{
-	if (c->code_mode == ISA_MODE_64 && !is_canonical(linear))
-		access_non_canonical(c, (enum isa_seg)insn->seg);
-	cpu_gp(c, 0);
-}
-
 #define CHUNK 64u
 
 static uint64_t linear_wrap(const struct cpu *c, uint64_t linear)
