@@ -50,6 +50,8 @@ static const struct text_case texts[] = {
 	{ ISA_MODE_64, "62f174d958c2", "vaddps zmm0 {k1}{z}, zmm1, zmm2, {ru-sae}" },
 	{ ISA_MODE_64, "62f17458584001", "vaddps zmm0, zmm1, dword ptr [rax+0x4]{1to16}" },
 	{ ISA_MODE_64, "62f27d49900488", "vpgatherdd zmm0 {k1}, dword ptr [rax+zmm1*4]" },
+	{ ISA_MODE_64, "62f27d41900480", "vpgatherdd zmm0 {k1}, dword ptr [rax+zmm16*4]" },
+	{ ISA_MODE_64, "0f1f440000", "nop [rax+rax*1], eax" },
 	{ ISA_MODE_32, "66ea00103412", "jmp far 0x1234:0x1000" },
 	{ ISA_MODE_32, "8ed0", "mov ss, ax" },
 	{ ISA_MODE_32, "60", "pushad" },

@@ -120,7 +120,7 @@ static const struct left_out {
 	ZydisISASet set;
 	const char *reason;
 } left_out[] = {
-	/* Virtualization in the guest: CPUID shows neither VMX nor SVM. VMCALL and VMMCALL, which a guest may try, are decoded. */
+	/* Virtualization in the guest; VMCALL and VMMCALL, which a guest may try, are decoded. */
 	{ ZYDIS_ISA_SET_VTX, "VMX is not shown" },
 	{ ZYDIS_ISA_SET_VMFUNC, "VMX is not shown" },
 	{ ZYDIS_ISA_SET_SVM, "SVM is not shown" },
@@ -329,7 +329,7 @@ static enum deviation deviation(const struct insn *i)
 /* What Zydis calls invalid and the manual does not. */
 static bool valid_by_manual(const struct insn *i)
 {
-	/* Outside 64-bit mode EVEX.W counts for nothing here, and EVEX.b is ignored as with W0 (2A, VCVTSI2SD; 2C, VCVTUSI2SD). */
+	/* Outside 64-bit mode EVEX.W counts for nothing here, and EVEX.b as with W0 (2A, CVTSI2SD; 2C, VCVTUSI2SD). */
 	return (i->op == OP_VCVTSI2SD || i->op == OP_VCVTUSI2SD) && i->mode != ISA_MODE_64 && (i->evex & EVEX_W) &&
 		(i->evex & EVEX_B);
 }
