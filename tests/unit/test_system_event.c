@@ -354,6 +354,7 @@ static void task_jump_and_gate(void **state)
 	/* From a virtual-8086 task and to one. */
 	machine_protected(0);
 	fill_task2(FLAG_VM | 2);
+	poke32(TSS2 + 0x20, 0x1234);
 	expect_ok(RUN(0xea, 0, 0, 0, 0, TSS2_SEL, 0));
 	assert_true(cpu_v86(&m));
 	assert_int_equal(m.seg[SEG_CS].base, (UCODE32 | 3) << 4);
@@ -515,7 +516,7 @@ static void init_and_sipi(void **state)
 	machine_protected(0);
 	m.index = 1;
 	m.lstar = 0x1234;
-	m.cr0 |= CR0_CD;
+	m.cr0 = (m.cr0 | CR0_CD) & ~CR0_NW;
 	cpu_pins_template.signal(&m, CPU_SIGNAL_INIT, 0);
 	step();
 	assert_true(m.wait_for_sipi);
