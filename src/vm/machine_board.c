@@ -26,8 +26,7 @@
  * of gsi_line calls is part of it: new devices come last.
  */
 
-/* Every device's struct begins with its struct device. */
-/* Any device begins with its struct device. */
+/* Every device's struct begins with its struct device. part: NULL when making it failed. */
 static int add(struct machine *m, void *part)
 {
 	if (!part)
