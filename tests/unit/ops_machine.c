@@ -32,7 +32,8 @@ void machine_reset(enum isa_mode mode)
 	c->efer = mode == ISA_MODE_64 ? EFER_LME | EFER_LMA : 0;
 	c->stack_mask = mode == ISA_MODE_64 ? ~0ull : mode == ISA_MODE_32 ? 0xffffffff : 0xffff;
 	for (unsigned s = 0; s < 6; s++)
-		c->seg[s] = (struct segment){ .limit = mode == ISA_MODE_16 ? 0xffff : 0xffffffff, .attributes = s == SEG_CS ? 0xc09b : 0xc093 };
+		c->seg[s] = (struct segment){ .limit = mode == ISA_MODE_16 ? 0xffff : 0xffffffff,
+					      .attributes = s == SEG_CS ? 0xc09b : 0xc093 };
 	memset(c->features, 0xff, sizeof(c->features));
 	c->tlb = c->tlbs[TLB_SUPERVISOR_AC];
 	c->gpr[REG_RIP] = 0x1000;

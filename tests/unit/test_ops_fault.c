@@ -457,7 +457,8 @@ static void pusha_and_popa(void **state)
 /* A 16-bit stack wraps within 64 KiB and leaves the upper half of ESP alone. */
 static void sixteen_bit_stack(void **state)
 {
-	static const struct code push = { "push eax", CODE(0x66, 0x50) }, pop = { "pop cx", CODE(0x59) }, jmp = { "jmp short", CODE(0xeb, 0x10) };
+	static const struct code push = { "push eax", CODE(0x66, 0x50) }, pop = { "pop cx", CODE(0x59) },
+				 jmp = { "jmp short", CODE(0xeb, 0x10) };
 	set_up(ISA_MODE_16, 0);
 	machine.seg[SEG_SS].base = machine.segment_base[SEG_SS] = GOOD;
 	machine.gpr[REG_RSP] = 0x12340000;
