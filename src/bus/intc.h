@@ -23,13 +23,13 @@ struct intc_ops {
 	 * Negative: the access raises #GP(0). */
 	int (*read_msr)(void *opaque, uint32_t msr, uint64_t *value);
 	int (*write_msr)(void *opaque, uint32_t msr, uint64_t value);
-	/* INIT on the processor also resets its controller, ID and base excepted. */
-	void (*init)(void *opaque);
-	/* The register page in xAPIC mode: its guest-physical base now, UINT64_MAX when the controller is disabled
-	 * or in x2APIC mode, and accesses to it by this processor. offset: 0..0xfff; size: 1, 2, 4 or 8. */
+	/* The xAPIC register page: its guest-physical base, UINT64_MAX while there is none (disabled, or x2APIC mode). The
+	 * processor's own accesses to it come here and never reach the MMIO space. */
 	uint64_t (*mmio_base)(void *opaque);
 	uint64_t (*mmio_read)(void *opaque, uint64_t offset, unsigned size);
 	void (*mmio_write)(void *opaque, uint64_t offset, uint64_t value, unsigned size);
+	/* INIT on the processor also resets its controller, ID and base excepted. */
+	void (*init)(void *opaque);
 };
 
 struct intc {

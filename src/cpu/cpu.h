@@ -7,8 +7,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/error.h"
 #include "bus/clock.h"
 #include "bus/intc.h"
+#include "bus/irq.h"
 #include "bus/space.h"
 #include "isa/feature.h"
 #include "isa/insn.h"
@@ -119,8 +121,9 @@ struct tlb_entry {
 #define TLB_NONE 1ull /* never equals a page address */
 #define TLB_BITS 10
 #define TLB_SIZE (1u << TLB_BITS)
-/* One TLB for each set of rights: user; supervisor under SMAP; supervisor that may touch user pages. */
-enum { TLB_USER, TLB_SUPERVISOR, TLB_SUPERVISOR_AC, TLB_COUNT };
+/* One TLB for each set of rights: user; supervisor under SMAP; supervisor that may touch user pages. TLB_USER_ALIGN is
+ * never filled: with CR0.AM, RFLAGS.AC and CPL 3 every data access takes the slow path, which checks alignment. */
+enum { TLB_USER, TLB_SUPERVISOR, TLB_SUPERVISOR_AC, TLB_USER_ALIGN, TLB_COUNT };
 
 /* Bits of cpu.attention: the engine's loop looks at the word after every instruction. */
 enum {
@@ -156,7 +159,8 @@ struct cpu {
 	uint64_t segment_base[8];   /* by enum isa_seg: 0 in 64-bit mode but for FS and GS */
 	uint8_t segment_check[8];   /* limit or type must be checked on access (never in 64-bit mode) */
 	uint64_t stack_mask;        /* 0xffff, 0xffffffff or ~0 by SS.B and mode */
-	const struct insn *insn;    /* the one under way, NULL between */
+	const struct insn *insn;    /* the one under way, NULL between: a fault then leaves RIP alone */
+	const struct insn *fault_insn; /* the one that the last fault cut short, or NULL */
 	jmp_buf *fault_env;         /* where cpu_fault goes; the engine sets it */
 
 	struct segment seg[SEG_COUNT]; /* by enum isa_seg, SEG_LDTR, SEG_TR */
@@ -168,7 +172,10 @@ struct cpu {
 	uint64_t star, lstar, cstar, sfmask, kernel_gs_base, tsc_aux, sysenter_cs, sysenter_esp, sysenter_eip;
 	uint64_t pat, misc_enable, mtrr_def_type, mtrr_fixed[11], mtrr_variable[16], mcg_status, mcg_ctl, mc_bank[32 * 4], xss, spec_ctrl;
 	uint64_t kvm_wall_clock, kvm_system_time, kvm_steal_time, kvm_async_pf, kvm_eoi, kvm_poll_control;
+	uint64_t debugctl, msr_plain[32]; /* msr_plain: registers that only keep what was written, see cpu/msr.c */
+	uint64_t kvm_clock_base_tsc, kvm_clock_base_ns; /* host TSC and virtual time that the clock page counts from */
 	int64_t tsc_offset;         /* guest TSC = host TSC + offset */
+	uint64_t tsc_stopped;       /* guest TSC while time stands still (cpu_stop_time) */
 	uint64_t tsc_adjust;
 
 	/* Vector, mask and x87 state. x87: the legacy FXSAVE area's first 160 bytes (SDM 1, 10.5.1). */
@@ -188,6 +195,16 @@ struct cpu {
 	uint8_t sipi_vector;
 	uint64_t db_pending;        /* DR6 bits of a debug trap due after this instruction */
 	bool rf_clear;
+	bool step_armed;            /* the instruction under way began with TF set: a single-step trap follows it */
+	bool mov_ss_shadow;         /* with interrupt_shadow: debug traps wait too (SDM 3A, 6.8.3) */
+
+	/* The fault that cpu_fault raised last, and what was under way (cpu/exception.c). */
+	uint8_t fault_vector;
+	uint8_t delivering;         /* vector + 1 of the exception being delivered; 0: none, or a benign event */
+	uint8_t event_ext;          /* EXT bit for error codes of faults met during a delivery (SDM 3A, 6.13) */
+	uint8_t borrowed_cpl;       /* CPL + 1 to go back to when an access with another CPL's rights faults; 0: none */
+	uint32_t fault_error;
+	bool bus_lock_held;         /* this vCPU is between access_bus_lock and access_bus_unlock */
 
 	/* Signals from other threads. */
 	_Atomic uint32_t signals;   /* ATTN_INTR, ATTN_NMI, ATTN_INIT, ATTN_SIPI until taken */
@@ -198,6 +215,8 @@ struct cpu {
 
 	/* TLBs. */
 	_Alignas(64) struct tlb_entry tlbs[TLB_COUNT][TLB_SIZE];
+	bool tlb_global[TLB_COUNT][TLB_SIZE];
+	uint64_t intc_page;         /* guest-physical page of the xAPIC registers; taken anew at each flush */
 	uint64_t large_page_low, large_page_high; /* linear addresses that large pages have served since the last flush */
 
 	/* Surroundings. */
@@ -206,12 +225,16 @@ struct cpu {
 	struct guest_memory *memory;
 	struct io_space *mmio, *pio;
 	struct intc intc;
+	struct irq_line ferr;       /* FERR#: x87 errors while CR0.NE is 0 (IRQ13); the boot processor's is connected */
+	bool ferr_raised;
 	struct vclock *clock;
 	uint64_t tsc_hz;
 	uint64_t features[2];       /* bit per enum isa_feature */
 	struct cpuid_leaf *cpuid;   /* the guest's leaves, cpu/cpuid.c */
 	unsigned cpuid_count;
 	uint64_t xcr0_allowed;
+	bool amd;                   /* the CPUID vendor shown is AMD or Hygon: SYSCALL, SYSENTER and MSRs follow it */
+	uint8_t physical_bits;      /* MAXPHYADDR */
 
 	/* Engine and debugger. */
 	void *engine;               /* engine's own per-vCPU data */
@@ -223,7 +246,11 @@ struct cpu {
 	uint64_t bounce_linear;
 	unsigned bounce_size;
 	bool debug_step;            /* gdb: stop after one instruction */
-	bool debug_breakpoints;     /* gdb: breakpoints or watchpoints are set (vm/ looks them up through debug_check) */
+	bool debug_hit;             /* gdb: debug_check has seen a watchpoint; ends run() with EXIT_DEBUG */
+	bool debug_breakpoints;     /* gdb: breakpoints are set: debug_check is asked before each instruction */
+	bool debug_watchpoints;     /* gdb: watchpoints are set: debug_check is told of every data access */
+	/* access 0: an instruction at `linear` is about to run, true stops before it. Else ACCESS_* of size bytes were
+	 * accessed; it sets debug_hit to stop after the instruction. */
 	bool (*debug_check)(void *opaque, struct cpu *cpu, uint64_t linear, unsigned size, unsigned access);
 	void *debug_opaque;
 	struct cpu_stats stats;
@@ -281,6 +308,8 @@ void cpu_reset(struct cpu *c, bool power_on);
 /* All 64 bits of RFLAGS, and its setting (every bit given; IF through cpu_set_if, TF and AC with their effects). */
 uint64_t cpu_get_rflags(const struct cpu *c);
 void cpu_set_rflags(struct cpu *c, uint64_t rflags);
+/* The TLB for data accesses at this CPL. */
+struct tlb_entry *cpu_tlb(struct cpu *c, unsigned cpl);
 
 /* --- cpu/segment.c --- */
 
@@ -321,6 +350,13 @@ void cpu_set_cr3(struct cpu *c, uint64_t value);
 void cpu_set_cr4(struct cpu *c, uint64_t value);
 void cpu_set_efer(struct cpu *c, uint64_t value);
 uint64_t cpu_read_tsc(const struct cpu *c);
+/* Stops and restarts guest TSC and KVM clock with the machine's virtual clock (pause, save, restore). host_tsc: one
+ * reading for all vCPUs, so that their TSCs stay equal. To be called with the vCPU outside run(). */
+void cpu_stop_time(struct cpu *c, uint64_t host_tsc);
+void cpu_start_time(struct cpu *c, uint64_t host_tsc);
+/* After cpu_fields were loaded: refuses what no processor can hold, rebuilds what is derived, flushes the TLB. */
+int cpu_loaded(struct cpu *c, struct error *err);
+void cpu_free_cpuid(struct cpu *c);
 
 /* --- cpu/mmu.c --- */
 void tlb_flush_all(struct cpu *c);
@@ -329,11 +365,34 @@ void tlb_flush_page(struct cpu *c, uint64_t linear); /* INVLPG: global entries t
 /* Drops fast-write entries for one page of the memfd in this vCPU's TLB. */
 void tlb_protect_page(struct cpu *c, const uint8_t *host_page);
 
+/* Translates the page of `linear` for instruction fetch with the rights of the CPL; faults as a fetch does. Returns the
+ * host address of the byte, or NULL with *gpa for device space. */
+const uint8_t *mmu_fetch(struct cpu *c, uint64_t linear, uint64_t *gpa);
+/* For a debugger: linear -> guest-physical without side effects and rights; false when nothing is mapped there. */
+bool mmu_debug_translate(struct cpu *c, uint64_t linear, uint64_t *gpa);
+/* Announces decoded code at host..+length (inside one page): afterwards every vCPU's writes there are noticed. Read the
+ * page's code_generation before, the bytes after. */
+void mmu_mark_code(struct cpu *c, const uint8_t *host, unsigned length);
+/* Answers a peer's ATTN_FLUSH; the engine calls it between instructions. */
+void mmu_answer_flush(struct cpu *c);
+
 /* --- cpu/signal.c: pins, INIT, SIPI, NMI; the engine calls it when attention asks --- */
 extern const struct cpu_pins cpu_pins_template;
 /* Takes what is due between two instructions: INIT, SIPI, NMI, SMI, external interrupts, debug traps. May fault
- * (delivery). Returns true when the vCPU may go on executing, false when it is halted or waits for SIPI. */
+ * (delivery). Returns true when the vCPU may go on executing, false when it is halted or waits for SIPI. After true the
+ * engine executes one instruction before it calls again (single step and interrupt shadows count on that); it leaves
+ * run() for a kick before the call. */
 bool cpu_take_events(struct cpu *c);
+
+/* --- cpu/debug.c: debug registers (SDM 3B, 17.2) --- */
+/* True when an enabled data breakpoint lies in the page: its accesses must take the slow path. */
+bool cpu_debug_page(const struct cpu *c, uint64_t page);
+/* A data access happened (or is about to): notes matching breakpoints for a trap after the instruction. */
+void cpu_debug_data(struct cpu *c, uint64_t linear, unsigned size, unsigned access);
+/* True when an instruction breakpoint matches, with its bits in db_pending: #DB fault before the instruction, unless RF. */
+bool cpu_debug_code(struct cpu *c, uint64_t linear);
+/* After a port access: notes an I/O breakpoint (CR4.DE). */
+void cpu_debug_io(struct cpu *c, uint16_t port, unsigned size);
 
 /* --- cpu/select.c: the function that executes an instruction --- */
 /* Sets insn->exec (and aux). Never NULL: what may not execute gets a function that raises the exception. The choice

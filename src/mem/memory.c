@@ -228,6 +228,8 @@ bool memory_mark_code(struct guest_memory *memory, uint64_t offset, unsigned len
 bool memory_note_write_slow(struct guest_memory *memory, uint64_t offset, uint64_t length)
 {
 	bool hit = false;
+	/* The data is stored before the mask is looked at; whoever decodes marks before it reads. */
+	atomic_thread_fence(memory_order_seq_cst);
 	while (length) {
 		unsigned at = offset & GUEST_PAGE_MASK;
 		uint64_t chunk = MIN(length, GUEST_PAGE_SIZE - at);

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef VISOR_BASE_WORKER_H
+#define VISOR_BASE_WORKER_H
+
+/*
+ * Where queue work and completions run: the I/O loop thread of a machine. post
+ * may be called from any thread with any lock taken; fn(arg) runs soon, once,
+ * on the loop thread with no lock taken, in the order of posting. The object
+ * behind arg must live until the loop has run dry or stopped. A test may call
+ * fn at once: all locks of the project that can be held then are recursive.
+ */
+struct worker {
+	void (*post)(void *opaque, void (*fn)(void *arg), void *arg);
+	void *opaque;
+};
+
+static inline void worker_post(const struct worker *worker, void (*fn)(void *arg), void *arg)
+{
+	worker->post(worker->opaque, fn, arg);
+}
+
+#endif

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef VISOR_BLOCK_BLOCK_H
+#define VISOR_BLOCK_BLOCK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#include "base/error.h"
+#include "base/lock.h"
+#include "base/worker.h"
+
+/*
+ * A disk as its device sees it: requests go in, completions come back.
+ *
+ * Threads. block_submit may be called from any thread, also from a completion.
+ * The request and the memory of its iovec belong to the disk until `done` is
+ * called, once for each request, on the worker, with the owner's lock taken.
+ * Requests are independent: the disk may finish them in any order and at the
+ * same time. A flush covers the requests whose completion was delivered before
+ * it was submitted. block_drain runs completions on the calling thread instead,
+ * so it may be called with the owner's lock taken and never waits for the worker.
+ */
+enum block_op {
+	BLOCK_READ,
+	BLOCK_WRITE,
+	BLOCK_FLUSH,         /* all completed writes are on stable storage after it */
+	BLOCK_DISCARD,       /* the range's content is of no interest; reads give old data or zeros */
+	BLOCK_WRITE_ZEROES,
+};
+
+struct block_request {
+	enum block_op op;
+	bool may_unmap;            /* write zeroes: the space may be given back */
+	const struct iovec *iov;   /* read and write */
+	unsigned iov_count;
+	uint64_t offset, length;   /* bytes; multiples of BLOCK_SECTOR within the disk; length is that of the iovec */
+	/* error: 0 or an errno value of the host */
+	void (*done)(struct block_request *request, int error);
+	void *opaque;
+	/* the disk's own */
+	struct block_request *next;
+	int error;
+};
+
+#define BLOCK_SECTOR 512u
+
+struct block;
+
+struct block_ops {
+	/* Performs one request, on a thread of the pool; 0 or an errno value. */
+	int (*perform)(struct block *block, const struct block_request *request);
+	void (*close)(struct block *block);
+};
+
+/* Format drivers put this first into their own struct and call block_start when the file is open. */
+struct block {
+	const struct block_ops *ops;
+	char *name;                /* for messages: the file's path */
+	uint64_t size;             /* bytes, a multiple of BLOCK_SECTOR */
+	bool read_only;
+	unsigned physical_block;   /* bytes: writes of less cost a read; 512 when unknown */
+	struct block_queue *queue;
+};
+
+struct block_config {
+	const char *path;
+	bool read_only;
+	struct worker worker;
+};
+
+/*
+ * Opens a raw image file or a block device. The file is locked (fcntl, open file
+ * description locks) against a second writer in any process, and against any reader when it is
+ * opened for writing. A size that is no multiple of 512 is rounded up; the missing bytes read as zeros.
+ */
+struct block *block_open_raw(const struct block_config *config, struct error *err);
+
+/* The lock that completions are called with; NULL: none. Before the first request. */
+void block_set_owner(struct block *block, struct lock *lock);
+
+/* Never fails: errors come through the completion, an out-of-range request's as EINVAL, a write to a read-only
+ * disk's as EROFS. */
+void block_submit(struct block *block, struct block_request *request);
+
+/* Returns when no request is in flight and all completions have run; they may submit more, which are waited for
+ * as well. The caller holds the owner's lock, or knows that the worker stands still. */
+void block_drain(struct block *block);
+
+/* Drains, flushes to stable storage, and frees. The worker must have run dry or stopped. */
+void block_close(struct block *block);
+
+/* For format drivers. block_start takes over `block`, calling ops->close for it when it fails. */
+int block_start(struct block *block, const struct block_config *config, struct error *err);
+
+#endif

@@ -1,0 +1,247 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The way of a request: `waiting` until a thread of the pool takes it, then
+ * performed there, then `finished` until a delivery calls its completion. Threads
+ * start when requests wait and none is idle, up to MAX_THREADS. A delivery is
+ * posted to the worker when `finished` becomes non-empty; whoever comes first,
+ * the posted call or block_drain, empties it.
+ *
+ * in_flight counts from submit until the completion has returned. Completions run
+ * with the owner's lock taken, so block_drain, which holds it too, never
+ * returns while another thread is inside one.
+ */
+#include "block/block.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/util.h"
+
+#define MAX_THREADS 4
+
+struct request_list {
+	struct block_request *first, **last;
+};
+
+struct block_queue {
+	struct worker worker;
+	struct lock *owner;
+	pthread_mutex_t mutex;
+	pthread_cond_t work, progress;
+	struct request_list waiting, finished;
+	unsigned in_flight;
+	bool posted;   /* a delivery is on its way to the worker */
+	bool stopping;
+	unsigned idle, threads;
+	pthread_t thread[MAX_THREADS];
+};
+
+static void list_init(struct request_list *list)
+{
+	list->first = NULL;
+	list->last = &list->first;
+}
+
+static void list_append(struct request_list *list, struct block_request *request)
+{
+	request->next = NULL;
+	*list->last = request;
+	list->last = &request->next;
+}
+
+static struct block_request *list_pop(struct request_list *list)
+{
+	struct block_request *request = list->first;
+	if (request) {
+		list->first = request->next;
+		if (!list->first)
+			list->last = &list->first;
+	}
+	return request;
+}
+
+/* Calls completions until none is left; true when there was one. The owner's lock is taken or not needed. */
+static bool deliver_locked(struct block_queue *queue)
+{
+	bool any = false;
+	pthread_mutex_lock(&queue->mutex);
+	queue->posted = false;
+	struct block_request *request;
+	while ((request = list_pop(&queue->finished))) {
+		pthread_mutex_unlock(&queue->mutex);
+		request->done(request, request->error);
+		any = true;
+		pthread_mutex_lock(&queue->mutex);
+		if (--queue->in_flight == 0)
+			pthread_cond_broadcast(&queue->progress);
+	}
+	pthread_mutex_unlock(&queue->mutex);
+	return any;
+}
+
+static void deliver(void *opaque)
+{
+	struct block_queue *queue = opaque;
+	lock_take(queue->owner);
+	deliver_locked(queue);
+	lock_release(queue->owner);
+}
+
+/* With the mutex taken; gives it up while posting, since a worker may call at once. */
+static void finish(struct block_queue *queue, struct block_request *request, int error)
+{
+	request->error = error;
+	list_append(&queue->finished, request);
+	bool post = !queue->posted;
+	queue->posted = true;
+	pthread_cond_broadcast(&queue->progress);
+	if (!post)
+		return;
+	pthread_mutex_unlock(&queue->mutex);
+	worker_post(&queue->worker, deliver, queue);
+	pthread_mutex_lock(&queue->mutex);
+}
+
+static void *pool_thread(void *opaque)
+{
+	struct block *block = opaque;
+	struct block_queue *queue = block->queue;
+	pthread_mutex_lock(&queue->mutex);
+	for (;;) {
+		struct block_request *request = list_pop(&queue->waiting);
+		if (request) {
+			pthread_mutex_unlock(&queue->mutex);
+			int error = block->ops->perform(block, request);
+			pthread_mutex_lock(&queue->mutex);
+			finish(queue, request, error);
+			continue;
+		}
+		if (queue->stopping)
+			break;
+		queue->idle++;
+		pthread_cond_wait(&queue->work, &queue->mutex);
+		queue->idle--;
+	}
+	pthread_mutex_unlock(&queue->mutex);
+	return NULL;
+}
+
+/* Signals are for the threads that expect them. */
+static int start_thread(struct block *block)
+{
+	struct block_queue *queue = block->queue;
+	sigset_t all, before;
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	int rc = pthread_create(&queue->thread[queue->threads], NULL, pool_thread, block);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	if (rc == 0)
+		queue->threads++;
+	return rc;
+}
+
+static int check(const struct block *block, const struct block_request *request)
+{
+	if (request->op != BLOCK_READ && block->read_only)
+		return request->op == BLOCK_FLUSH ? 0 : EROFS;
+	if (request->op == BLOCK_FLUSH)
+		return 0;
+	bool fits = request->offset <= block->size && request->length <= block->size - request->offset;
+	return fits && !((request->offset | request->length) % BLOCK_SECTOR) ? 0 : EINVAL;
+}
+
+void block_submit(struct block *block, struct block_request *request)
+{
+	struct block_queue *queue = block->queue;
+	int error = check(block, request);
+	pthread_mutex_lock(&queue->mutex);
+	queue->in_flight++;
+	if (error) {
+		finish(queue, request, error);
+	} else {
+		list_append(&queue->waiting, request);
+		if (queue->idle)
+			pthread_cond_signal(&queue->work);
+		else if (queue->threads < MAX_THREADS && start_thread(block) != 0)
+			log_warn_once("%s: cannot start another thread for disk requests", block->name);
+	}
+	pthread_mutex_unlock(&queue->mutex);
+}
+
+void block_drain(struct block *block)
+{
+	struct block_queue *queue = block->queue;
+	for (;;) {
+		if (deliver_locked(queue))
+			continue;
+		pthread_mutex_lock(&queue->mutex);
+		while (queue->in_flight && !queue->finished.first)
+			pthread_cond_wait(&queue->progress, &queue->mutex);
+		bool empty = !queue->in_flight;
+		pthread_mutex_unlock(&queue->mutex);
+		if (empty)
+			return;
+	}
+}
+
+void block_set_owner(struct block *block, struct lock *lock)
+{
+	block->queue->owner = lock;
+}
+
+static void queue_free(struct block_queue *queue)
+{
+	pthread_cond_destroy(&queue->work);
+	pthread_cond_destroy(&queue->progress);
+	pthread_mutex_destroy(&queue->mutex);
+	free(queue);
+}
+
+/* One thread runs from the start, so that a request is always served. */
+int block_start(struct block *block, const struct block_config *config, struct error *err)
+{
+	struct block_queue *queue = calloc(1, sizeof(*queue));
+	int rc = queue ? 0 : ENOMEM;
+	if (queue) {
+		queue->worker = config->worker;
+		pthread_mutex_init(&queue->mutex, NULL);
+		pthread_cond_init(&queue->work, NULL);
+		pthread_cond_init(&queue->progress, NULL);
+		list_init(&queue->waiting);
+		list_init(&queue->finished);
+		block->queue = queue;
+		rc = start_thread(block);
+	}
+	if (rc == 0)
+		return 0;
+	error_set(err, rc, "%s: cannot start a thread for disk requests: %s", block->name, strerror(rc));
+	if (queue)
+		queue_free(queue);
+	block->ops->close(block);
+	return -1;
+}
+
+void block_close(struct block *block)
+{
+	if (!block)
+		return;
+	struct block_queue *queue = block->queue;
+	block_drain(block);
+	pthread_mutex_lock(&queue->mutex);
+	queue->stopping = true;
+	pthread_cond_broadcast(&queue->work);
+	pthread_mutex_unlock(&queue->mutex);
+	for (unsigned i = 0; i < queue->threads; i++)
+		pthread_join(queue->thread[i], NULL);
+	queue_free(queue);
+	block->queue = NULL;
+	const struct block_request flush = { .op = BLOCK_FLUSH };
+	int error = block->read_only ? 0 : block->ops->perform(block, &flush);
+	if (error)
+		log_error("%s: the last writes may be lost: %s", block->name, strerror(error));
+	block->ops->close(block);
+}

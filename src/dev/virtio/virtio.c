@@ -1,0 +1,251 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "dev/virtio/virtio.h"
+
+#include <string.h>
+
+#include "base/log.h"
+#include "base/util.h"
+
+#define COMMON_FEATURES (BIT64(VIRTIO_F_INDIRECT_DESC) | BIT64(VIRTIO_F_EVENT_IDX) | BIT64(VIRTIO_F_VERSION_1))
+
+const struct field virtio_device_fields[] = {
+	FIELD(struct virtio_device, features),
+	FIELD(struct virtio_device, status),
+	FIELD(struct virtio_device, config_generation),
+	FIELD(struct virtio_device, notified),
+	FIELD_STRUCT_ARRAY(struct virtio_device, queue, virtqueue_fields),
+	FIELD_END
+};
+
+void virtio_device_init(struct virtio_device *device, const struct device_type *type,
+			const struct virtio_device_config *config, uint16_t queue_size)
+{
+	lock_init(&device->lock);
+	device_init(&device->device, type, config->name, &device->lock);
+	device->worker = config->worker;
+	device->offered |= COMMON_FEATURES;
+	for (unsigned i = 0; i < VIRTIO_MAX_QUEUES; i++) {
+		struct virtqueue *queue = &device->queue[i];
+		queue->max_size = i < device->queue_count ? queue_size : 0;
+		queue->dma = config->dma;
+		virtqueue_reset(queue);
+	}
+}
+
+void virtio_device_destroy(struct virtio_device *device)
+{
+	lock_destroy(&device->lock);
+}
+
+void virtio_set_transport(struct virtio_device *device, const struct virtio_transport *transport)
+{
+	lock_take(&device->lock);
+	device->transport = *transport;
+	lock_release(&device->lock);
+}
+
+static bool ready(const struct virtio_device *device)
+{
+	bool up = device->status & VIRTIO_STATUS_DRIVER_OK && !(device->status & VIRTIO_STATUS_NEEDS_RESET);
+	const struct virtio_transport *transport = &device->transport;
+	return up && (!transport->dma_allowed || transport->dma_allowed(transport->opaque));
+}
+
+/* One round; queues that were kicked meanwhile wait for the next one, so that other devices have their turn. */
+static void serve_notified(void *opaque)
+{
+	struct virtio_device *device = opaque;
+	lock_take(&device->lock);
+	device->work_posted = false;
+	for (uint32_t round = device->notified; round && ready(device); round &= round - 1) {
+		unsigned queue = (unsigned)__builtin_ctz(round);
+		device->notified &= ~BIT(queue);
+		device->ops->serve(device, queue);
+	}
+	virtio_resume(device);
+	lock_release(&device->lock);
+}
+
+void virtio_resume(struct virtio_device *device)
+{
+	if (!device->notified || device->work_posted || !ready(device))
+		return;
+	device->work_posted = true;
+	worker_post(&device->worker, serve_notified, device);
+}
+
+void virtio_kick(struct virtio_device *device, unsigned queue)
+{
+	device->notified |= BIT(queue);
+	virtio_resume(device);
+}
+
+void virtio_serve_chains(struct virtio_device *device, unsigned queue, virtio_chain_fn *take)
+{
+	struct virtqueue_element element;
+	unsigned budget = device->queue[queue].size;
+	bool more = true;
+	virtqueue_hush(&device->queue[queue]);
+	do {
+		while (more && budget && virtio_pop(device, queue, &element)) {
+			more = take(device, queue, &element);
+			budget--;
+		}
+	} while (more && budget && virtqueue_ask(&device->queue[queue]) && ready(device));
+	if (more && !budget)
+		virtio_kick(device, queue);
+}
+
+void virtio_notify(struct virtio_device *device, unsigned queue)
+{
+	if (queue < device->queue_count && device->queue[queue].enabled)
+		virtio_kick(device, queue);
+}
+
+static void virtio_notify_all(struct virtio_device *device)
+{
+	for (unsigned i = 0; i < device->queue_count; i++)
+		virtio_notify(device, i);
+}
+
+void virtio_fail(struct virtio_device *device, const char *reason)
+{
+	if (!device->complained)
+		log_warn("%s: the guest's driver broke the rules of virtio (%s); the device stops until it is reset",
+			 device->device.name, reason);
+	device->complained = true;
+	if (device->status & VIRTIO_STATUS_NEEDS_RESET)
+		return;
+	device->status |= VIRTIO_STATUS_NEEDS_RESET;
+	device->config_generation++;
+	if (device->status & VIRTIO_STATUS_DRIVER_OK && device->transport.config_interrupt)
+		device->transport.config_interrupt(device->transport.opaque);
+}
+
+bool virtio_pop(struct virtio_device *device, unsigned queue, struct virtqueue_element *element)
+{
+	if (!ready(device))
+		return false;
+	enum virtqueue_status status = virtqueue_pop(&device->queue[queue], element, device->iov);
+	if (status == VIRTQUEUE_BROKEN)
+		virtio_fail(device, device->queue[queue].reason ? device->queue[queue].reason : "broken queue");
+	return status == VIRTQUEUE_ELEMENT;
+}
+
+void virtio_push(struct virtio_device *device, unsigned queue, const struct virtqueue_element *element,
+		 uint32_t written)
+{
+	virtqueue_push(&device->queue[queue], element, written);
+}
+
+void virtio_signal(struct virtio_device *device, unsigned queue)
+{
+	if (virtqueue_should_interrupt(&device->queue[queue]) && device->transport.queue_interrupt)
+		device->transport.queue_interrupt(device->transport.opaque, queue);
+}
+
+/* Buffers that the device still holds are waited for: after a reset it must not touch guest memory (2.4.1). */
+static void reset_state(struct virtio_device *device)
+{
+	if (device->ops->quiesce)
+		device->ops->quiesce(device);
+	fields_reset(virtio_device_fields, device);
+	device->complained = false;
+	for (unsigned i = 0; i < VIRTIO_MAX_QUEUES; i++)
+		virtqueue_reset(&device->queue[i]);
+	if (device->ops->reset)
+		device->ops->reset(device);
+}
+
+static void apply_features(struct virtio_device *device)
+{
+	for (unsigned i = 0; i < device->queue_count; i++) {
+		device->queue[i].event_index = virtio_has_feature(device, VIRTIO_F_EVENT_IDX);
+		device->queue[i].indirect = virtio_has_feature(device, VIRTIO_F_INDIRECT_DESC);
+	}
+}
+
+static bool features_acceptable(const struct virtio_device *device)
+{
+	return !(device->features & ~device->offered) && virtio_has_feature(device, VIRTIO_F_VERSION_1);
+}
+
+void virtio_write_status(struct virtio_device *device, uint8_t status)
+{
+	if (!status) {
+		reset_state(device);
+		return;
+	}
+	uint8_t rising = status & (uint8_t)~device->status;
+	status &= (uint8_t)~VIRTIO_STATUS_NEEDS_RESET; /* the device's alone */
+	if (rising & VIRTIO_STATUS_FEATURES_OK) {
+		if (features_acceptable(device))
+			apply_features(device);
+		else
+			status &= (uint8_t)~VIRTIO_STATUS_FEATURES_OK;
+	}
+	/* A driver without agreed features is none (3.1.1). */
+	if (!((status | device->status) & VIRTIO_STATUS_FEATURES_OK))
+		status &= (uint8_t)~VIRTIO_STATUS_DRIVER_OK;
+	/* Bits are never cleared but by a reset (2.1.1). */
+	device->status |= status;
+	if (rising & status & VIRTIO_STATUS_DRIVER_OK)
+		virtio_notify_all(device);
+}
+
+void virtio_enable_queue(struct virtio_device *device, unsigned queue)
+{
+	if (queue >= device->queue_count || device->queue[queue].enabled ||
+	    !(device->status & VIRTIO_STATUS_FEATURES_OK))
+		return;
+	if (!virtqueue_enable(&device->queue[queue]))
+		virtio_fail(device, device->queue[queue].reason);
+}
+
+uint64_t virtio_read_config(const struct virtio_device *device, unsigned offset, unsigned size)
+{
+	uint8_t bytes[8] = { 0 };
+	if (offset < device->config_size)
+		memcpy(bytes, device->config + offset, MIN(size, device->config_size - offset));
+	return load_le(bytes, size);
+}
+
+/* The machine's reset. The fields have their reset values already, but the device may still hold buffers: it lets
+ * go of them on queues that are no longer enabled, which takes no effect on memory but that of the requests. */
+void virtio_device_reset(void *opaque)
+{
+	reset_state(opaque);
+}
+
+void virtio_device_saving(void *opaque)
+{
+	struct virtio_device *device = opaque;
+	if (device->ops->quiesce)
+		device->ops->quiesce(device);
+}
+
+int virtio_device_loaded(void *opaque, struct error *err)
+{
+	struct virtio_device *device = opaque;
+	const char *name = device->device.name;
+	bool agreed = device->status & VIRTIO_STATUS_FEATURES_OK;
+	if (agreed && !features_acceptable(device))
+		return error_set(err, 0, "%s: the saved guest uses features (0x%llx) that this device does not have", name,
+				 (unsigned long long)(device->features & ~device->offered));
+	device->notified &= BIT(device->queue_count) - 1;
+	for (unsigned i = 0; i < VIRTIO_MAX_QUEUES; i++) {
+		struct virtqueue *queue = &device->queue[i];
+		if (i >= device->queue_count && queue->enabled)
+			return error_set(err, 0, "%s: the saved guest uses queue %u, but the device has %u", name, i,
+					 device->queue_count);
+		if (queue->size > queue->max_size)
+			return error_set(err, 0, "%s: queue %u of %u entries is too large", name, i, queue->size);
+		if (queue->enabled && !queue->broken && !virtqueue_enable(queue))
+			return error_set(err, 0, "%s: queue %u: %s", name, i, queue->reason);
+	}
+	if (agreed)
+		apply_features(device);
+	/* What the guest made available while the old machine was stopping is found by looking at every queue. */
+	virtio_notify_all(device);
+	return 0;
+}

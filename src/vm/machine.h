@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef VISOR_VM_MACHINE_H
+#define VISOR_VM_MACHINE_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "bus/clock.h"
+#include "bus/device.h"
+#include "cpu/cpu.h"
+#include "engine/engine.h"
+#include "host/loop.h"
+#include "mem/memory.h"
+
+/*
+ * A virtual machine: an i440FX-class PC. Several may live in one process.
+ *
+ * Threads: one per vCPU; the thread that calls machine_run serves the event loop,
+ * timers and queues. Unless its comment says "from any thread", a function belongs to the loop's
+ * thread (or to the only thread, before machine_run). Back ends call machine_loop to watch their descriptors.
+ */
+struct machine;
+
+#define MACHINE_MAX_CPUS 16
+#define MACHINE_MAX_DISKS 8
+
+/* Where a character device's bytes go, and come from by machine_console_input. */
+struct machine_console {
+	/* On a vCPU's or the loop's thread, with the device's lock taken: must neither block nor call the machine. */
+	void (*output)(void *opaque, const uint8_t *data, size_t size);
+	/* The device, which was full, takes input again; same rules. May be NULL. */
+	void (*input_ready)(void *opaque);
+	void *opaque;
+};
+
+enum machine_port {
+	MACHINE_SERIAL0,     /* COM1, 0x3f8 */
+	MACHINE_SERIAL1,     /* COM2, 0x2f8 */
+	MACHINE_HVC0,        /* the virtio console; only there when its output is set */
+	MACHINE_DEBUGCON,    /* debug ports 0xe9 and 0x402; output only */
+	MACHINE_PORTS
+};
+
+struct machine_disk {
+	const char *path;
+	bool read_only;
+};
+
+/* What happened to the machine, in the words of the caller's log. */
+enum machine_event_kind {
+	MACHINE_POWERED_OFF, /* ACPI soft-off; status 0 */
+	MACHINE_DEBUG_EXIT,  /* the guest wrote the debug-exit port; status (v << 1) | 1 */
+	MACHINE_WAS_RESET,   /* keyboard controller, port 0xcf9, triple fault or machine_request_reset; goes on */
+	MACHINE_SHUTDOWN,    /* a reset under no_reboot; status 3 after a triple fault, else 0 */
+	MACHINE_FAILED,      /* the monitor cannot go on; status 1 */
+	MACHINE_STOPPED,     /* machine_request_stop */
+};
+
+struct machine_event {
+	enum machine_event_kind kind;
+	int status;       /* what machine_run is going to return; of no meaning for MACHINE_WAS_RESET */
+	const char *text; /* one line: what happened and where the guest was */
+};
+
+/* Strings and the structure itself are copied; console and event are called as long as the machine lives. */
+struct machine_config {
+	uint64_t memory;                  /* bytes, a multiple of 1 MiB; 0: 256 MiB */
+	unsigned cpus;                    /* 1..MACHINE_MAX_CPUS; 0: 1 */
+	enum cpu_model cpu_model;
+	const struct engine_type *engine; /* NULL: interp */
+	const char *kernel, *initrd, *append; /* direct boot when kernel is set */
+	const char *bios;                 /* NULL or empty: Debian's SeaBIOS when there is no kernel */
+	struct machine_disk disks[MACHINE_MAX_DISKS];
+	unsigned disk_count;
+	struct machine_console console[MACHINE_PORTS];
+	bool debug_exit;                  /* the isa-debug-exit device at port 0xf4 */
+	bool no_reboot;                   /* a reset ends the machine */
+	bool restore;                     /* state is about to be loaded: nothing is put into guest memory */
+	/* On the loop's thread; may be NULL. The machine can be looked at, not destroyed. */
+	void (*event)(void *opaque, const struct machine_event *event);
+	void *event_opaque;
+};
+
+/* Makes the machine with all its devices, reset and paused, the guest's boot code in place. NULL and err: a file that cannot
+ * be read or booted, a host without room for the memory. */
+struct machine *machine_create(const struct machine_config *config, struct error *err);
+/* Ends the vCPU threads and frees everything. */
+void machine_destroy(struct machine *machine);
+
+/* Starts the vCPUs (unless paused by machine_pause) and serves the event loop until the machine has ended; its exit status. */
+int machine_run(struct machine *machine, struct error *err);
+
+/* Stops all vCPUs between two instructions, and the clock; returns when all stand still. Calls nest: each pause wants its
+ * resume. While paused the state of CPUs, devices and memory is the caller's to read and change. */
+void machine_pause(struct machine *machine);
+void machine_resume(struct machine *machine);
+bool machine_paused(const struct machine *machine);
+/* Completes disk requests under way; call while paused, before devices are saved. */
+int machine_drain(struct machine *machine, struct error *err);
+/* After state was loaded into CPUs, devices and memory of a paused machine: works out what follows from it.
+ * Devices' own `loaded` functions are the caller's to call, before this. */
+int machine_loaded(struct machine *machine, struct error *err);
+
+/* As the reset button, the power plug and a monitor's "quit". From any thread; they take effect on the loop's thread. */
+void machine_request_reset(struct machine *machine);
+void machine_request_power_off(struct machine *machine);
+void machine_request_stop(struct machine *machine, int status);
+/* A short press of the power button: the guest is asked to shut down (ACPI fixed event). From any thread. */
+void machine_power_button(struct machine *machine);
+
+/* Bytes for a console's device; returns how many it took, the rest goes after input_ready. */
+size_t machine_console_input(struct machine *machine, enum machine_port port, const uint8_t *data, size_t size);
+
+/* --- parts, for saving, debugging and statistics --- */
+struct loop *machine_loop(struct machine *machine);
+const struct machine_config *machine_config(const struct machine *machine);
+unsigned machine_cpu_count(const struct machine *machine);
+struct cpu *machine_cpu(struct machine *machine, unsigned index); /* NULL beyond the last */
+struct guest_memory *machine_memory(struct machine *machine);
+struct vclock *machine_clock(struct machine *machine);
+/* The list of devices, linked by `next`, in an order that does not change: controllers before what hangs on them.
+ * The first is "machine" itself: clock and time-stamp counter. CPUs are not in it. */
+struct device *machine_devices(struct machine *machine);
+
+/* --- debugger: vm/ knows of stops only; breakpoints are cpu.debug_check's --- */
+
+/* stopped: vCPU `index` left its engine with EXIT_DEBUG; the machine is paused once (machine_resume goes on). */
+void machine_set_debugger(struct machine *machine, void (*stopped)(void *opaque, unsigned index), void *opaque);
+/* Only this vCPU runs after the next resume; negative: all. For single steps. */
+void machine_run_only(struct machine *machine, int index);
+
+/* Guest instructions, MIPS, exits by reason, interrupts, accesses per device, wall time, as documented in the manual page.
+ * The caller owns the object; NULL when out of memory. */
+json_t *machine_stats_json(struct machine *machine);
+
+#endif

@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "guest.h"
+
+struct gate {
+	uint16_t offset0, selector;
+	uint8_t ist, type;
+	uint16_t offset1;
+	uint32_t offset2, zero;
+} __attribute__((packed));
+
+static struct gate idt[256] __attribute__((aligned(16)));
+handler_fn *handlers[256];
+struct table_pointer guest_idtr;
+
+/* The innermost guarded call; its saved stack pointer comes first (see start64.S). */
+struct guard {
+	uint64_t rsp;
+	struct guard *outer;
+	struct fault fault;
+};
+static struct guard *guard;
+bool guarded_call(void (*fn)(void *), void *arg, struct guard *guard);
+_Noreturn void guarded_resume(struct guard *guard);
+void vector_handler(struct frame *frame);
+void idt_setup(void);
+
+void vector_handler(struct frame *frame)
+{
+	if (handlers[frame->vector] && handlers[frame->vector](frame))
+		return;
+	if (guard) {
+		struct guard *g = guard;
+		g->fault = (struct fault){ .happened = true, .frame = *frame, .cr2 = READ_CR(2) };
+		guarded_resume(g);
+	}
+	print("unexpected vector ");
+	print_hex(frame->vector);
+	print(" error ");
+	print_hex(frame->error);
+	print(" rip ");
+	print_hex(frame->rip);
+	print(" cr2 ");
+	print_hex(READ_CR(2));
+	print("\n");
+	guest_exit(1);
+}
+
+struct fault guarded(void (*fn)(void *), void *arg)
+{
+	struct guard g = { .outer = guard };
+	guard = &g;
+	guarded_call(fn, arg, &g);
+	guard = g.outer;
+	return g.fault;
+}
+
+void set_gate(unsigned vector, void *entry, unsigned type_dpl, unsigned ist)
+{
+	uint64_t at = (uint64_t)entry;
+	idt[vector] = (struct gate){ (uint16_t)at, SEL_CODE64, (uint8_t)ist, (uint8_t)(0x80 | type_dpl), (uint16_t)(at >> 16),
+				     (uint32_t)(at >> 32), 0 };
+}
+
+void idt_setup(void)
+{
+	for (unsigned v = 0; v < 256; v++)
+		set_gate(v, vector_stubs + 16 * v, v == 3 || v == 4 || v == 0x80 ? 0x6e : 0x0e, 0);
+	guest_idtr.limit = sizeof(idt) - 1;
+	guest_idtr.base = (uint64_t)idt;
+	__asm__ volatile("lidt %0" ::"m"(guest_idtr));
+	/* 8259s masked: tests that want them program them. */
+	outb(0x21, 0xff);
+	outb(0xa1, 0xff);
+}
+
+/* --- memory: a bump allocator behind the program --- */
+
+extern uint8_t guest_end[];
+static uint64_t next_page;
+
+void *alloc_page(void)
+{
+	if (!next_page)
+		next_page = ((uint64_t)guest_end + 0xfffff) & ~0xfffffull;
+	uint64_t *page = (uint64_t *)next_page;
+	next_page += 4096;
+	for (int i = 0; i < 512; i++)
+		page[i] = 0;
+	return page;
+}
+
+extern uint64_t page_pml4[];
+
+static uint64_t *walk(uint64_t linear, bool make)
+{
+	uint64_t *table = page_pml4;
+	for (int shift = 39; shift > 12; shift -= 9) {
+		uint64_t *entry = &table[linear >> shift & 511];
+		if (!(*entry & PG_P)) {
+			if (!make)
+				return NULL;
+			*entry = (uint64_t)alloc_page() | PG_P | PG_W | PG_U;
+		}
+		table = (uint64_t *)(*entry & 0xffffffffff000);
+	}
+	return &table[linear >> 12 & 511];
+}
+
+void map_page(uint64_t linear, uint64_t physical, uint64_t bits)
+{
+	*walk(linear, true) = physical | bits;
+	invlpg(linear);
+}
+
+uint64_t *page_entry(uint64_t linear)
+{
+	return walk(linear, false);
+}
+
+/* --- user mode --- */
+
+struct user_start {
+	uint64_t rip, rsp, argument;
+};
+
+static void enter_user(void *opaque)
+{
+	struct user_start *s = opaque;
+	__asm__ volatile("pushq %0; pushq %1; pushq $2; pushq %2; pushq %3; iretq" ::"i"((long)SEL_USER_DATA), "r"(s->rsp),
+			 "i"((long)SEL_USER64), "r"(s->rip), "D"(s->argument) : "memory");
+}
+
+struct fault run_user(uint64_t rip, uint64_t rsp, uint64_t argument)
+{
+	struct user_start s = { rip, rsp, argument };
+	return guarded(enter_user, &s);
+}
