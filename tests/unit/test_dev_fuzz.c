@@ -266,7 +266,7 @@ static void scramble(const struct field *fields, void *object)
 	for (const struct field *f = fields; f->kind != FIELD_KIND_END; f++)
 		for (uint32_t i = 0; i < f->count; i++) {
 			char *at = (char *)object + f->offset + i * f->width;
-			uint64_t random = value();
+			uint64_t random = f->boolean ? below(2) : value();
 			if (f->kind == FIELD_KIND_STRUCT)
 				scramble(f->sub, at);
 			else if (!below(24))
@@ -274,7 +274,6 @@ static void scramble(const struct field *fields, void *object)
 		}
 }
 
-/* A bool holds 0 or 1 whatever the file says; loading sees to it. Here it must be done by hand. */
 static void loads_of_damaged_states(void **state)
 {
 	unsigned refused = 0, taken = 0;
