@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "dev_board.h"
 
+#include <pthread.h>
+#include <sched.h>
+
 #include "dev/pc/apic_bus.h"
 #include "dev/pc/ioapic.h"
 #include "dev/pc/lapic.h"
@@ -8,16 +11,18 @@
 #define CPUS 3
 
 /* Offsets in the page. */
-enum { ID = 0x20, TPR = 0x80, PPR = 0xa0, EOI = 0xb0, LDR = 0xd0, DFR = 0xe0, SVR = 0xf0, ISR = 0x100, IRR = 0x200,
-       ESR = 0x280, ICR = 0x300, ICR2 = 0x310, LVT_TIMER = 0x320, LVT_LINT0 = 0x350, LVT_LINT1 = 0x360, LVT_ERROR = 0x370,
-       INITIAL = 0x380, CURRENT = 0x390, DIVIDE = 0x3e0 };
+enum {
+	TPR = 0x80, PPR = 0xa0, EOI = 0xb0, LDR = 0xd0, DFR = 0xe0, SVR = 0xf0, IRR = 0x200, ESR = 0x280, ICR = 0x300,
+	ICR2 = 0x310, LVT_TIMER = 0x320, LVT_LINT0 = 0x350, LVT_ERROR = 0x370, INITIAL = 0x380, CURRENT = 0x390,
+	DIVIDE = 0x3e0,
+};
 
 static struct board b;
 static struct apic_bus bus;
 static struct lapic *lapic[CPUS];
 static struct ioapic *ioapic;
 static struct intc intc[CPUS];
-static unsigned signals[CPUS][8], argument[CPUS];
+static _Atomic unsigned signals[CPUS][8], argument[CPUS];
 static uint64_t tsc_per_ns = 2;
 static int pic_vector;
 
@@ -501,6 +506,46 @@ static void msi(void **state)
 	assert_int_equal(signals[0][CPU_SIGNAL_INTR], before);
 }
 
+#define ROUNDS 20000
+
+/* Waits for the vector's turn, ends it, answers with an IPI; the level-triggered pin goes up and down between. */
+static void *player(void *opaque)
+{
+	unsigned cpu = (unsigned)(uintptr_t)opaque, seen = 0;
+	while (seen < ROUNDS) {
+		int vector = pending(cpu) ? ack(cpu) : -1;
+		if (vector < 0) {
+			sched_yield();
+			continue;
+		}
+		if (vector == 0x51)
+			set_pin(16, 0);
+		wr(cpu, EOI, 0);
+		if (vector != 0x60)
+			continue;
+		seen++;
+		if (cpu == 1)
+			set_pin(16, 1);
+		wr(cpu, ICR2, (1 - cpu) << 24);
+		wr(cpu, ICR, 0x4060);
+	}
+	return NULL;
+}
+
+static void no_interrupt_is_lost_between_threads(void **state)
+{
+	pthread_t thread[2];
+	redirect(16, 0x8051); /* level, to CPU 0 */
+	wr(1, ICR2, 0);
+	wr(1, ICR, 0x4060);
+	for (unsigned i = 0; i < 2; i++)
+		assert_int_equal(pthread_create(&thread[i], NULL, player, (void *)(uintptr_t)i), 0);
+	for (unsigned i = 0; i < 2; i++)
+		pthread_join(thread[i], NULL);
+	assert_true(signals[0][CPU_SIGNAL_INTR] >= ROUNDS);
+	assert_true(pending(0)); /* the last answer */
+}
+
 static void state_survives_a_restore(void **state)
 {
 	struct board other;
@@ -543,6 +588,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(ioapic_level_comes_again_after_eoi, setup, teardown),
 		cmocka_unit_test_setup_teardown(ioapic_other_modes, setup, teardown),
 		cmocka_unit_test_setup_teardown(msi, setup, teardown),
+		cmocka_unit_test_setup_teardown(no_interrupt_is_lost_between_threads, setup, teardown),
 		cmocka_unit_test_setup_teardown(state_survives_a_restore, setup, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
