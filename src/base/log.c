@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 enum log_level log_threshold = LOG_WARN;
+const char *volatile log_line_end = "\n";
 
 void log_message(enum log_level level, const char *format, ...)
 {
@@ -18,6 +19,5 @@ void log_message(enum log_level level, const char *format, ...)
 	va_start(args, format);
 	vsnprintf(line, sizeof(line), format, args);
 	va_end(args);
-	/* \r: the terminal may be in raw mode. */
-	fprintf(stderr, "visor: %s%s\r\n", prefix[level], line);
+	fprintf(stderr, "visor: %s%s%s", prefix[level], line, log_line_end);
 }

@@ -7,7 +7,10 @@ enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
 /* Messages above this level are dropped; LOG_WARN unless --verbose says otherwise. */
 extern enum log_level log_threshold;
 
-/* One line to standard error, "visor: ..."; the newline is added. Rate is the caller's care:
+/* What ends a line: "\n", or "\r\n" while the terminal is in raw mode. */
+extern const char *volatile log_line_end;
+
+/* One line to standard error, "visor: ..."; the end of the line is added. Rate is the caller's care:
  * what a guest can provoke is logged once or counted. */
 void log_message(enum log_level level, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));

@@ -74,6 +74,13 @@ static inline uint64_t muldiv64(uint64_t value, uint64_t numerator, uint64_t den
 	return (uint64_t)((unsigned __int128)value * numerator / denominator);
 }
 
+/* The same rounded up, and UINT64_MAX >> 1 when it would be more: the first nanosecond of a tick. */
+static inline uint64_t muldiv64_up(uint64_t value, uint64_t numerator, uint64_t denominator)
+{
+	unsigned __int128 result = ((unsigned __int128)value * numerator + denominator - 1) / denominator;
+	return result > UINT64_MAX >> 1 ? UINT64_MAX >> 1 : (uint64_t)result;
+}
+
 #define NS_PER_SEC 1000000000ull
 
 #endif

@@ -7,8 +7,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/error.h"
 #include "bus/clock.h"
 #include "bus/intc.h"
+#include "bus/irq.h"
 #include "bus/space.h"
 #include "isa/feature.h"
 #include "isa/insn.h"
@@ -157,7 +159,8 @@ struct cpu {
 	uint64_t segment_base[8];   /* by enum isa_seg: 0 in 64-bit mode but for FS and GS */
 	uint8_t segment_check[8];   /* limit or type must be checked on access (never in 64-bit mode) */
 	uint64_t stack_mask;        /* 0xffff, 0xffffffff or ~0 by SS.B and mode */
-	const struct insn *insn;    /* the one under way, NULL between */
+	const struct insn *insn;    /* the one under way, NULL between: a fault then leaves RIP alone */
+	const struct insn *fault_insn; /* the one that the last fault cut short, or NULL */
 	jmp_buf *fault_env;         /* where cpu_fault goes; the engine sets it */
 
 	struct segment seg[SEG_COUNT]; /* by enum isa_seg, SEG_LDTR, SEG_TR */
@@ -169,7 +172,10 @@ struct cpu {
 	uint64_t star, lstar, cstar, sfmask, kernel_gs_base, tsc_aux, sysenter_cs, sysenter_esp, sysenter_eip;
 	uint64_t pat, misc_enable, mtrr_def_type, mtrr_fixed[11], mtrr_variable[16], mcg_status, mcg_ctl, mc_bank[32 * 4], xss, spec_ctrl;
 	uint64_t kvm_wall_clock, kvm_system_time, kvm_steal_time, kvm_async_pf, kvm_eoi, kvm_poll_control;
+	uint64_t debugctl, msr_plain[32]; /* msr_plain: registers that only keep what was written, see cpu/msr.c */
+	uint64_t kvm_clock_base_tsc, kvm_clock_base_ns; /* host TSC and virtual time that the clock page counts from */
 	int64_t tsc_offset;         /* guest TSC = host TSC + offset */
+	uint64_t tsc_stopped;       /* guest TSC while time stands still (cpu_stop_time) */
 	uint64_t tsc_adjust;
 
 	/* Vector, mask and x87 state. x87: the legacy FXSAVE area's first 160 bytes (SDM 1, 10.5.1). */
@@ -189,6 +195,16 @@ struct cpu {
 	uint8_t sipi_vector;
 	uint64_t db_pending;        /* DR6 bits of a debug trap due after this instruction */
 	bool rf_clear;
+	bool step_armed;            /* the instruction under way began with TF set: a single-step trap follows it */
+	bool mov_ss_shadow;         /* with interrupt_shadow: debug traps wait too (SDM 3A, 6.8.3) */
+
+	/* The fault that cpu_fault raised last, and what was under way (cpu/exception.c). */
+	uint8_t fault_vector;
+	uint8_t delivering;         /* vector + 1 of the exception being delivered; 0: none, or a benign event */
+	uint8_t event_ext;          /* EXT bit for error codes of faults met during a delivery (SDM 3A, 6.13) */
+	uint8_t borrowed_cpl;       /* CPL + 1 to go back to when an access with another CPL's rights faults; 0: none */
+	uint32_t fault_error;
+	bool bus_lock_held;         /* this vCPU is between access_bus_lock and access_bus_unlock */
 
 	/* Signals from other threads. */
 	_Atomic uint32_t signals;   /* ATTN_INTR, ATTN_NMI, ATTN_INIT, ATTN_SIPI until taken */
@@ -209,12 +225,16 @@ struct cpu {
 	struct guest_memory *memory;
 	struct io_space *mmio, *pio;
 	struct intc intc;
+	struct irq_line ferr;       /* FERR#: x87 errors while CR0.NE is 0 (IRQ13); the boot processor's is connected */
+	bool ferr_raised;
 	struct vclock *clock;
 	uint64_t tsc_hz;
 	uint64_t features[2];       /* bit per enum isa_feature */
 	struct cpuid_leaf *cpuid;   /* the guest's leaves, cpu/cpuid.c */
 	unsigned cpuid_count;
 	uint64_t xcr0_allowed;
+	bool amd;                   /* the CPUID vendor shown is AMD or Hygon: SYSCALL, SYSENTER and MSRs follow it */
+	uint8_t physical_bits;      /* MAXPHYADDR */
 
 	/* Engine and debugger. */
 	void *engine;               /* engine's own per-vCPU data */
@@ -288,6 +308,8 @@ void cpu_reset(struct cpu *c, bool power_on);
 /* All 64 bits of RFLAGS, and its setting (every bit given; IF through cpu_set_if, TF and AC with their effects). */
 uint64_t cpu_get_rflags(const struct cpu *c);
 void cpu_set_rflags(struct cpu *c, uint64_t rflags);
+/* The TLB for data accesses at this CPL. */
+struct tlb_entry *cpu_tlb(struct cpu *c, unsigned cpl);
 
 /* --- cpu/segment.c --- */
 
@@ -328,6 +350,13 @@ void cpu_set_cr3(struct cpu *c, uint64_t value);
 void cpu_set_cr4(struct cpu *c, uint64_t value);
 void cpu_set_efer(struct cpu *c, uint64_t value);
 uint64_t cpu_read_tsc(const struct cpu *c);
+/* Stops and restarts guest TSC and KVM clock with the machine's virtual clock (pause, save, restore). host_tsc: one
+ * reading for all vCPUs, so that their TSCs stay equal. To be called with the vCPU outside run(). */
+void cpu_stop_time(struct cpu *c, uint64_t host_tsc);
+void cpu_start_time(struct cpu *c, uint64_t host_tsc);
+/* After cpu_fields were loaded: refuses what no processor can hold, rebuilds what is derived, flushes the TLB. */
+int cpu_loaded(struct cpu *c, struct error *err);
+void cpu_free_cpuid(struct cpu *c);
 
 /* --- cpu/mmu.c --- */
 void tlb_flush_all(struct cpu *c);
@@ -347,19 +376,23 @@ void mmu_mark_code(struct cpu *c, const uint8_t *host, unsigned length);
 /* Answers a peer's ATTN_FLUSH; the engine calls it between instructions. */
 void mmu_answer_flush(struct cpu *c);
 
-/* --- cpu/debug.c: DR0..DR7 --- */
+/* --- cpu/signal.c: pins, INIT, SIPI, NMI; the engine calls it when attention asks --- */
+extern const struct cpu_pins cpu_pins_template;
+/* Takes what is due between two instructions: INIT, SIPI, NMI, SMI, external interrupts, debug traps. May fault
+ * (delivery). Returns true when the vCPU may go on executing, false when it is halted or waits for SIPI. After true the
+ * engine executes one instruction before it calls again (single step and interrupt shadows count on that); it leaves
+ * run() for a kick before the call. */
+bool cpu_take_events(struct cpu *c);
+
+/* --- cpu/debug.c: debug registers (SDM 3B, 17.2) --- */
 /* True when an enabled data breakpoint lies in the page: its accesses must take the slow path. */
 bool cpu_debug_page(const struct cpu *c, uint64_t page);
 /* A data access happened (or is about to): notes matching breakpoints for a trap after the instruction. */
 void cpu_debug_data(struct cpu *c, uint64_t linear, unsigned size, unsigned access);
-/* True when an instruction breakpoint matches: #DB fault before the instruction, unless RF. Sets db_pending. */
+/* True when an instruction breakpoint matches, with its bits in db_pending: #DB fault before the instruction, unless RF. */
 bool cpu_debug_code(struct cpu *c, uint64_t linear);
-
-/* --- cpu/signal.c: pins, INIT, SIPI, NMI; the engine calls it when attention asks --- */
-extern const struct cpu_pins cpu_pins_template;
-/* Takes what is due between two instructions: INIT, SIPI, NMI, SMI, external interrupts, debug traps. May fault
- * (delivery). Returns true when the vCPU may go on executing, false when it is halted or waits for SIPI. */
-bool cpu_take_events(struct cpu *c);
+/* After a port access: notes an I/O breakpoint (CR4.DE). */
+void cpu_debug_io(struct cpu *c, uint16_t port, unsigned size);
 
 /* --- cpu/select.c: the function that executes an instruction --- */
 /* Sets insn->exec (and aux). Never NULL: what may not execute gets a function that raises the exception. The choice

@@ -8,6 +8,8 @@
  * enters the TLB and comes back here each time.
  */
 #include "cpu/access.h"
+#include "isa/op.h"
+#include "isa/table.h"
 
 #include <pthread.h>
 #include <sched.h>
@@ -387,13 +389,16 @@ void access_non_canonical(struct cpu *c, enum isa_seg seg)
 	cpu_fault(c, seg == SEG_SS ? EXC_SS : EXC_GP, 0);
 }
 
-/* The stack is meant where the instruction has no memory operand, or names SS. */
+/* The stack is meant where the instruction names SS, or has no memory operand at all. */
 static enum isa_seg fault_segment(const struct cpu *c)
 {
 	const struct insn *i = c->insn;
 	if (!i)
 		return SEG_DS;
-	return i->memory ? (enum isa_seg)i->seg : SEG_SS;
+	if (i->memory)
+		return (enum isa_seg)i->seg;
+	bool implicit = isa_rows[i->row].attributes & (ROW_REP | ROW_MMX | ROW_SSE | ROW_AVX) || i->op == OP_XLAT || i->op == OP_CLZERO;
+	return implicit ? SEG_DS : SEG_SS;
 }
 
 static void check_linear(struct cpu *c, uint64_t linear, unsigned size)

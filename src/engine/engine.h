@@ -2,6 +2,8 @@
 #ifndef VISOR_ENGINE_ENGINE_H
 #define VISOR_ENGINE_ENGINE_H
 
+#include <stdio.h>
+
 #include "base/error.h"
 #include "cpu/cpu.h"
 
@@ -29,6 +31,9 @@ struct engine_type {
 	/* State between engine and struct cpu, with the vCPU stopped; NULL where struct cpu is always current. */
 	int (*get_state)(struct cpu *cpu, struct error *err);
 	int (*set_state)(struct cpu *cpu, struct error *err);
+	/* Logs every instruction of a stopped vCPU to the file, which stays the caller's; NULL ends it. NULL where the engine
+	 * cannot trace. */
+	void (*trace)(struct cpu *cpu, FILE *file);
 	/* Makes run() return EXIT_KICK soon; from any thread. */
 	void (*kick)(struct cpu *cpu);
 };

@@ -102,6 +102,12 @@ static bool have_posted(struct loop *loop)
 	return any;
 }
 
+void loop_drain(struct loop *loop)
+{
+	while (have_posted(loop))
+		run_posted(loop);
+}
+
 static void close_fd(int fd)
 {
 	if (fd >= 0)
@@ -112,8 +118,7 @@ void loop_destroy(struct loop *loop)
 {
 	if (!loop)
 		return;
-	while (have_posted(loop))
-		run_posted(loop);
+	loop_drain(loop);
 	for (struct source *source = loop->sources, *next; source; source = next) {
 		next = source->next;
 		free(source);

@@ -27,7 +27,7 @@ int loop_modify(struct loop *loop, int fd, uint32_t events, struct error *err);
 void loop_remove(struct loop *loop, int fd);
 
 /* fn(arg) on the loop's thread, in the order of posting. opaque is the struct loop: this fits struct worker.
- * Work posted before loop_run waits for it; work left over when the loop ends runs in loop_destroy. */
+ * Work posted before loop_run waits for it; work left over when the loop ends runs in loop_drain or loop_destroy. */
 void loop_post(void *opaque, void (*fn)(void *arg), void *arg);
 
 /* run() fires what is due and returns nanoseconds to the next deadline, UINT64_MAX for none; asked before every wait. */
@@ -40,5 +40,7 @@ int loop_run(struct loop *loop, struct error *err);
 /* One round: waits at most max_ns. */
 int loop_once(struct loop *loop, uint64_t max_ns, struct error *err);
 void loop_stop(struct loop *loop);
+/* Runs the posted work, and what that posts, until there is none. */
+void loop_drain(struct loop *loop);
 
 #endif

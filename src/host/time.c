@@ -17,6 +17,11 @@ uint64_t host_time_ns(void)
 	return (uint64_t)t.tv_sec * 1000000000ull + (uint64_t)t.tv_nsec;
 }
 
+int64_t host_wall_seconds(void)
+{
+	return (int64_t)time(NULL);
+}
+
 /* Leaf 0x15: EBX/EAX is TSC / crystal clock, ECX the crystal's frequency, 0 where the processor does not tell. */
 static uint64_t hz_from_crystal(void)
 {

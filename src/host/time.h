@@ -7,6 +7,9 @@
 /* Nanoseconds of CLOCK_MONOTONIC. */
 uint64_t host_time_ns(void);
 
+/* Seconds since 1970 by the host's clock, UTC. */
+int64_t host_wall_seconds(void);
+
 /* The processor's time-stamp counter. */
 static inline uint64_t host_tsc(void)
 {

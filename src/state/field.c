@@ -7,6 +7,8 @@ void fields_reset(const struct field *fields, void *object)
 {
 	for (const struct field *f = fields; f->kind != FIELD_KIND_END; f++) {
 		char *at = (char *)object + f->offset;
+		if (f->keep)
+			continue;
 		if (f->kind == FIELD_KIND_BYTES) {
 			memset(at, (int)f->reset, f->count);
 			continue;

@@ -28,6 +28,7 @@ struct field {
 	uint32_t count;
 	uint64_t reset; /* value of every element after reset; for BYTES the byte */
 	const struct field *sub;
+	bool keep; /* reset leaves it alone: battery-backed memory, ROM-like contents */
 };
 
 #define FIELD_MEMBER_(type, member) (((type *)0)->member)
@@ -49,6 +50,14 @@ struct field {
 #define FIELD_BYTES(type, member) \
 	{ .name = #member, .kind = FIELD_KIND_BYTES, .offset = offsetof(type, member), \
 	  .width = 1, .count = sizeof(FIELD_MEMBER_(type, member)) }
+
+/* The same for what outlives a reset. */
+#define FIELD_KEEP(type, member) \
+	{ .name = #member, .kind = FIELD_KIND_UINT, .offset = offsetof(type, member), \
+	  .width = sizeof(FIELD_MEMBER_(type, member)), .count = 1, .keep = true }
+#define FIELD_BYTES_KEEP(type, member) \
+	{ .name = #member, .kind = FIELD_KIND_BYTES, .offset = offsetof(type, member), \
+	  .width = 1, .count = sizeof(FIELD_MEMBER_(type, member)), .keep = true }
 
 /* A member that is one struct, and one that is an array of structs, with their own list. */
 #define FIELD_STRUCT(type, member, list) \

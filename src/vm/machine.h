@@ -40,6 +40,7 @@ enum machine_port {
 	MACHINE_SERIAL0,     /* COM1, 0x3f8 */
 	MACHINE_SERIAL1,     /* COM2, 0x2f8 */
 	MACHINE_HVC0,        /* the virtio console; only there when its output is set */
+	MACHINE_DEBUGCON,    /* debug ports 0xe9 and 0x402; output only */
 	MACHINE_PORTS
 };
 
@@ -71,7 +72,7 @@ struct machine_config {
 	enum cpu_model cpu_model;
 	const struct engine_type *engine; /* NULL: interp */
 	const char *kernel, *initrd, *append; /* direct boot when kernel is set */
-	const char *bios;                 /* NULL: Debian's SeaBIOS when there is no kernel */
+	const char *bios;                 /* NULL or empty: Debian's SeaBIOS when there is no kernel */
 	struct machine_disk disks[MACHINE_MAX_DISKS];
 	unsigned disk_count;
 	struct machine_console console[MACHINE_PORTS];

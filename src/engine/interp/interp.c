@@ -17,9 +17,6 @@ struct interp {
 	const struct block *current; /* block under way, for counting what a fault cuts short */
 };
 
-/* Stands for "between two instructions": a fault then leaves RIP alone. */
-static const struct insn between;
-
 static int create(struct cpu *c, struct error *err)
 {
 	struct interp *interp = calloc(1, sizeof(*interp));
@@ -65,7 +62,7 @@ static struct block *lookup(struct block_cache *cache, const uint8_t *host, unsi
 
 static struct block *find_slow(struct cpu *c, struct block_cache *cache, uint64_t linear)
 {
-	c->insn = &between;
+	c->insn = NULL;
 	if (c->code_mode == ISA_MODE_64 && !is_canonical(linear))
 		cpu_gp(c, 0);
 	uint64_t gpa;
@@ -88,7 +85,7 @@ static bool crossing_holds(struct cpu *c, const struct block *b, uint64_t linear
 	uint64_t gpa, next = ALIGN_DOWN(linear, GUEST_PAGE_SIZE) + GUEST_PAGE_SIZE;
 	const struct tlb_entry *set = c->tlbs[c->cpl == 3 ? TLB_USER : TLB_SUPERVISOR_AC];
 	const struct tlb_entry *e = &set[(next >> GUEST_PAGE_SHIFT) & (TLB_SIZE - 1)];
-	c->insn = &between;
+	c->insn = NULL;
 	const uint8_t *second = likely(e->execute == next) ? (const uint8_t *)(next + e->addend) : mmu_fetch(c, next, &gpa);
 	return second == b->second && *b->second_generation_now == b->second_generation;
 }
@@ -106,7 +103,7 @@ static struct block *find_block(struct cpu *c, struct block_cache *cache)
 	else if (unlikely(b->second) && !crossing_holds(c, b, linear))
 		b = block_decode(c, cache, b->host, linear);
 	if (unlikely(beyond_limit(c, b))) {
-		c->insn = &between;
+		c->insn = NULL;
 		b = block_decode_single(c, cache, linear);
 	}
 	return b;
@@ -143,37 +140,24 @@ static void trace(struct cpu *c, FILE *file, const struct insn *insn)
 	fprintf(file, "%u %04x:%016llx %s\n", c->index, c->seg[SEG_CS].selector, (unsigned long long)c->gpr[REG_RIP], text);
 }
 
-/* One instruction with everything that a debugger, DR7 or TF may want to see. */
+/* Exactly one instruction. */
 static void step(struct cpu *c, struct interp *interp)
 {
-	uint64_t linear = code_linear(c);
-	c->insn = &between;
-	if (unlikely(c->dr[7] & 0xff) && !(c->rflags & FLAG_RF) && cpu_debug_code(c, linear))
-		cpu_fault(c, EXC_DB, 0);
 	const struct block *b = find_block(c, &interp->cache);
 	const struct insn *i = b->insn;
 	if (unlikely(interp->cache.trace != NULL))
 		trace(c, interp->cache.trace, i);
-	bool single_step = c->rflags & FLAG_TF;
-	uint64_t rf = c->rflags & FLAG_RF;
 	interp->current = b;
 	c->gpr[REG_RIP] = next_rip(c, c->gpr[REG_RIP], i->length);
 	c->insn = i;
-	c->rf_clear = true;
 	i->exec(c, i);
-	/* RF is cleared by every instruction but those that load it (SDM 3B, 17.3.1.1). */
-	if (rf && c->rf_clear)
-		c->rflags &= ~FLAG_RF;
-	if (single_step)
-		c->db_pending |= 1u << 14;
 	c->stats.instructions++;
 	interp->current = NULL;
 }
 
-static bool needs_step(const struct cpu *c, const struct interp *interp)
+static bool observed(const struct cpu *c, const struct interp *interp)
 {
-	return (c->rflags & (FLAG_TF | FLAG_RF)) || (c->dr[7] & 0xff) || c->debug_step || c->debug_breakpoints || c->debug_watchpoints ||
-	       interp->cache.trace;
+	return c->debug_step || c->debug_breakpoints || c->debug_watchpoints || interp->cache.trace;
 }
 
 static void clear_attention(struct cpu *c, uint32_t bits)
@@ -181,73 +165,49 @@ static void clear_attention(struct cpu *c, uint32_t bits)
 	atomic_fetch_and(&c->attention, ~bits);
 }
 
-/* A debugger's breakpoint at RIP or its step is due. */
-static bool debug_stop(struct cpu *c)
+/* One instruction under a debugger or a trace; true when the debugger wants to stop. */
+static bool step_observed(struct cpu *c, struct interp *interp)
 {
-	if (!c->debug_breakpoints || !c->debug_check)
-		return false;
-	return c->debug_check(c->debug_opaque, c, code_linear(c), 1, 0);
+	if (c->debug_breakpoints && c->debug_check(c->debug_opaque, c, code_linear(c), 1, 0))
+		return true;
+	cpu_attention(c, ATTN_STEP);
+	bool stepping = c->debug_step;
+	step(c, interp);
+	bool hit = c->debug_hit;
+	c->debug_hit = false;
+	return stepping || hit;
 }
 
 enum verdict { GO_ON, LEAVE };
 
-/* Between two instructions with something to look at. */
+/* Between two instructions with something to look at. What cpu_take_events wants to see again after the next
+ * instruction it leaves in the attention word: then one instruction is executed here. */
 static enum verdict attend(struct cpu *c, struct interp *interp, enum exit_reason *reason)
 {
 	uint32_t attention = atomic_load_explicit(&c->attention, memory_order_acquire);
-	c->insn = &between;
+	c->insn = NULL;
 	if (attention & ATTN_FLUSH)
 		mmu_answer_flush(c);
-	clear_attention(c, ATTN_CODE);
-	if (attention & ATTN_EXIT) {
-		clear_attention(c, ATTN_EXIT);
-		if (c->shutdown) {
-			*reason = EXIT_SHUTDOWN;
-			return LEAVE;
-		}
-		if (!c->halted && !c->wait_for_sipi && c->exit_detail[0]) {
-			*reason = EXIT_ERROR;
-			return LEAVE;
-		}
-	}
-	if (attention & ATTN_SHADOW) {
-		/* One instruction runs before any event is taken, whatever it does to the window. */
-		clear_attention(c, ATTN_SHADOW);
-		if (c->interrupt_shadow && !(attention & ATTN_KICK)) {
-			c->interrupt_shadow = false;
-			step(c, interp);
-			return GO_ON;
-		}
-	}
+	clear_attention(c, ATTN_CODE | ATTN_EXIT);
 	if (attention & ATTN_KICK) {
 		clear_attention(c, ATTN_KICK);
-		if (c->interrupt_shadow)
-			cpu_attention(c, ATTN_SHADOW);
 		*reason = EXIT_KICK;
 		return LEAVE;
 	}
-	if (!cpu_take_events(c)) {
-		if (c->shutdown)
-			*reason = EXIT_SHUTDOWN;
-		else
-			*reason = EXIT_HALT;
+	if (c->exit_detail[0]) {
+		*reason = EXIT_ERROR;
 		return LEAVE;
 	}
-	if (attention & ATTN_STEP) {
-		if (!needs_step(c, interp)) {
-			clear_attention(c, ATTN_STEP);
-			return GO_ON;
-		}
-		if (debug_stop(c)) {
-			*reason = EXIT_DEBUG;
-			return LEAVE;
-		}
-		step(c, interp);
-		if (c->debug_step || c->debug_hit) {
-			*reason = EXIT_DEBUG;
-			return LEAVE;
-		}
+	if (!cpu_take_events(c)) {
+		*reason = c->shutdown ? EXIT_SHUTDOWN : EXIT_HALT;
+		return LEAVE;
 	}
+	if (unlikely(observed(c, interp))) {
+		*reason = EXIT_DEBUG;
+		return step_observed(c, interp) ? LEAVE : GO_ON;
+	}
+	if (atomic_load_explicit(&c->attention, memory_order_relaxed))
+		step(c, interp);
 	return GO_ON;
 }
 
@@ -255,8 +215,8 @@ static enum verdict attend(struct cpu *c, struct interp *interp, enum exit_reaso
 static void count_faulted(struct cpu *c, struct interp *interp)
 {
 	const struct block *b = interp->current;
-	if (b && c->insn >= b->insn && c->insn < b->insn + b->count)
-		c->stats.instructions += (unsigned)(c->insn - b->insn);
+	if (b && c->fault_insn)
+		c->stats.instructions += (unsigned)(c->fault_insn - b->insn);
 	interp->current = NULL;
 }
 
@@ -282,10 +242,10 @@ static enum exit_reason run(struct cpu *c)
 	/* A delivery that faults comes back here too; cpu_deliver_fault works out double and triple faults. */
 	if (_setjmp(env)) {
 		count_faulted(c, interp);
-		c->insn = &between;
 		cpu_deliver_fault(c);
-	} else if (c->halted || c->wait_for_sipi || needs_step(c, interp)) {
-		cpu_attention(c, ATTN_STEP | ATTN_INTR);
+	} else {
+		/* Whatever has changed while we were out is looked at first. */
+		cpu_attention(c, ATTN_STEP);
 	}
 	enum exit_reason reason = loop(c, interp);
 	c->insn = NULL;
@@ -306,5 +266,6 @@ const struct engine_type engine_interp = {
 	.create = create,
 	.destroy = destroy,
 	.run = run,
+	.trace = interp_trace,
 	.kick = kick,
 };

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef VISOR_CLI_COMMANDS_H
+#define VISOR_CLI_COMMANDS_H
+
+#include "base/options.h"
+
+/* Exit statuses; the rest is the guest's own (--debug-exit). */
+enum {
+	STATUS_OK = 0,
+	STATUS_FAILURE = 1,
+	STATUS_USAGE = 2,
+	STATUS_TRIPLE_FAULT = 3, /* with --no-reboot */
+	STATUS_TIME_LIMIT = 4,
+};
+
+/* One row each, in the file that carries the command out. */
+extern const struct command command_run;
+extern const struct command command_list, command_stats, command_pause, command_resume, command_reset, command_save, command_stop;
+extern const struct command command_version, command_help;
+
+/* All of them in the order of the help, NULL at the end. */
+extern const struct command *const commands[];
+#define COMMANDS_MAX_VALUES 1024 /* room for the values of any command */
+
+const struct command *find_command(const char *name);
+/* The command with the name nearest to `word`, or NULL. */
+const char *nearest_command(const char *word);
+
+/* The help of one command, or of all when NULL, to standard output. */
+void help_print(const struct command *command);
+
+#endif

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef VISOR_CLI_RUN_H
+#define VISOR_CLI_RUN_H
+
+#include "base/options.h"
+#include "vm/machine.h"
+#include "vm/snapshot.h"
+
+#define RUN_CPU_DEFAULT (~0u)
+
+/* What the flags of `visor run` say. */
+struct run_values {
+	const char *name;
+	uint64_t memory, cpus; /* 0: not given */
+	unsigned cpu;          /* enum cpu_model, or RUN_CPU_DEFAULT */
+	unsigned engine, machine;
+	const char *kernel, *initrd, *append, *bios;
+	struct option_list disks;
+	const char *console, *serial2, *virtio_console, *debugcon;
+	bool debug_exit, no_reboot, verbose;
+	const char *gdb;
+	uint64_t time_limit;
+	const char *trace, *stats, *restore;
+};
+
+extern const struct option run_options[];
+extern const struct run_values run_defaults;
+
+/* What is wrong with the flags before anything is opened: usage errors. */
+int run_check(const struct run_values *values, struct error *err);
+
+/* The configuration that the flags ask for; its strings live as long as the flags and, with --restore, the snapshot.
+ * has_port: which consoles the saved machine had. The consoles themselves are the caller's to fill in. */
+int run_configure(const struct run_values *values, const struct snapshot *snapshot, struct machine_config *config,
+		  bool has_port[MACHINE_PORTS], struct error *err);
+
+#endif

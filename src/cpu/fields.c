@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "cpu/flags.h"
+#include "cpu/system.h"
+
+/* What a saved processor consists of. Reset values are cpu_reset's business (SDM 3A, table 9-1 has two columns). */
+
+static const struct field segment_fields[] = {
+	FIELD(struct segment, base),
+	FIELD(struct segment, limit),
+	FIELD(struct segment, selector),
+	FIELD(struct segment, attributes),
+	FIELD_END
+};
+
+static const struct field table_register_fields[] = {
+	FIELD(struct table_register, base),
+	FIELD(struct table_register, limit),
+	FIELD_END
+};
+
+const struct field cpu_fields[] = {
+	FIELD_ARRAY(struct cpu, gpr),
+	FIELD(struct cpu, cc),
+	FIELD(struct cpu, cpl),
+	FIELD(struct cpu, rflags),
+	FIELD_STRUCT_ARRAY(struct cpu, seg, segment_fields),
+	FIELD_STRUCT(struct cpu, gdtr, table_register_fields),
+	FIELD_STRUCT(struct cpu, idtr, table_register_fields),
+	FIELD(struct cpu, cr0),
+	FIELD(struct cpu, cr2),
+	FIELD(struct cpu, cr3),
+	FIELD(struct cpu, cr4),
+	FIELD(struct cpu, efer),
+	FIELD(struct cpu, xcr0),
+	FIELD_ARRAY(struct cpu, dr),
+	FIELD_ARRAY(struct cpu, pdpte),
+	FIELD(struct cpu, star),
+	FIELD(struct cpu, lstar),
+	FIELD(struct cpu, cstar),
+	FIELD(struct cpu, sfmask),
+	FIELD(struct cpu, kernel_gs_base),
+	FIELD(struct cpu, tsc_aux),
+	FIELD(struct cpu, sysenter_cs),
+	FIELD(struct cpu, sysenter_esp),
+	FIELD(struct cpu, sysenter_eip),
+	FIELD(struct cpu, pat),
+	FIELD(struct cpu, misc_enable),
+	FIELD(struct cpu, mtrr_def_type),
+	FIELD_ARRAY(struct cpu, mtrr_fixed),
+	FIELD_ARRAY(struct cpu, mtrr_variable),
+	FIELD(struct cpu, mcg_status),
+	FIELD(struct cpu, mcg_ctl),
+	FIELD_ARRAY(struct cpu, mc_bank),
+	FIELD(struct cpu, xss),
+	FIELD(struct cpu, spec_ctrl),
+	FIELD(struct cpu, debugctl),
+	FIELD_ARRAY(struct cpu, msr_plain),
+	FIELD(struct cpu, kvm_wall_clock),
+	FIELD(struct cpu, kvm_system_time),
+	FIELD(struct cpu, kvm_steal_time),
+	FIELD(struct cpu, kvm_async_pf),
+	FIELD(struct cpu, kvm_eoi),
+	FIELD(struct cpu, kvm_poll_control),
+	FIELD(struct cpu, tsc_stopped),
+	FIELD(struct cpu, tsc_adjust),
+	FIELD_BYTES(struct cpu, vec),
+	FIELD_ARRAY(struct cpu, k),
+	FIELD(struct cpu, mxcsr),
+	FIELD_BYTES(struct cpu, x87),
+	FIELD(struct cpu, x87_ip),
+	FIELD(struct cpu, x87_dp),
+	FIELD(struct cpu, x87_opcode),
+	FIELD(struct cpu, x87_cs),
+	FIELD(struct cpu, x87_ds),
+	FIELD(struct cpu, ferr_raised),
+	FIELD(struct cpu, halted),
+	FIELD(struct cpu, wait_for_sipi),
+	FIELD(struct cpu, interrupt_shadow),
+	FIELD(struct cpu, mov_ss_shadow),
+	FIELD(struct cpu, nmi_blocked),
+	FIELD(struct cpu, shutdown),
+	FIELD(struct cpu, sipi_vector),
+	FIELD(struct cpu, db_pending),
+	FIELD(struct cpu, rf_clear),
+	FIELD(struct cpu, step_armed),
+	FIELD(struct cpu, signals),
+	FIELD_END
+};
+
+static bool state_valid(const struct cpu *c)
+{
+	if (c->cpl > 3 || c->gpr[REG_NONE] || !(c->xcr0 & 1) || !xcr0_valid(c, c->xcr0))
+		return false;
+	if ((c->cr0 & CR0_PG) && !(c->cr0 & CR0_PE))
+		return false;
+	if ((c->efer & EFER_LMA) && (!(c->cr0 & CR0_PG) || !(c->cr4 & CR4_PAE)))
+		return false;
+	if (c->mxcsr & ~0xffffu)
+		return false;
+	return cpu_has(c, FEATURE_SMAP) || !(c->cr4 & CR4_SMAP);
+}
+
+int cpu_loaded(struct cpu *c, struct error *err)
+{
+	if (!state_valid(c))
+		return error_set(err, 0, "cpu %u: the saved registers are none that a processor can hold; the file is damaged, or "
+				 "from a machine with another --cpu", c->index);
+	c->rflags = (c->rflags & ~FLAG_ARITH) | 2;
+	c->insn = NULL;
+	c->bounce = NULL;
+	c->delivering = c->event_ext = c->borrowed_cpl = 0;
+	cpu_attention(c, ATTN_INTR | ATTN_NMI | ATTN_STEP | ATTN_SHADOW);
+	tlb_flush_all(c);
+	cpu_update_mode(c);
+	return 0;
+}

@@ -1,0 +1,276 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "cpu/ops.h"
+
+/*
+ * MOVS STOS LODS CMPS SCAS INS OUTS (SDM 2A, 2B; REP in 2B). RCX, RSI and RDI
+ * are committed after every iteration, so that a fault in the middle leaves the
+ * state of the failing one. When attention is wanted between two iterations RIP
+ * goes back to the instruction, which continues when it comes round again.
+ * Forward MOVS and STOS work in chunks that stay within a page on each side.
+ */
+INLINE bool repeated(const struct insn *i)
+{
+	return i->prefixes & (PREFIX_REP | PREFIX_REPNE);
+}
+
+INLINE uint64_t counter(const struct cpu *c, const struct insn *i)
+{
+	return c->gpr[REG_RCX] & size_mask(i->adsize);
+}
+
+/* Signed bytes from one element to the next. */
+INLINE uint64_t step_of(const struct cpu *c, unsigned size)
+{
+	return c->rflags & FLAG_DF ? -(uint64_t)size : size;
+}
+
+INLINE void advance(struct cpu *c, const struct insn *i, unsigned r, uint64_t bytes)
+{
+	reg_write(c, r, c->gpr[r] + bytes, i->adsize);
+}
+
+INLINE uint64_t source_linear(struct cpu *c, const struct insn *i, unsigned size)
+{
+	return linear_address(c, (enum isa_seg)i->seg, c->gpr[REG_RSI] & size_mask(i->adsize), size, ACCESS_R);
+}
+
+INLINE uint64_t dest_linear(struct cpu *c, const struct insn *i, unsigned size, unsigned access)
+{
+	return linear_address(c, SEG_ES, c->gpr[REG_RDI] & size_mask(i->adsize), size, access);
+}
+
+/* Counts n iterations off; true when there is another one to do now. */
+INLINE bool rep_next(struct cpu *c, const struct insn *i, uint64_t n)
+{
+	advance(c, i, REG_RCX, -n);
+	if (!counter(c, i))
+		return false;
+	if (unlikely(atomic_load_explicit(&c->attention, memory_order_relaxed))) {
+		c->gpr[REG_RIP] -= i->length;
+		return false;
+	}
+	return true;
+}
+
+/* --- Chunks --- */
+
+/* Whole elements from `offset` (at `linear`) to the end of the page, and of what the address size reaches. */
+INLINE uint64_t elements_in_page(const struct insn *i, uint64_t offset, uint64_t linear, unsigned size)
+{
+	uint64_t bytes = GUEST_PAGE_SIZE - (linear & GUEST_PAGE_MASK);
+	uint64_t reach = size_mask(i->adsize) - offset;
+	uint64_t last = MIN(bytes - 1, reach);
+	return last / size + (last % size == size - 1);
+}
+
+/* The host's own REP MOVS is right for every overlap, since both addresses name the same bytes as the guest's. */
+INLINE void host_movs(void *to, const void *from, uint64_t n, unsigned size)
+{
+	switch (size) {
+	case 1: __asm__ volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(n) : : "memory"); break;
+	case 2: __asm__ volatile("rep movsw" : "+D"(to), "+S"(from), "+c"(n) : : "memory"); break;
+	case 4: __asm__ volatile("rep movsl" : "+D"(to), "+S"(from), "+c"(n) : : "memory"); break;
+	default: __asm__ volatile("rep movsq" : "+D"(to), "+S"(from), "+c"(n) : : "memory"); break;
+	}
+}
+
+INLINE void host_stos(void *to, uint64_t v, uint64_t n, unsigned size)
+{
+	switch (size) {
+	case 1: __asm__ volatile("rep stosb" : "+D"(to), "+c"(n) : "a"(v) : "memory"); break;
+	case 2: __asm__ volatile("rep stosw" : "+D"(to), "+c"(n) : "a"(v) : "memory"); break;
+	case 4: __asm__ volatile("rep stosl" : "+D"(to), "+c"(n) : "a"(v) : "memory"); break;
+	default: __asm__ volatile("rep stosq" : "+D"(to), "+c"(n) : "a"(v) : "memory"); break;
+	}
+}
+
+/* Number of iterations done, 0 when only the careful way serves. */
+INLINE uint64_t movs_chunk(struct cpu *c, const struct insn *i, unsigned size)
+{
+	if ((c->rflags & FLAG_DF) || c->segment_check[i->seg] || c->segment_check[SEG_ES])
+		return 0;
+	uint64_t mask = size_mask(i->adsize);
+	uint64_t from = source_linear(c, i, size), to = dest_linear(c, i, size, ACCESS_W);
+	const void *host_from = tlb_lookup_read(c, from, 1);
+	void *host_to = tlb_lookup_write(c, to, 1);
+	if (!host_from || !host_to)
+		return 0;
+	uint64_t n = MIN(elements_in_page(i, c->gpr[REG_RSI] & mask, from, size), elements_in_page(i, c->gpr[REG_RDI] & mask, to, size));
+	n = MIN(n, counter(c, i));
+	if (!n)
+		return 0;
+	host_movs(host_to, host_from, n, size);
+	advance(c, i, REG_RSI, n * size);
+	advance(c, i, REG_RDI, n * size);
+	return n;
+}
+
+INLINE uint64_t stos_chunk(struct cpu *c, const struct insn *i, unsigned size)
+{
+	if ((c->rflags & FLAG_DF) || c->segment_check[SEG_ES])
+		return 0;
+	uint64_t to = dest_linear(c, i, size, ACCESS_W);
+	void *host_to = tlb_lookup_write(c, to, 1);
+	if (!host_to)
+		return 0;
+	uint64_t n = MIN(elements_in_page(i, c->gpr[REG_RDI] & size_mask(i->adsize), to, size), counter(c, i));
+	if (!n)
+		return 0;
+	host_stos(host_to, c->gpr[REG_RAX], n, size);
+	advance(c, i, REG_RDI, n * size);
+	return n;
+}
+
+/* --- One iteration --- */
+
+INLINE void movs_one(struct cpu *c, const struct insn *i, unsigned size)
+{
+	uint64_t v = access_read(c, source_linear(c, i, size), size);
+	access_write(c, dest_linear(c, i, size, ACCESS_W), v, size);
+	advance(c, i, REG_RSI, step_of(c, size));
+	advance(c, i, REG_RDI, step_of(c, size));
+}
+
+INLINE void stos_one(struct cpu *c, const struct insn *i, unsigned size)
+{
+	access_write(c, dest_linear(c, i, size, ACCESS_W), c->gpr[REG_RAX], size);
+	advance(c, i, REG_RDI, step_of(c, size));
+}
+
+INLINE void lods_one(struct cpu *c, const struct insn *i, unsigned size)
+{
+	reg_write(c, REG_RAX, access_read(c, source_linear(c, i, size), size), size);
+	advance(c, i, REG_RSI, step_of(c, size));
+}
+
+INLINE void host_compare(struct cpu *c, uint64_t a, uint64_t b, unsigned size)
+{
+	uint16_t cc;
+	switch (size) {
+	case 1: __asm__("cmpb %b2, %b1\n\t" FLAGS_SAVE : "=a"(cc) : "r"(a), "r"(b) : "cc"); break;
+	case 2: __asm__("cmpw %w2, %w1\n\t" FLAGS_SAVE : "=a"(cc) : "r"(a), "r"(b) : "cc"); break;
+	case 4: __asm__("cmpl %k2, %k1\n\t" FLAGS_SAVE : "=a"(cc) : "r"(a), "r"(b) : "cc"); break;
+	default: __asm__("cmpq %2, %1\n\t" FLAGS_SAVE : "=a"(cc) : "r"(a), "r"(b) : "cc"); break;
+	}
+	c->cc = cc;
+}
+
+INLINE void cmps_one(struct cpu *c, const struct insn *i, unsigned size)
+{
+	uint64_t a = access_read(c, source_linear(c, i, size), size);
+	uint64_t b = access_read(c, dest_linear(c, i, size, ACCESS_R), size);
+	host_compare(c, a, b, size);
+	advance(c, i, REG_RSI, step_of(c, size));
+	advance(c, i, REG_RDI, step_of(c, size));
+}
+
+INLINE void scas_one(struct cpu *c, const struct insn *i, unsigned size)
+{
+	host_compare(c, c->gpr[REG_RAX], access_read(c, dest_linear(c, i, size, ACCESS_R), size), size);
+	advance(c, i, REG_RDI, step_of(c, size));
+}
+
+/* The port is read when nothing can fault any more (SDM 1, 18.5; 2A, INS). */
+INLINE void ins_one(struct cpu *c, const struct insn *i, unsigned size)
+{
+	uint16_t port = (uint16_t)c->gpr[REG_RDX];
+	cpu_check_io(c, port, size);
+	uint64_t to = dest_linear(c, i, size, ACCESS_W);
+	access_probe(c, to, size, true);
+	access_write(c, to, cpu_io_read(c, port, size), size);
+	advance(c, i, REG_RDI, step_of(c, size));
+}
+
+INLINE void outs_one(struct cpu *c, const struct insn *i, unsigned size)
+{
+	uint16_t port = (uint16_t)c->gpr[REG_RDX];
+	cpu_check_io(c, port, size);
+	cpu_io_write(c, port, access_read(c, source_linear(c, i, size), size), size);
+	advance(c, i, REG_RSI, step_of(c, size));
+}
+
+/* --- Loops --- */
+
+static inline uint64_t no_chunk(struct cpu *c, const struct insn *i, unsigned size)
+{
+	return 0;
+}
+
+#define REP_LOOP(name, chunk, bits) \
+static void name##_rep##bits(struct cpu *c, const struct insn *i) \
+{ \
+	if (!counter(c, i)) \
+		return; \
+	uint64_t n; \
+	do { \
+		n = chunk(c, i, bits / 8); \
+		if (!n) { \
+			name##_one(c, i, bits / 8); \
+			n = 1; \
+		} \
+	} while (rep_next(c, i, n)); \
+}
+
+/* CMPS and SCAS end when ZF is not what the prefix wants. */
+#define REP_COMPARE(name, bits) \
+static void name##_rep##bits(struct cpu *c, const struct insn *i) \
+{ \
+	const uint16_t wanted = i->prefixes & PREFIX_REPNE ? 0 : CC_ZF; \
+	if (!counter(c, i)) \
+		return; \
+	for (;;) { \
+		name##_one(c, i, bits / 8); \
+		if ((c->cc & CC_ZF) != wanted) { \
+			advance(c, i, REG_RCX, -1ull); \
+			return; \
+		} \
+		if (!rep_next(c, i, 1)) \
+			return; \
+	} \
+}
+
+#define SINGLE(name, bits) \
+static void name##_single##bits(struct cpu *c, const struct insn *i) \
+{ \
+	name##_one(c, i, bits / 8); \
+}
+
+#define LOOP_OP(name, chunk) \
+	SINGLE(name, 8) SINGLE(name, 16) SINGLE(name, 32) SINGLE(name, 64) \
+	REP_LOOP(name, chunk, 8) REP_LOOP(name, chunk, 16) REP_LOOP(name, chunk, 32) REP_LOOP(name, chunk, 64)
+#define COMPARE_OP(name) \
+	SINGLE(name, 8) SINGLE(name, 16) SINGLE(name, 32) SINGLE(name, 64) \
+	REP_COMPARE(name, 8) REP_COMPARE(name, 16) REP_COMPARE(name, 32) REP_COMPARE(name, 64)
+
+LOOP_OP(movs, movs_chunk)
+LOOP_OP(stos, stos_chunk)
+LOOP_OP(lods, no_chunk)
+LOOP_OP(ins, no_chunk)
+LOOP_OP(outs, no_chunk)
+COMPARE_OP(cmps)
+COMPARE_OP(scas)
+
+#define SIZES(name) { \
+	{ name##_single8, name##_single16, name##_single32, name##_single64 }, \
+	{ name##_rep8, name##_rep16, name##_rep32, name##_rep64 } }
+
+static insn_exec *const table[][2][4] = {
+	[OP_MOVS - OP_MOVS] = SIZES(movs),
+	[OP_CMPS - OP_MOVS] = SIZES(cmps),
+	[OP_STOS - OP_MOVS] = SIZES(stos),
+	[OP_LODS - OP_MOVS] = SIZES(lods),
+	[OP_SCAS - OP_MOVS] = SIZES(scas),
+	[OP_INS - OP_MOVS] = SIZES(ins),
+	[OP_OUTS - OP_MOVS] = SIZES(outs),
+};
+
+insn_exec *ops_select_string(struct cpu *c, struct insn *i)
+{
+	if (i->op < OP_MOVS || i->op > OP_OUTS)
+		return NULL;
+	/* Ports are at most four bytes wide: REX.W does not count. Bit 0 of every opcode says byte or not. */
+	unsigned size = i->opcode & 1 ? i->opsize : 1;
+	if (i->op == OP_INS || i->op == OP_OUTS)
+		size = MIN(size, 4);
+	return table[i->op - OP_MOVS][repeated(i)][size_index(size)];
+}

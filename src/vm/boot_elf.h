@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef VISOR_VM_BOOT_ELF_H
+#define VISOR_VM_BOOT_ELF_H
+
+#include "vm/boot.h"
+
+/* An ELF executable for x86, 32- or 64-bit, its headers checked (System V ABI, chapter 4 and 5). */
+struct elf_file {
+	const struct boot_image *image;
+	bool is64;
+	uint64_t entry;
+	uint64_t phoff;
+	unsigned phnum, phentsize;
+};
+
+struct elf_segment {
+	uint32_t type;
+	uint64_t offset, vaddr, paddr, filesz, memsz, align;
+};
+
+enum { ELF_PT_LOAD = 1, ELF_PT_NOTE = 4 };
+
+/* Whether the bytes begin as an ELF file does. */
+bool elf_magic(const struct boot_image *image);
+int elf_open(struct elf_file *elf, const struct boot_image *image, struct error *err);
+/* Segment `index` < elf->phnum; its file bytes lie within the image. */
+int elf_segment(const struct elf_file *elf, unsigned index, struct elf_segment *segment, struct error *err);
+/* Lays all PT_LOAD segments to their physical addresses. */
+int elf_load(const struct elf_file *elf, struct boot_layout *layout, struct error *err);
+/* The physical address of the ELF entry: its virtual address taken through the segment that holds it. */
+uint64_t elf_physical_entry(const struct elf_file *elf);
+
+#endif

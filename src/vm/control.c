@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "vm/control.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/json.h"
+#include "base/util.h"
+#include "host/http.h"
+#include "host/rundir.h"
+#include "vm/snapshot.h"
+#include "vm/snapshot_config.h"
+
+struct control {
+	struct machine *machine;
+	char *name;
+	struct http_server *server;
+	bool paused; /* by us: machine_pause nests */
+	pthread_mutex_t mutex;
+	pthread_cond_t answered;
+	bool ending;
+};
+
+typedef void route_fn(struct control *control, json_t *body, struct http_reply *reply);
+
+/* A request on its way to the loop and back. The last of the two sides frees it. */
+struct job {
+	struct control *control;
+	route_fn *fn;
+	json_t *body;
+	struct http_reply reply;
+	bool done, abandoned; /* under control->mutex */
+};
+
+/* --- routes, on the loop's thread --- */
+
+static void get_machine(struct control *c, json_t *body, struct http_reply *reply)
+{
+	reply->body = json_pack("{s:s, s:i, s:s, s:o}", "name", c->name, "pid", (int)getpid(), "state",
+				machine_paused(c->machine) ? "paused" : "running", "config", machine_config_json(c->machine));
+}
+
+static void get_stats(struct control *c, json_t *body, struct http_reply *reply)
+{
+	reply->body = machine_stats_json(c->machine);
+}
+
+static void post_pause(struct control *c, json_t *body, struct http_reply *reply)
+{
+	if (!c->paused)
+		machine_pause(c->machine);
+	c->paused = true;
+}
+
+static void post_resume(struct control *c, json_t *body, struct http_reply *reply)
+{
+	if (c->paused)
+		machine_resume(c->machine);
+	c->paused = false;
+}
+
+static void post_save(struct control *c, json_t *body, struct http_reply *reply)
+{
+	const char *file;
+	bool stop = false;
+	struct error err;
+	if (json_get_string(body, "file", &file, &err) < 0 || json_get_optional_bool(body, "stop", &stop, &err) < 0) {
+		http_reply_error(reply, 400, err.text);
+		return;
+	}
+	if (*file != '/') {
+		http_reply_error(reply, 400, "\"file\": an absolute path is wanted here");
+		return;
+	}
+	/* With stop, not one instruction may run after the save. */
+	if (stop)
+		machine_pause(c->machine);
+	if (snapshot_save(c->machine, file, &err) < 0)
+		http_reply_error(reply, 500, err.text);
+	else if (stop)
+		machine_request_stop(c->machine, 0);
+	if (stop && reply->status != 200)
+		machine_resume(c->machine);
+}
+
+static void post_stop(struct control *c, json_t *body, struct http_reply *reply)
+{
+	machine_request_stop(c->machine, 0);
+}
+
+static void post_reset(struct control *c, json_t *body, struct http_reply *reply)
+{
+	machine_request_reset(c->machine);
+}
+
+static void post_powerbutton(struct control *c, json_t *body, struct http_reply *reply)
+{
+	machine_power_button(c->machine);
+}
+
+static const struct route {
+	const char *method, *path;
+	route_fn *fn;
+} routes[] = {
+	{ "GET", "/machine", get_machine },
+	{ "GET", "/stats", get_stats },
+	{ "POST", "/pause", post_pause },
+	{ "POST", "/resume", post_resume },
+	{ "POST", "/save", post_save },
+	{ "POST", "/stop", post_stop },
+	{ "POST", "/reset", post_reset },
+	{ "POST", "/powerbutton", post_powerbutton },
+};
+
+/* --- between the server's threads and the loop --- */
+
+static void free_job(struct job *job)
+{
+	json_decref(job->body);
+	free(job);
+}
+
+/* On the loop's thread; also when the loop ends, and then nobody waits any more. */
+static void do_job(void *arg)
+{
+	struct job *job = arg;
+	struct control *c = job->control;
+	if (job->abandoned) { /* control_destroy came first; the control is gone */
+		free_job(job);
+		return;
+	}
+	job->fn(c, job->body, &job->reply);
+	pthread_mutex_lock(&c->mutex);
+	job->done = true;
+	pthread_cond_broadcast(&c->answered);
+	pthread_mutex_unlock(&c->mutex);
+}
+
+/* On a connection's thread. */
+static void run_on_loop(struct control *c, route_fn *fn, json_t *body, struct http_reply *reply)
+{
+	struct job *job = malloc(sizeof(*job));
+	if (!job) {
+		http_reply_error(reply, 503, "out of memory");
+		return;
+	}
+	*job = (struct job){ .control = c, .fn = fn, .body = json_incref(body), .reply = *reply };
+	pthread_mutex_lock(&c->mutex);
+	bool posted = !c->ending;
+	if (posted)
+		loop_post(machine_loop(c->machine), do_job, job);
+	while (posted && !job->done && !c->ending)
+		pthread_cond_wait(&c->answered, &c->mutex);
+	bool done = job->done;
+	if (done)
+		*reply = job->reply;
+	job->abandoned = posted && !done; /* the loop frees it, at its end */
+	if (!job->abandoned)
+		free_job(job);
+	pthread_mutex_unlock(&c->mutex);
+	if (!done)
+		http_reply_error(reply, 503, "the machine has ended");
+}
+
+static void on_request(void *opaque, const struct http_request *request, struct http_reply *reply)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(routes); i++) {
+		if (strcmp(request->path, routes[i].path))
+			continue;
+		if (!strcmp(request->method, routes[i].method)) {
+			run_on_loop(opaque, routes[i].fn, request->body, reply);
+			if (reply->status == 200 && !reply->body)
+				reply->body = json_object();
+			return;
+		}
+		http_reply_error(reply, 405, "this path has another method");
+		reply->allow = routes[i].method;
+		return;
+	}
+	http_reply_error(reply, 404, "there is no such path");
+}
+
+struct control *control_create(struct machine *machine, const char *name, struct error *err)
+{
+	struct control *c = calloc(1, sizeof(*c));
+	if (!c || !(c->name = strdup(name))) {
+		free(c);
+		error_set(err, ENOMEM, "no memory for the control socket");
+		return NULL;
+	}
+	c->machine = machine;
+	pthread_mutex_init(&c->mutex, NULL);
+	pthread_cond_init(&c->answered, NULL);
+	int fd = rundir_listen(name, err);
+	if (fd >= 0)
+		c->server = http_server_create(fd, on_request, c, err);
+	if (c->server)
+		return c;
+	if (fd >= 0)
+		rundir_unlink(name);
+	free(c->name);
+	free(c);
+	return NULL;
+}
+
+void control_destroy(struct control *c)
+{
+	if (!c)
+		return;
+	rundir_unlink(c->name);
+	pthread_mutex_lock(&c->mutex);
+	c->ending = true;
+	pthread_cond_broadcast(&c->answered);
+	pthread_mutex_unlock(&c->mutex);
+	http_server_destroy(c->server);
+	pthread_cond_destroy(&c->answered);
+	pthread_mutex_destroy(&c->mutex);
+	free(c->name);
+	free(c);
+}

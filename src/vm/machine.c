@@ -1,0 +1,521 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "vm/machine.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+#include "base/log.h"
+#include "base/util.h"
+#include "dev/pc/pm.h"
+#include "dev/pc/uart.h"
+#include "engine/interp/interp.h"
+#include "host/time.h"
+#include "vm/machine_parts.h"
+
+/*
+ * Life of a machine. It runs when machine_run has started it and nobody holds a
+ * pause; then the clock flows. What a vCPU or another thread wants of the whole machine becomes a
+ * request bit, is handled on the loop's thread with all vCPUs parked, and ends
+ * in a reset, the end, or going on.
+ */
+
+#define STATUS_FAILURE 1
+#define STATUS_TRIPLE_FAULT 3
+
+/* --- the machine as a device: time --- */
+
+static const struct field machine_fields[] = {
+	FIELD(struct machine, clock_ns),
+	FIELD(struct machine, stopped_tsc),
+	FIELD_END,
+};
+
+static void saving(void *device)
+{
+	struct machine *m = device;
+	m->clock_ns = vclock_now(&m->clock);
+}
+
+static int loaded(void *device, struct error *err)
+{
+	struct machine *m = device;
+	vclock_set(&m->clock, m->clock_ns);
+	return 0;
+}
+
+static const struct device_type machine_type = {
+	.name = "machine",
+	.fields = machine_fields,
+	.saving = saving,
+	.loaded = loaded,
+};
+
+/* --- running and standing still --- */
+
+static bool wants_to_run(const struct machine *m)
+{
+	return m->started && !m->pauses && !m->ended;
+}
+
+static void run(struct machine *m)
+{
+	if (m->running || !wants_to_run(m))
+		return;
+	/* The guest's time-stamp counter stood still with the machine: all processors alike, so they stay in step. */
+	uint64_t gap = host_tsc() - m->stopped_tsc;
+	for (unsigned i = 0; i < m->cpu_count; i++)
+		m->cpus[i]->tsc_offset -= (int64_t)gap;
+	m->run_since = host_time_ns();
+	m->running = true;
+	vclock_start(&m->clock);
+	vcpus_release(&m->vcpus);
+}
+
+static void stand_still(struct machine *m)
+{
+	if (!m->running)
+		return;
+	vcpus_park(&m->vcpus);
+	vclock_stop(&m->clock);
+	m->stopped_tsc = host_tsc();
+	m->run_ns += host_time_ns() - m->run_since;
+	m->running = false;
+}
+
+void machine_pause(struct machine *m)
+{
+	m->pauses++;
+	stand_still(m);
+}
+
+void machine_resume(struct machine *m)
+{
+	if (m->pauses)
+		m->pauses--;
+	run(m);
+}
+
+bool machine_paused(const struct machine *m)
+{
+	return m->pauses != 0;
+}
+
+int machine_drain(struct machine *m, struct error *err)
+{
+	machine_drain_virtio(m);
+	return 0;
+}
+
+int machine_loaded(struct machine *m, struct error *err)
+{
+	memory_note_write_slow(&m->memory, 0, m->memory.size);
+	for (unsigned i = 0; i < m->cpu_count; i++) {
+		struct cpu *c = m->cpus[i];
+		cpu_update_mode(c);
+		tlb_flush_all(c);
+		cpu_attention(c, ATTN_INTR | ATTN_STEP | atomic_load(&c->signals));
+	}
+	return 0;
+}
+
+/* --- reset --- */
+
+static int reset(struct machine *m, struct error *err)
+{
+	for (struct device *d = m->devices; d; d = d->next)
+		device_reset(d);
+	m->stopped_tsc = host_tsc();
+	for (unsigned i = 0; i < m->cpu_count; i++) {
+		struct cpu *c = m->cpus[i];
+		cpu_reset(c, true);
+		c->exit_detail[0] = 0;
+		c->tsc_offset = -(int64_t)m->stopped_tsc;
+		c->tsc_adjust = 0;
+	}
+	return m->config.restore ? 0 : machine_boot(m, err);
+}
+
+/* --- requests --- */
+
+static void handle_requests(void *opaque);
+
+void machine_request(struct machine *m, enum machine_request request, const char *text)
+{
+	if (text) {
+		pthread_mutex_lock(&m->text_lock);
+		snprintf(m->text, sizeof(m->text), "%s", text);
+		pthread_mutex_unlock(&m->text_lock);
+	}
+	if (!atomic_fetch_or(&m->requests, (uint32_t)request))
+		loop_post(m->loop, handle_requests, m);
+	vcpus_hold(&m->vcpus);
+}
+
+void machine_request_reset(struct machine *m)
+{
+	machine_request(m, REQUEST_RESET, "reset");
+}
+
+void machine_request_power_off(struct machine *m)
+{
+	machine_request(m, REQUEST_POWER_OFF, "powered off");
+}
+
+void machine_request_stop(struct machine *m, int status)
+{
+	atomic_store(&m->asked_status, status);
+	machine_request(m, REQUEST_STOP, "stopped on request");
+}
+
+void machine_power_button(struct machine *m)
+{
+	pm_power_button(m->pm);
+}
+
+static void emit(struct machine *m, enum machine_event_kind kind, int status, const char *text)
+{
+	const struct machine_event event = { .kind = kind, .status = status, .text = text };
+	if (m->config.event)
+		m->config.event(m->config.event_opaque, &event);
+}
+
+static void end(struct machine *m, enum machine_event_kind kind, int status, const char *text)
+{
+	m->ended = true;
+	m->status = status;
+	emit(m, kind, status, text);
+	loop_stop(m->loop);
+}
+
+/* When several came at once, the one that says most about the guest. */
+static void end_for(struct machine *m, uint32_t requests, const char *text)
+{
+	if (requests & REQUEST_FAIL)
+		end(m, MACHINE_FAILED, STATUS_FAILURE, text);
+	else if (requests & REQUEST_DEBUG_EXIT)
+		end(m, MACHINE_DEBUG_EXIT, atomic_load(&m->asked_status), text);
+	else if (requests & REQUEST_POWER_OFF)
+		end(m, MACHINE_POWERED_OFF, 0, text);
+	else
+		end(m, MACHINE_STOPPED, atomic_load(&m->asked_status), text);
+}
+
+static void handle_reset(struct machine *m, uint32_t requests, const char *text)
+{
+	struct error err;
+	if (m->config.no_reboot) {
+		end(m, MACHINE_SHUTDOWN, requests & REQUEST_TRIPLE_FAULT ? STATUS_TRIPLE_FAULT : 0, text);
+		return;
+	}
+	if (reset(m, &err) < 0) {
+		end(m, MACHINE_FAILED, STATUS_FAILURE, err.text);
+		return;
+	}
+	emit(m, MACHINE_WAS_RESET, 0, text);
+}
+
+static void handle_debug_stop(struct machine *m)
+{
+	uint32_t stops = atomic_exchange(&m->debug_stops, 0);
+	for (unsigned i = 0; i < m->cpu_count; i++) {
+		if (!(stops >> i & 1) || !m->debugger)
+			continue;
+		machine_pause(m);
+		m->debugger(m->debugger_opaque, i);
+	}
+}
+
+static void handle_requests(void *opaque)
+{
+	struct machine *m = opaque;
+	uint32_t requests = atomic_exchange(&m->requests, 0);
+	char text[sizeof(m->text)];
+	if (m->ended)
+		return;
+	stand_still(m);
+	pthread_mutex_lock(&m->text_lock);
+	memcpy(text, m->text, sizeof(text));
+	pthread_mutex_unlock(&m->text_lock);
+	if (requests & REQUEST_END)
+		end_for(m, requests, text);
+	else if (requests & (REQUEST_RESET | REQUEST_TRIPLE_FAULT))
+		handle_reset(m, requests, text);
+	else if (requests & REQUEST_DEBUG_STOP)
+		handle_debug_stop(m);
+	run(m);
+}
+
+/* On the vCPU's thread: it has left its engine for good until the loop's thread has seen to it. */
+static void vcpu_stopped(void *opaque, unsigned index, enum exit_reason reason)
+{
+	struct machine *m = opaque;
+	const struct cpu *c = m->cpus[index];
+	char text[256];
+	if (reason == EXIT_DEBUG) {
+		atomic_fetch_or(&m->debug_stops, 1u << index);
+		machine_request(m, REQUEST_DEBUG_STOP, NULL);
+		return;
+	}
+	const char *what = reason == EXIT_SHUTDOWN ? "triple fault" : c->exit_detail[0] ? c->exit_detail : "the engine failed";
+	snprintf(text, sizeof(text), "%s on vCPU %u at %04x:%016llx, last exception %u (error code 0x%x), CR0 %llx, CR2 %llx, CR3 %llx",
+		 what, index, c->seg[SEG_CS].selector, (unsigned long long)cpu_rip(c), c->fault_vector, c->fault_error,
+		 (unsigned long long)c->cr0, (unsigned long long)c->cr2, (unsigned long long)c->cr3);
+	machine_request(m, reason == EXIT_SHUTDOWN ? REQUEST_TRIPLE_FAULT : REQUEST_FAIL, text);
+}
+
+/* --- making and ending --- */
+
+static int copy_string(const char **string, struct error *err)
+{
+	if (*string && !(*string = strdup(*string)))
+		return error_set(err, ENOMEM, "out of memory for the machine's configuration");
+	return 0;
+}
+
+static int copy_config(struct machine *m, const struct machine_config *config, struct error *err)
+{
+	struct machine_config *c = &m->config;
+	*c = *config;
+	/* Strings that were not copied yet must not be freed on the way out. */
+	const char **strings[] = { &c->kernel, &c->initrd, &c->append, &c->bios };
+	unsigned disks = c->disk_count;
+	c->disk_count = 0;
+	for (unsigned i = 0; i < ARRAY_SIZE(strings); i++)
+		if (copy_string(strings[i], err) < 0) {
+			while (++i < ARRAY_SIZE(strings))
+				*strings[i] = NULL;
+			return -1;
+		}
+	if (disks > MACHINE_MAX_DISKS)
+		return error_set(err, EINVAL, "%u disks; a machine has at most %d", disks, MACHINE_MAX_DISKS);
+	for (; c->disk_count < disks; c->disk_count++)
+		if (copy_string(&c->disks[c->disk_count].path, err) < 0)
+			return -1;
+	c->memory = c->memory ? c->memory : 256ull << 20;
+	c->cpus = c->cpus ? c->cpus : 1;
+	c->engine = c->engine ? c->engine : &engine_interp;
+	if (c->cpus > MACHINE_MAX_CPUS)
+		return error_set(err, EINVAL, "%u CPUs; a machine has at most %d", c->cpus, MACHINE_MAX_CPUS);
+	if (c->initrd && !c->kernel)
+		return error_set(err, EINVAL, "an initrd without a kernel; give --kernel too");
+	return 0;
+}
+
+/* A change of the map by a vCPU (PAM): its own TLB now, the others' when they look next. */
+static void memory_changed(void *opaque)
+{
+	struct machine *m = opaque;
+	for (unsigned i = 0; i < m->cpu_count; i++) {
+		struct cpu *c = m->cpus[i];
+		atomic_store(&c->flush_request, 1);
+		cpu_attention(c, ATTN_FLUSH);
+	}
+}
+
+static int add_cpu(struct machine *m, unsigned index, struct error *err)
+{
+	struct cpu *c = aligned_alloc(64, ALIGN_UP(sizeof(*c), (size_t)64));
+	if (!c)
+		return error_set(err, ENOMEM, "out of memory for vCPU %u", index);
+	memset(c, 0, sizeof(*c));
+	m->cpus[m->cpu_count++] = c;
+	c->index = index;
+	c->count = m->config.cpus;
+	c->peers = m->cpus;
+	c->memory = &m->memory;
+	c->mmio = &m->mmio;
+	c->pio = &m->ports;
+	c->clock = &m->clock;
+	c->tsc_hz = host_tsc_hz();
+	return cpu_init_cpuid(c, m->config.cpu_model, err);
+}
+
+static uint64_t clock_now(void *opaque)
+{
+	return host_time_ns();
+}
+
+static uint64_t run_timers(void *opaque)
+{
+	struct machine *m = opaque;
+	return vclock_run(&m->clock);
+}
+
+static int create_core(struct machine *m, struct error *err)
+{
+	m->loop = loop_create(err);
+	if (!m->loop)
+		return -1;
+	const struct vclock_source source = { .now = clock_now, .wake = loop_wake, .opaque = m->loop };
+	vclock_init(&m->clock, &source);
+	loop_set_timers(m->loop, run_timers, m);
+	if (memory_init(&m->memory, m->config.memory, err) < 0)
+		return -1;
+	m->memory.changed = memory_changed;
+	m->memory.changed_opaque = m;
+	if (io_space_init(&m->ports, 0x10000, err) < 0 || io_space_init(&m->mmio, 1ull << 52, err) < 0)
+		return -1;
+	for (unsigned i = 0; i < m->config.cpus; i++)
+		if (add_cpu(m, i, err) < 0)
+			return -1;
+	m->stopped_tsc = host_tsc();
+	return 0;
+}
+
+struct machine *machine_create(const struct machine_config *config, struct error *err)
+{
+	struct machine *m = calloc(1, sizeof(*m));
+	if (!m) {
+		error_set(err, ENOMEM, "out of memory for the machine");
+		return NULL;
+	}
+	m->memory.fd = -1;
+	m->last_device = &m->devices;
+	pthread_mutex_init(&m->text_lock, NULL);
+	lock_init(&m->board_lock);
+	device_init(&m->device, &machine_type, "machine", NULL);
+	machine_add_device(m, &m->device);
+	if (copy_config(m, config, err) < 0 || machine_read_files(m, err) < 0 || create_core(m, err) < 0 ||
+	    machine_add_board(m, err) < 0 || machine_add_virtio(m, err) < 0)
+		goto fail;
+	m->vcpus.stopped = vcpu_stopped;
+	m->vcpus.opaque = m;
+	if (vcpus_init(&m->vcpus, m->cpus, m->cpu_count, m->config.engine, err) < 0)
+		goto fail;
+	if (!machine_direct_boot(m) && firmware_install(m, err) < 0)
+		goto fail;
+	if (reset(m, err) < 0)
+		goto fail;
+	return m;
+fail:
+	machine_destroy(m);
+	return NULL;
+}
+
+/* The last made goes first: transports before the bus they sit on. */
+static void destroy_devices(struct machine *m)
+{
+	struct device *reversed = NULL;
+	for (struct device *d = m->devices, *next; d; d = next) {
+		next = d->next;
+		d->next = reversed;
+		reversed = d;
+	}
+	m->devices = NULL;
+	for (struct device *d = reversed, *next; d; d = next) {
+		next = d->next;
+		if (d->type->destroy)
+			d->type->destroy(d);
+	}
+}
+
+static void free_config(struct machine_config *c)
+{
+	free((void *)c->kernel);
+	free((void *)c->initrd);
+	free((void *)c->append);
+	free((void *)c->bios);
+	for (unsigned i = 0; i < c->disk_count; i++)
+		free((void *)c->disks[i].path);
+}
+
+void machine_destroy(struct machine *m)
+{
+	if (!m)
+		return;
+	vcpus_destroy(&m->vcpus);
+	m->ended = true;
+	/* A reset takes the queues from the guest: then work that is still posted finds nothing to do and posts no more. */
+	for (struct device *d = m->devices; d; d = d->next)
+		device_reset(d);
+	if (m->loop)
+		loop_drain(m->loop);
+	destroy_devices(m);
+	machine_remove_virtio(m);
+	loop_destroy(m->loop);
+	for (unsigned i = 0; i < m->cpu_count; i++) {
+		free(m->cpus[i]->cpuid);
+		free(m->cpus[i]);
+	}
+	io_space_destroy(&m->ports);
+	io_space_destroy(&m->mmio);
+	vclock_destroy(&m->clock);
+	memory_destroy(&m->memory);
+	machine_free_files(m);
+	free_config(&m->config);
+	pthread_mutex_destroy(&m->text_lock);
+	lock_destroy(&m->board_lock);
+	free(m);
+}
+
+int machine_run(struct machine *m, struct error *err)
+{
+	if (vcpus_start(&m->vcpus, err) < 0)
+		return STATUS_FAILURE;
+	m->started = true;
+	run(m);
+	int rc = loop_run(m->loop, err);
+	stand_still(m);
+	return rc < 0 ? STATUS_FAILURE : m->status;
+}
+
+/* --- access to parts --- */
+
+void machine_add_device(struct machine *m, struct device *device)
+{
+	*m->last_device = device;
+	m->last_device = &device->next;
+}
+
+size_t machine_console_input(struct machine *m, enum machine_port port, const uint8_t *data, size_t size)
+{
+	if (port == MACHINE_HVC0)
+		return machine_hvc_input(m, data, size);
+	return uart_receive(m->uart[port == MACHINE_SERIAL1], data, size);
+}
+
+struct loop *machine_loop(struct machine *m)
+{
+	return m->loop;
+}
+
+const struct machine_config *machine_config(const struct machine *m)
+{
+	return &m->config;
+}
+
+unsigned machine_cpu_count(const struct machine *m)
+{
+	return m->cpu_count;
+}
+
+struct cpu *machine_cpu(struct machine *m, unsigned index)
+{
+	return index < m->cpu_count ? m->cpus[index] : NULL;
+}
+
+struct guest_memory *machine_memory(struct machine *m)
+{
+	return &m->memory;
+}
+
+struct vclock *machine_clock(struct machine *m)
+{
+	return &m->clock;
+}
+
+struct device *machine_devices(struct machine *m)
+{
+	return m->devices;
+}
+
+void machine_set_debugger(struct machine *m, void (*stopped)(void *opaque, unsigned index), void *opaque)
+{
+	m->debugger = stopped;
+	m->debugger_opaque = opaque;
+}
+
+void machine_run_only(struct machine *m, int index)
+{
+	atomic_store(&m->vcpus.only, index);
+}

@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef VISOR_VM_MACHINE_PARTS_H
+#define VISOR_VM_MACHINE_PARTS_H
+
+#include "base/lock.h"
+#include "bus/space.h"
+#include "dev/pc/apic_bus.h"
+#include "vm/boot.h"
+#include "vm/machine.h"
+#include "vm/vcpu.h"
+
+/* What a machine is made of; for the files of vm/machine*.c and vm/firmware.c alone. */
+
+#define ISA_BRIDGE_SLOT 1
+#define FIRST_VIRTIO_SLOT 2
+
+/* What may be asked of the loop's thread, by bit. */
+enum machine_request {
+	REQUEST_RESET = 1,
+	REQUEST_POWER_OFF = 2,
+	REQUEST_STOP = 4,
+	REQUEST_DEBUG_EXIT = 8,
+	REQUEST_TRIPLE_FAULT = 16,
+	REQUEST_DEBUG_STOP = 32,
+	REQUEST_FAIL = 64,
+	REQUEST_END = REQUEST_POWER_OFF | REQUEST_STOP | REQUEST_DEBUG_EXIT | REQUEST_FAIL,
+};
+
+struct machine_file {
+	char *path;
+	uint8_t *data;
+	size_t size;
+};
+
+struct machine {
+	struct device device;       /* "machine": the clock and the time-stamp counter in a save file */
+	uint64_t clock_ns;          /* saved: virtual time */
+	uint64_t stopped_tsc;       /* saved: the host's counter when the machine came to a stop */
+
+	struct machine_config config;
+	struct machine_file kernel, initrd, bios;
+	struct loop *loop;
+	struct guest_memory memory;
+	struct io_space ports, mmio;
+	struct vclock clock;
+	struct lock board_lock;
+	struct cpu *cpus[MACHINE_MAX_CPUS];
+	unsigned cpu_count;
+	struct vcpus vcpus;
+
+	/* Devices, in the order of `devices`. */
+	struct device *devices, **last_device;
+	struct apic_bus apic_bus;
+	struct lapic *lapics[MACHINE_MAX_CPUS];
+	struct pic *pic;
+	struct ioapic *ioapic;
+	struct gsi *gsi;
+	struct hpet *hpet;
+	struct pit *pit;
+	struct rtc *rtc;
+	struct pm *pm;
+	struct i8042 *i8042;
+	struct uart *uart[2];
+	struct debugport *debugport;
+	struct fw_cfg *fw_cfg;
+	struct pci_bus *pci;
+	struct machine_virtio *virtio;
+	unsigned disk_slot[MACHINE_MAX_DISKS]; /* PCI slots, for the firmware's boot order */
+	char debug_line[256];       /* what the firmware has written to its debug port since the last newline */
+	unsigned debug_length;
+
+	/* Life. Of the loop's thread: */
+	bool started, running, ended;
+	unsigned pauses;
+	int status;
+	uint64_t run_ns, run_since;  /* host time spent running */
+	void (*debugger)(void *opaque, unsigned index);
+	void *debugger_opaque;
+	/* Of any thread: */
+	_Atomic uint32_t requests, debug_stops; /* debug_stops: bit per vCPU */
+	_Atomic int asked_status;
+	pthread_mutex_t text_lock;
+	char text[256];             /* why the machine stopped */
+};
+
+/* --- machine_board.c: makes all devices --- */
+int machine_add_board(struct machine *m, struct error *err);
+/* Appends a device to the list. */
+void machine_add_device(struct machine *m, struct device *device);
+
+/* --- machine_virtio.c: disks, console, random numbers on the PCI bus --- */
+int machine_add_virtio(struct machine *m, struct error *err);
+void machine_remove_virtio(struct machine *m);
+void machine_drain_virtio(struct machine *m);
+size_t machine_hvc_input(struct machine *m, const uint8_t *data, size_t size);
+
+/* --- machine_boot.c --- */
+/* Reads kernel, initrd or firmware image as the configuration says. */
+int machine_read_files(struct machine *m, struct error *err);
+void machine_free_files(struct machine *m);
+/* After a reset: puts the boot code into guest memory and the first processor at its start. */
+int machine_boot(struct machine *m, struct error *err);
+static inline bool machine_direct_boot(const struct machine *m) { return m->kernel.data != NULL; }
+
+/* --- firmware.c --- */
+/* Finds the firmware image when none was named. */
+int firmware_read(struct machine_file *file, const char *path, struct error *err);
+/* Puts it into ROM below 4 GiB, and describes the machine in fw_cfg and CMOS; once. */
+int firmware_install(struct machine *m, struct error *err);
+/* The copy below 1 MiB, after each reset. */
+void firmware_shadow(struct machine *m);
+/* Copies into guest memory below 1 MiB whatever is writable there: what the machine does in firmware's stead. */
+void firmware_poke(struct machine *m, uint64_t gpa, const void *data, size_t size);
+
+/* --- machine.c --- */
+/* Asks the loop's thread for something; from any thread. vCPUs stop soon. text: why, or NULL. */
+void machine_request(struct machine *m, enum machine_request request, const char *text);
+
+#endif

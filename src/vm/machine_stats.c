@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "base/util.h"
+#include "host/time.h"
+#include "vm/machine_parts.h"
+
+static const char *const exit_names[EXIT_COUNT] = {
+	[EXIT_KICK] = "kick", [EXIT_HALT] = "halt", [EXIT_SHUTDOWN] = "shutdown", [EXIT_DEBUG] = "debug", [EXIT_ERROR] = "error",
+};
+
+static const char *const exception_names[32] = {
+	"#DE", "#DB", "NMI", "#BP", "#OF", "#BR", "#UD", "#NM", "#DF", "9", "#TS", "#NP", "#SS", "#GP", "#PF", "15", "#MF", "#AC", "#MC",
+	"#XM", "#VE", "#CP",
+};
+
+static void set(json_t *object, const char *name, uint64_t value)
+{
+	json_object_set_new(object, name, json_integer((json_int_t)value));
+}
+
+/* Adds to a member that may be there already: devices with several regions. */
+static void add(json_t *object, const char *name, uint64_t value)
+{
+	set(object, name, value + (uint64_t)json_integer_value(json_object_get(object, name)));
+}
+
+static json_t *cpu_stats_json(const struct vcpu *v)
+{
+	const struct cpu_stats *s = &v->cpu->stats;
+	json_t *exits = json_object(), *exceptions = json_object();
+	for (unsigned i = 0; i < EXIT_COUNT; i++)
+		set(exits, exit_names[i], v->exits[i]);
+	for (unsigned i = 0; i < ARRAY_SIZE(exception_names); i++)
+		if (s->exceptions[i] && exception_names[i])
+			set(exceptions, exception_names[i], s->exceptions[i]);
+	json_t *cpu = json_object();
+	set(cpu, "instructions", s->instructions);
+	set(cpu, "interrupts", s->interrupts);
+	set(cpu, "io_reads", s->io_reads);
+	set(cpu, "io_writes", s->io_writes);
+	set(cpu, "mmio_reads", s->mmio_reads);
+	set(cpu, "mmio_writes", s->mmio_writes);
+	set(cpu, "tlb_fills", s->tlb_fills);
+	set(cpu, "tlb_flushes", s->tlb_flushes);
+	set(cpu, "blocks_decoded", s->blocks_decoded);
+	set(cpu, "halted_ns", v->halted_ns);
+	json_object_set_new(cpu, "exceptions", exceptions);
+	json_object_set_new(cpu, "exits", exits);
+	return cpu;
+}
+
+static void add_space(json_t *devices, struct io_space *space)
+{
+	pthread_rwlock_rdlock(&space->rwlock);
+	for (unsigned i = 0; i < space->count; i++) {
+		const struct io_region *region = space->regions[i];
+		if (!region->reads && !region->writes)
+			continue;
+		json_t *device = json_object_get(devices, region->name);
+		if (!device) {
+			device = json_object();
+			json_object_set_new(devices, region->name, device);
+		}
+		add(device, "reads", region->reads);
+		add(device, "writes", region->writes);
+	}
+	pthread_rwlock_unlock(&space->rwlock);
+}
+
+json_t *machine_stats_json(struct machine *m)
+{
+	json_t *stats = json_object(), *cpus = json_array(), *devices = json_object(), *exits = json_object();
+	uint64_t instructions = 0, interrupts = 0, halted = 0;
+	for (unsigned i = 0; i < m->vcpus.count; i++) {
+		const struct vcpu *v = &m->vcpus.vcpu[i];
+		instructions += v->cpu->stats.instructions;
+		interrupts += v->cpu->stats.interrupts;
+		halted += v->halted_ns;
+		for (unsigned j = 0; j < EXIT_COUNT; j++)
+			add(exits, exit_names[j], v->exits[j]);
+		json_array_append_new(cpus, cpu_stats_json(v));
+	}
+	add_space(devices, &m->ports);
+	add_space(devices, &m->mmio);
+	uint64_t wall = m->run_ns + (m->running ? host_time_ns() - m->run_since : 0);
+	/* Speed while executing: time that the processors slept in HLT is not the engine's. */
+	uint64_t awake = wall * m->vcpus.count - MIN(halted, wall * m->vcpus.count);
+	set(stats, "instructions", instructions);
+	json_object_set_new(stats, "mips", json_real(awake ? (double)instructions * 1000.0 / (double)awake : 0));
+	set(stats, "wall_ns", wall);
+	set(stats, "halted_ns", halted);
+	set(stats, "interrupts", interrupts);
+	json_object_set_new(stats, "exits", exits);
+	json_object_set_new(stats, "cpus", cpus);
+	json_object_set_new(stats, "devices", devices);
+	return stats;
+}

@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * A machine's configuration as JSON: for the save file and for the control socket.
+ */
+#include "vm/snapshot_config.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/json.h"
+#include "base/log.h"
+#include "base/util.h"
+#include "vm/snapshot.h"
+
+const char *const cpu_model_names[] = {
+	[CPU_HOST] = "host", [CPU_V1] = "x86-64-v1", [CPU_V2] = "x86-64-v2", [CPU_V3] = "x86-64-v3", [CPU_V4] = "x86-64-v4", NULL,
+};
+
+static const char *const port_names[MACHINE_PORTS] = {
+	[MACHINE_SERIAL0] = "serial0", [MACHINE_SERIAL1] = "serial1", [MACHINE_HVC0] = "hvc0",
+	[MACHINE_DEBUGCON] = "debugcon",
+};
+
+static const struct engine_type *const engines[] = { &engine_interp };
+
+const struct engine_type *engine_by_name(const char *name)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(engines); i++)
+		if (!strcmp(engines[i]->name, name))
+			return engines[i];
+	return NULL;
+}
+
+/* Size and time of change, to notice a disk that changed after the save. */
+static void add_disk_stamp(json_t *disk, const char *path)
+{
+	struct stat st;
+	if (stat(path, &st) < 0)
+		return;
+	json_object_set_new(disk, "size", json_integer(st.st_size));
+	json_object_set_new(disk, "changed", json_integer((json_int_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec));
+}
+
+json_t *machine_config_json(const struct machine *machine)
+{
+	const struct machine_config *c = machine_config(machine);
+	json_t *disks = json_array(), *ports = json_array();
+	for (unsigned i = 0; i < c->disk_count; i++) {
+		json_t *disk = json_pack("{s:s, s:b}", "path", c->disks[i].path, "read_only", c->disks[i].read_only);
+		add_disk_stamp(disk, c->disks[i].path);
+		json_array_append_new(disks, disk);
+	}
+	for (unsigned i = 0; i < MACHINE_PORTS; i++)
+		if (c->console[i].output)
+			json_array_append_new(ports, json_string(port_names[i]));
+	return json_pack("{s:I, s:i, s:s, s:s, s:s*, s:s*, s:s*, s:s*, s:o, s:o, s:b}", "memory", (json_int_t)c->memory, "cpus",
+			 (int)c->cpus, "cpu", cpu_model_names[c->cpu_model], "engine", c->engine ? c->engine->name : "interp", "kernel",
+			 c->kernel, "initrd", c->initrd, "append", c->append, "bios", c->bios, "disks", disks, "ports", ports,
+			 "debug_exit", c->debug_exit);
+}
+
+json_t *snapshot_make_info(const struct machine *machine)
+{
+	return json_pack("{s:s, s:o}", "program", "visor " VISOR_VERSION, "machine", machine_config_json(machine));
+}
+
+/* --- reading: the file may say anything --- */
+
+static int choose(const char *name, const char *const *names, unsigned *index, struct error *err)
+{
+	for (unsigned i = 0; names[i]; i++) {
+		if (!strcmp(name, names[i])) {
+			*index = i;
+			return 0;
+		}
+	}
+	return error_set(err, EINVAL, "the saved machine has a processor '%s' that this visor lacks; use the visor that wrote it", name);
+}
+
+static bool disk_changed(const json_t *saved, const char *path)
+{
+	json_t *now = json_object();
+	add_disk_stamp(now, path);
+	json_t *then = json_object_get(saved, "changed"), *time = json_object_get(now, "changed");
+	bool changed = then && time && !json_equal(then, time);
+	json_decref(now);
+	return changed;
+}
+
+void snapshot_check_disks(const struct snapshot *snapshot, const struct machine_config *config)
+{
+	const json_t *disks = json_object_get(json_object_get(snapshot->info, "machine"), "disks");
+	for (unsigned i = 0; i < config->disk_count; i++)
+		if (!config->disks[i].read_only && disk_changed(json_array_get(disks, i), config->disks[i].path))
+			log_warn("%s: the disk was changed after the machine was saved; the guest may find its files damaged",
+				 config->disks[i].path);
+}
+
+static int read_disks(const json_t *list, struct machine_config *config, struct error *err)
+{
+	size_t i;
+	json_t *disk;
+	if (json_array_size(list) > MACHINE_MAX_DISKS)
+		return error_set(err, EINVAL, "the saved machine has more than %d disks", MACHINE_MAX_DISKS);
+	json_array_foreach(list, i, disk) {
+		const char *path;
+		if (json_get_string(disk, "path", &path, err) < 0 ||
+		    json_get_bool(disk, "read_only", &config->disks[i].read_only, err) < 0)
+			return -1;
+		config->disks[i].path = path;
+	}
+	config->disk_count = (unsigned)json_array_size(list);
+	return 0;
+}
+
+static void read_ports(const json_t *list, bool has_port[MACHINE_PORTS])
+{
+	size_t i;
+	json_t *port;
+	memset(has_port, 0, MACHINE_PORTS * sizeof(*has_port));
+	json_array_foreach(list, i, port) {
+		const char *name = json_string_value(port);
+		for (unsigned p = 0; name && p < MACHINE_PORTS; p++)
+			if (!strcmp(name, port_names[p]))
+				has_port[p] = true;
+	}
+}
+
+int snapshot_config(const struct snapshot *snapshot, struct machine_config *config, bool has_port[MACHINE_PORTS], struct error *err)
+{
+	const json_t *m = json_object_get(snapshot->info, "machine");
+	uint64_t cpus;
+	const char *cpu, *engine;
+	unsigned model = 0;
+	if (json_get_uint(m, "memory", 1u << 20, 1ull << 40, &config->memory, err) < 0 ||
+	    json_get_uint(m, "cpus", 1, MACHINE_MAX_CPUS, &cpus, err) < 0 || json_get_string(m, "cpu", &cpu, err) < 0 ||
+	    json_get_string(m, "engine", &engine, err) < 0 || json_get_bool(m, "debug_exit", &config->debug_exit, err) < 0 ||
+	    choose(cpu, cpu_model_names, &model, err) < 0 || read_disks(json_object_get(m, "disks"), config, err) < 0)
+		return -1;
+	read_ports(json_object_get(m, "ports"), has_port);
+	if (config->memory % (1u << 20))
+		return error_set(err, EINVAL, "the saved machine's memory is no whole number of MiB; the file is damaged");
+	config->cpus = (unsigned)cpus;
+	config->cpu_model = (enum cpu_model)model;
+	config->engine = engine_by_name(engine); /* state is the same for all: one that is missing here is no obstacle */
+	config->kernel = json_string_value(json_object_get(m, "kernel"));
+	config->initrd = json_string_value(json_object_get(m, "initrd"));
+	config->append = json_string_value(json_object_get(m, "append"));
+	config->bios = json_string_value(json_object_get(m, "bios"));
+	config->restore = true;
+	return 0;
+}

@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "vm/vcpu.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+#include "base/util.h"
+#include "host/thread.h"
+#include "host/time.h"
+
+/* An interrupt, or whatever else ends a wait. From any thread. */
+static void wake(void *opaque)
+{
+	struct vcpu *v = opaque;
+	pthread_mutex_lock(&v->lock);
+	v->woken = true;
+	pthread_cond_signal(&v->cond);
+	pthread_mutex_unlock(&v->lock);
+}
+
+static bool may_run(const struct vcpu *v)
+{
+	int only = atomic_load(&v->set->only);
+	return !atomic_load(&v->set->held) && (only < 0 || (unsigned)only == v->index);
+}
+
+/* Stands still until released; false when the thread is to end. Who may run changes under park_lock alone: so nobody who
+ * was told that all are parked can be overtaken by one that leaves. */
+static bool park(struct vcpu *v)
+{
+	struct vcpus *set = v->set;
+	pthread_mutex_lock(&set->park_lock);
+	set->parked++;
+	pthread_cond_broadcast(&set->parked_cond);
+	while (!may_run(v) && !atomic_load(&set->quit))
+		pthread_cond_wait(&set->release_cond, &set->park_lock);
+	bool run = !atomic_load(&set->quit);
+	if (run)
+		set->parked--;
+	pthread_mutex_unlock(&set->park_lock);
+	return run;
+}
+
+/* After HLT. A wake that came since run() looked is remembered in `woken`. */
+static void idle(struct vcpu *v)
+{
+	uint64_t start = host_time_ns();
+	pthread_mutex_lock(&v->lock);
+	while (!v->woken && may_run(v) && !atomic_load(&v->set->quit))
+		pthread_cond_wait(&v->cond, &v->lock);
+	v->woken = false;
+	pthread_mutex_unlock(&v->lock);
+	v->halted_ns += host_time_ns() - start;
+}
+
+static void *vcpu_thread(void *opaque)
+{
+	struct vcpu *v = opaque;
+	for (;;) {
+		if (!may_run(v) && !park(v))
+			return NULL;
+		enum exit_reason reason = v->set->engine->run(v->cpu);
+		if ((unsigned)reason >= EXIT_COUNT)
+			reason = EXIT_ERROR;
+		v->exits[reason]++;
+		if (reason == EXIT_HALT) {
+			idle(v);
+		} else if (reason != EXIT_KICK) {
+			vcpus_hold(v->set);
+			v->set->stopped(v->set->opaque, v->index, reason);
+		}
+	}
+}
+
+int vcpus_init(struct vcpus *set, struct cpu **cpus, unsigned count, const struct engine_type *engine, struct error *err)
+{
+	set->count = 0;
+	set->engine = engine;
+	set->held = true;
+	set->only = -1;
+	pthread_mutex_init(&set->park_lock, NULL);
+	pthread_cond_init(&set->parked_cond, NULL);
+	pthread_cond_init(&set->release_cond, NULL);
+	set->vcpu = calloc(count, sizeof(*set->vcpu));
+	if (!set->vcpu)
+		return error_set(err, ENOMEM, "out of memory for %u vCPUs", count);
+	for (unsigned i = 0; i < count; i++) {
+		struct vcpu *v = &set->vcpu[i];
+		v->set = set;
+		v->cpu = cpus[i];
+		v->index = i;
+		pthread_mutex_init(&v->lock, NULL);
+		pthread_cond_init(&v->cond, NULL);
+		v->cpu->wake = wake;
+		v->cpu->wake_opaque = v;
+		set->count++;
+		if (engine->create(v->cpu, err) < 0)
+			return -1;
+		v->engine_made = true;
+	}
+	return 0;
+}
+
+void vcpus_destroy(struct vcpus *set)
+{
+	if (!set->engine)
+		return;
+	vcpus_hold(set);
+	pthread_mutex_lock(&set->park_lock);
+	atomic_store(&set->quit, true);
+	pthread_cond_broadcast(&set->release_cond);
+	pthread_mutex_unlock(&set->park_lock);
+	for (unsigned i = 0; i < set->count; i++) {
+		struct vcpu *v = &set->vcpu[i];
+		if (v->started)
+			pthread_join(v->thread, NULL);
+		if (v->engine_made)
+			set->engine->destroy(v->cpu);
+		pthread_mutex_destroy(&v->lock);
+		pthread_cond_destroy(&v->cond);
+	}
+	pthread_mutex_destroy(&set->park_lock);
+	pthread_cond_destroy(&set->parked_cond);
+	pthread_cond_destroy(&set->release_cond);
+	free(set->vcpu);
+	set->vcpu = NULL;
+	set->count = 0;
+}
+
+int vcpus_start(struct vcpus *set, struct error *err)
+{
+	for (unsigned i = 0; i < set->count; i++) {
+		struct vcpu *v = &set->vcpu[i];
+		char name[16];
+		snprintf(name, sizeof(name), "vcpu%u", i % 100);
+		if (!v->started && host_thread_start(&v->thread, name, vcpu_thread, v, err) < 0)
+			return -1;
+		v->started = true;
+	}
+	return 0;
+}
+
+void vcpus_hold(struct vcpus *set)
+{
+	pthread_mutex_lock(&set->park_lock);
+	atomic_store(&set->held, true);
+	pthread_mutex_unlock(&set->park_lock);
+	for (unsigned i = 0; i < set->count; i++) {
+		if (set->vcpu[i].engine_made)
+			set->engine->kick(set->vcpu[i].cpu);
+		wake(&set->vcpu[i]);
+	}
+}
+
+void vcpus_park(struct vcpus *set)
+{
+	vcpus_hold(set);
+	unsigned threads = 0;
+	for (unsigned i = 0; i < set->count; i++)
+		threads += set->vcpu[i].started;
+	pthread_mutex_lock(&set->park_lock);
+	while (set->parked < threads)
+		pthread_cond_wait(&set->parked_cond, &set->park_lock);
+	pthread_mutex_unlock(&set->park_lock);
+}
+
+void vcpus_release(struct vcpus *set)
+{
+	pthread_mutex_lock(&set->park_lock);
+	atomic_store(&set->held, false);
+	pthread_cond_broadcast(&set->release_cond);
+	pthread_mutex_unlock(&set->park_lock);
+}

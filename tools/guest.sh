@@ -1,0 +1,134 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# Prepares stock guests from Debian's packages: tools/guest.sh [-d DIR] NAME...
+# Each guest becomes DIR/NAME/ (vmlinuz and initrd.gz, or a firmware image) and
+# is made once; remove that directory to have it made again. Needs no root:
+# apt runs with a configuration and state of its own, so that the host's
+# sources serve but its package lists, cache and architectures stay untouched.
+set -eu
+
+dir=guest
+here=$(cd "$(dirname "$0")" && pwd)
+names="cloud-amd64 generic-amd64 i386-686 i386-686-pae installer-amd64 memtest seabios"
+
+die() { echo "guest.sh: $*" >&2; exit 1; }
+
+usage() {
+	echo "usage: tools/guest.sh [-d DIR] NAME..."
+	echo "NAME: $names, or all"
+}
+
+# apt ARCH TOOL ARGS...: apt-get or apt-cache for that architecture, with private state.
+apt() {
+	arch=$1 tool=$2 state=$dir/.apt/$1
+	shift 2
+	mkdir -p "$state/state/lists/partial" "$state/cache/archives/partial"
+	"$tool" -q -o Dir::State="$state/state" -o Dir::State::status=/dev/null -o Dir::Cache="$state/cache" \
+		-o APT::Architecture="$arch" -o APT::Architectures::="$arch" -o APT::Architectures="$arch" \
+		-o APT::Sandbox::User="$(id -un)" -o Acquire::Retries=3 -o Acquire::Languages=none "$@"
+}
+
+apt_update() {
+	[ -e "$dir/.apt/$1/updated" ] && return
+	echo "guest.sh: reading the package lists for $1" >&2
+	apt "$1" apt-get update >"$dir/.apt-$1.log" 2>&1 || {
+		# A source that does not serve this architecture is no harm as long as Debian's own does.
+		apt "$1" apt-cache show busybox-static >/dev/null 2>&1 || {
+			cat "$dir/.apt-$1.log" >&2
+			die "cannot read Debian's package lists for $1; check the network and /etc/apt/sources.list"
+		}
+	}
+	touch "$dir/.apt/$1/updated"
+}
+
+# The newest package name behind a meta package: linux-image-amd64 -> linux-image-6.1.0-NN-amd64.
+resolve() {
+	apt_update "$1"
+	apt "$1" apt-cache depends "$2" | sed -n 's/^ *Depends: \(linux-image-[0-9][^ ]*\)$/\1/p' | head -n 1
+}
+
+# unpack ARCH PACKAGE INTO
+unpack() {
+	apt_update "$1"
+	mkdir -p "$dir/.deb" "$3"
+	set -- "$1" "$2" "$3" "$(find "$dir/.deb" -name "$2_*_$1.deb" -o -name "$2_*_all.deb" | head -n 1)"
+	if [ -z "$4" ]; then
+		echo "guest.sh: fetching $2 ($1)" >&2
+		(cd "$dir/.deb" && apt "$1" apt-get download "$2" >&2) || {
+			rm -f "$dir/.apt/$1/updated" # the lists may be older than the archive
+			die "cannot fetch the package $2 for $1; run the command again"
+		}
+		set -- "$1" "$2" "$3" "$(find "$dir/.deb" -name "$2_*_$1.deb" -o -name "$2_*_all.deb" | head -n 1)"
+	fi
+	dpkg-deb -x "$4" "$3"
+}
+
+# linux ARCH META INTO: a kernel, and an initramfs with busybox and the modules that visor's devices want
+linux() {
+	package=$(resolve "$1" "$2")
+	[ -n "$package" ] || die "$2 names no kernel package in Debian's lists for $1"
+	unpack "$1" "$package" "$3/kernel"
+	unpack "$1" busybox-static "$3/busybox"
+	cp "$3"/kernel/boot/vmlinuz-* "$3/vmlinuz"
+	"$here/initramfs.sh" "$3/kernel" "$3/busybox/bin/busybox" "$3/initrd.gz"
+	echo "$package" >"$3/version"
+	rm -rf "$3/kernel" "$3/busybox"
+}
+
+make_guest() {
+	case $1 in
+	cloud-amd64) linux amd64 linux-image-cloud-amd64 "$2" ;;
+	generic-amd64) linux amd64 linux-image-amd64 "$2" ;;
+	i386-686) linux i386 linux-image-686 "$2" ;;
+	i386-686-pae) linux i386 linux-image-686-pae "$2" ;;
+	installer-amd64)
+		unpack amd64 debian-installer-12-netboot-amd64 "$2/deb"
+		set -- "$1" "$2" "$2/deb/usr/lib/debian-installer/images/12/amd64/text/debian-installer/amd64"
+		cp "$3/linux" "$2/vmlinuz"
+		cp "$3/initrd.gz" "$2/initrd.gz"
+		rm -rf "$2/deb" ;;
+	memtest)
+		unpack amd64 memtest86+ "$2/deb"
+		cp "$2/deb/boot/memtest86+x64.bin" "$2/vmlinuz"
+		cp "$2/deb/boot/memtest86+ia32.bin" "$2/vmlinuz-ia32"
+		rm -rf "$2/deb" ;;
+	seabios)
+		unpack amd64 seabios "$2/deb"
+		cp "$2/deb/usr/share/seabios/bios-256k.bin" "$2/bios.bin"
+		rm -rf "$2/deb" ;;
+	esac
+}
+
+while getopts d:h option; do
+	case $option in
+	d) dir=$OPTARG ;;
+	h) usage; exit 0 ;;
+	*) usage >&2; exit 2 ;;
+	esac
+done
+shift $((OPTIND - 1))
+[ $# -gt 0 ] || { usage >&2; exit 2; }
+[ "$1" != all ] || set -- $names
+for name; do
+	case " $names " in
+	*" $name "*) ;;
+	*) echo "guest.sh: there is no guest '$name'; choose from: $names" >&2; exit 2 ;;
+	esac
+done
+for tool in apt-get dpkg-deb cpio flock gzip; do
+	command -v $tool >/dev/null || die "$tool is missing; run tools/setup.sh (or apt-get install apt dpkg cpio util-linux gzip)"
+done
+
+mkdir -p "$dir"
+dir=$(cd "$dir" && pwd)
+exec 9>"$dir/.lock"
+flock 9
+for name; do
+	[ -d "$dir/$name" ] && continue
+	rm -rf "$dir/.new-$name"
+	mkdir "$dir/.new-$name"
+	make_guest "$name" "$dir/.new-$name"
+	mv "$dir/.new-$name" "$dir/$name"
+	echo "guest.sh: $dir/$name is ready" >&2
+done
