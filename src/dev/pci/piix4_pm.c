@@ -10,8 +10,8 @@
 #define REG_PMBASE 0x40
 #define PMBASE_BITS 0xffc0u
 #define PMBASE_IO 0x1u
-#define REG_DEVACTB 0x58
-#define DEVACTB_APMC_EN 0x02000000u
+#define REG_DEVACTB_HIGH 0x5b
+#define DEVACTB_APMC_ENABLE 0x2 /* bit 25 of the dword at 0x58 */
 #define REG_PMREGMISC 0x80
 #define PMREGMISC_ENABLE 0x1
 #define REG_SMBBASE 0x90
@@ -99,9 +99,9 @@ struct piix4_pm *piix4_pm_create(const struct piix4_pm_config *config, struct er
 	pm->function.writable[PCI_COMMAND] |= PCI_COMMAND_IO;
 	pci_function_set_register(&pm->function, REG_PMBASE, (config->base & PMBASE_BITS) | PMBASE_IO, PMBASE_BITS, 4);
 	pci_function_set_register(&pm->function, REG_PMREGMISC, config->base ? PMREGMISC_ENABLE : 0, PMREGMISC_ENABLE, 1);
-	/* Writes to port 0xb2 are said to raise SMIs already: firmware takes this as "SMM is set up" and leaves it
-	 * alone. The board has no SMM, and firmware would wait for its handler for ever. */
-	pci_function_set_register(&pm->function, REG_DEVACTB, DEVACTB_APMC_EN, 0, 4);
+	/* Writes to the SMI command port raise SMIs: set from the start, it tells firmware that system management mode is
+	 * taken care of. The board has none, and firmware that tried to set it up would wait for its SMI for ever. */
+	pci_function_set_register(&pm->function, REG_DEVACTB_HIGH, DEVACTB_APMC_ENABLE, 0, 1);
 	pci_function_set_register(&pm->function, REG_SMBBASE, 1, 0xfff0, 4);
 	pci_function_set_register(&pm->function, REG_SMBHSTCFG, 0, 0x0f, 1);
 	map_block(pm);
