@@ -385,12 +385,12 @@ extern const struct cpu_pins cpu_pins_template;
 bool cpu_take_events(struct cpu *c);
 
 /* --- cpu/debug.c: debug registers (SDM 3B, 17.2) --- */
-/* After a data access: notes a breakpoint that it hit; the trap comes after the instruction. */
-void cpu_debug_data(struct cpu *c, uint64_t linear, unsigned size, unsigned access);
-/* True when some enabled data breakpoint lies in this page: accesses to it must take the slow path. */
+/* True when an enabled data breakpoint lies in the page: its accesses must take the slow path. */
 bool cpu_debug_page(const struct cpu *c, uint64_t page);
-/* True when an enabled instruction breakpoint is at this address; DR6 bits go to *hits. */
-bool cpu_debug_code(const struct cpu *c, uint64_t linear, uint64_t *hits);
+/* A data access happened (or is about to): notes matching breakpoints for a trap after the instruction. */
+void cpu_debug_data(struct cpu *c, uint64_t linear, unsigned size, unsigned access);
+/* True when an instruction breakpoint matches, with its bits in db_pending: #DB fault before the instruction, unless RF. */
+bool cpu_debug_code(struct cpu *c, uint64_t linear);
 /* After a port access: notes an I/O breakpoint (CR4.DE). */
 void cpu_debug_io(struct cpu *c, uint16_t port, unsigned size);
 

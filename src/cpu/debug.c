@@ -56,13 +56,14 @@ bool cpu_debug_page(const struct cpu *c, uint64_t page)
 	return find_hits(c, page & ~(uint64_t)GUEST_PAGE_MASK, GUEST_PAGE_SIZE, BIT(DR7_READ_WRITE) | BIT(DR7_WRITE));
 }
 
-bool cpu_debug_code(const struct cpu *c, uint64_t linear, uint64_t *hits)
+bool cpu_debug_code(struct cpu *c, uint64_t linear)
 {
-	*hits = 0;
+	uint64_t hits = 0;
 	for (unsigned n = 0; n < 4; n++)
 		if (breakpoint_enabled(c, n) && breakpoint_kind(c, n) == DR7_EXECUTE && c->dr[n] == linear)
-			*hits |= BIT64(n);
-	return *hits;
+			hits |= BIT64(n);
+	c->db_pending |= hits;
+	return hits;
 }
 
 void cpu_debug_io(struct cpu *c, uint16_t port, unsigned size)

@@ -11,7 +11,7 @@ insn_exec *select_fpu(struct cpu *c, struct insn *insn)
 		exec = select_xsave(c, insn);
 	if (!exec && attributes & ROW_X87)
 		exec = select_x87(c, insn);
-	else if (!exec && attributes & ROW_HOST)
+	else if (!exec && attributes & (ROW_MMX | ROW_SSE | ROW_AVX))
 		exec = select_host(c, insn);
 	return exec;
 }

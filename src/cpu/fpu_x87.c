@@ -251,7 +251,7 @@ insn_exec *select_x87(struct cpu *c, struct insn *insn)
 	insn_exec *control = select_control(insn);
 	if (control || !(isa_rows[insn->row].attributes & ROW_HOST))
 		return control;
-	insn->aux = host_aux(insn);
+	insn->aux = host_aux(insn, true);
 	if (!insn->memory)
 		return exec_register;
 	return insn->operand[insn->memory - 1].access & ACCESS_W ? exec_store : exec_load;

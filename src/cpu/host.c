@@ -7,13 +7,20 @@
 
 /* MMX, SSE and AVX instructions by stubs: register forms, loads and stores. */
 
+static bool has_mmx_register(const struct insn *insn)
+{
+	return insn->operand[0].kind == OPERAND_MMX || insn->operand[1].kind == OPERAND_MMX;
+}
+
 static enum fpu_class class_of(const struct insn *insn)
 {
 	uint32_t attributes = isa_rows[insn->row].attributes;
 	if (attributes & ROW_X87)
 		return attributes & ROW_NOWAIT ? FPU_X87_NOWAIT : FPU_X87;
+	if (attributes & ROW_MMX && attributes & ROW_SSE)
+		return has_mmx_register(insn) ? FPU_SSE_MMX : FPU_SSE; /* CVTPI2PS with memory leaves the x87 alone */
 	if (attributes & ROW_MMX)
-		return attributes & ROW_SSE ? FPU_SSE_MMX : FPU_MMX;
+		return FPU_MMX;
 	if (attributes & ROW_SSE)
 		return FPU_SSE;
 	if (insn->encoding == ENC_EVEX)
@@ -24,9 +31,11 @@ static enum fpu_class class_of(const struct insn *insn)
 	return FPU_AVX;
 }
 
-uint32_t host_aux(const struct insn *insn)
+uint32_t host_aux(const struct insn *insn, bool with_stub)
 {
-	uint32_t aux = host_arena_find(insn) | (uint32_t)class_of(insn) << HOST_AUX_CLASS_SHIFT;
+	uint32_t aux = (uint32_t)class_of(insn) << HOST_AUX_CLASS_SHIFT;
+	if (with_stub)
+		aux |= host_arena_find(insn);
 	if (isa_rows[insn->row].attributes & ROW_ALIGNED)
 		aux |= HOST_AUX_ALIGNED;
 	return aux;
@@ -41,7 +50,7 @@ void host_raise(struct cpu *c, struct host_result result)
 		if (c->cr4 & CR4_OSXMMEXCPT)
 			cpu_fault(c, EXC_XM, 0);
 		cpu_ud(c);
-	case HOST_MEMORY: /* the host's own rules of alignment */
+	case HOST_ALIGNMENT: case HOST_MEMORY:
 		cpu_gp(c, 0);
 	default:
 		cpu_ud(c);
@@ -68,8 +77,14 @@ static inline uint64_t operand_address(struct cpu *c, const struct insn *insn, u
 {
 	uint64_t linear = operand_linear(c, insn, size, access);
 	if (unlikely(insn->aux & HOST_AUX_ALIGNED && linear & (size - 1)))
-		fpu_misaligned(c, insn, linear);
+		cpu_gp(c, 0);
 	return linear;
+}
+
+/* As misaligned as the operand: whether that matters the host decides. */
+static inline void *bounce(struct cpu *c, uint64_t linear)
+{
+	return c->bounce_buffer + (linear & 63);
 }
 
 static void exec_load(struct cpu *c, const struct insn *insn)
@@ -80,8 +95,8 @@ static void exec_load(struct cpu *c, const struct insn *insn)
 	uint64_t linear = operand_address(c, insn, size, ACCESS_R);
 	void *memory = tlb_lookup_read(c, linear, size);
 	if (unlikely(!memory)) {
-		access_read_slow(c, linear, c->bounce_buffer, size);
-		memory = c->bounce_buffer;
+		memory = bounce(c, linear);
+		access_read_slow(c, linear, memory, size);
 	}
 	run(c, insn, memory);
 }
@@ -97,48 +112,41 @@ static void exec_store(struct cpu *c, const struct insn *insn)
 		run(c, insn, memory);
 	} else {
 		access_probe(c, linear, size, true);
-		run(c, insn, c->bounce_buffer);
-		access_write_slow(c, linear, c->bounce_buffer, size);
+		memory = bounce(c, linear);
+		run(c, insn, memory);
+		access_write_slow(c, linear, memory, size);
 	}
 }
 
-/* MASKMOVQ, (V)MASKMOVDQU: bytes whose mask has the top bit set go to DS:rDI. */
+/* MASKMOVQ, (V)MASKMOVDQU: bytes whose mask has the top bit set go to DS:rDI. All bytes must be writable: what an inactive
+ * one does is the implementation's choice (SDM 2B). */
 static void exec_maskmov(struct cpu *c, const struct insn *insn)
 {
 	if (!fpu_check(c, host_class(insn)))
 		return;
 	bool mmx = insn->operand[0].kind == OPERAND_MMX;
 	unsigned size = mmx ? 8 : 16;
+	uint64_t offset = c->gpr[REG_RDI] & size_mask(insn->adsize);
+	uint64_t linear = linear_address(c, (enum isa_seg)insn->seg, offset, size, ACCESS_W);
 	if (mmx)
 		x87_enter_mmx(c);
+	access_probe(c, linear, size, true);
 	const uint8_t *data = mmx ? x87_st(c, insn->operand[0].reg) : c->vec[insn->operand[0].reg];
 	const uint8_t *mask = mmx ? x87_st(c, insn->operand[1].reg) : c->vec[insn->operand[1].reg];
-	uint64_t address = c->gpr[REG_RDI] & size_mask(insn->adsize);
-	for (unsigned pass = 0; pass < 2; pass++) { /* all faults before the first write */
-		for (unsigned i = 0; i < size; i++) {
-			if (!(mask[i] & 0x80))
-				continue;
-			uint64_t offset = (address + i) & size_mask(insn->adsize);
-			uint64_t linear = linear_address(c, (enum isa_seg)insn->seg, offset, 1, ACCESS_W);
-			if (pass)
-				access_write8(c, linear, data[i]);
-			else
-				access_probe(c, linear, 1, true);
-		}
-	}
+	for (unsigned i = 0; i < size; i++)
+		if (mask[i] & 0x80)
+			access_write8(c, c->code_mode == ISA_MODE_64 ? linear + i : (uint32_t)(linear + i), data[i]);
 }
 
 insn_exec *select_host(struct cpu *c, struct insn *insn)
 {
 	const struct isa_row *row = &isa_rows[insn->row];
-	insn->aux = host_aux(insn);
-	switch (insn->op) {
-	case OP_MASKMOVQ: case OP_MASKMOVDQU: case OP_VMASKMOVDQU:
+	bool maskmov = insn->op == OP_MASKMOVQ || insn->op == OP_MASKMOVDQU || insn->op == OP_VMASKMOVDQU;
+	bool gather = row->attributes & ROW_VSIB;
+	insn->aux = host_aux(insn, !maskmov && !gather);
+	if (maskmov)
 		return exec_maskmov;
-	default:
-		break;
-	}
-	if (row->attributes & ROW_VSIB)
+	if (gather)
 		return select_gather(c, insn);
 	if (!insn->memory)
 		return exec_register;

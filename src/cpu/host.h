@@ -56,11 +56,11 @@ uint8_t *host_window_open(bool first, bool second);
 void host_window_close(void);
 
 /* --- host.c --- */
-/* insn->aux of everything that runs a stub. */
+/* insn->aux of everything that host_*.c executes. */
 #define HOST_AUX_STUB 0x3ffffu /* stub number */
 #define HOST_AUX_CLASS_SHIFT 18 /* enum fpu_class */
 #define HOST_AUX_ALIGNED (1u << 22)
-uint32_t host_aux(const struct insn *insn);
+uint32_t host_aux(const struct insn *insn, bool with_stub);
 
 static inline enum fpu_class host_class(const struct insn *insn)
 {

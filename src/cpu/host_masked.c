@@ -77,10 +77,9 @@ static void run_careful(struct cpu *c, const struct insn *insn, struct masked *m
 static struct masked masked_operand(struct cpu *c, const struct insn *insn, unsigned access)
 {
 	unsigned size = insn->operand[insn->memory - 1].size;
-	struct masked m = { .linear = operand_linear(c, insn, size, access), .size = size, .data = c->bounce_buffer };
+	struct masked m = { .linear = operand_linear(c, insn, size, access), .size = size };
+	m.data = c->bounce_buffer + (m.linear & 63); /* as misaligned: whether that matters the host decides */
 	m.split = MIN(size, GUEST_PAGE_SIZE - (unsigned)(m.linear & GUEST_PAGE_MASK));
-	if (insn->aux & HOST_AUX_ALIGNED && m.linear & (size - 1))
-		fpu_misaligned(c, insn, m.linear);
 	return m;
 }
 
@@ -106,11 +105,12 @@ static void exec_masked_load(struct cpu *c, const struct insn *insn)
 /* The bytes that the stub writes, each run of them as one access. */
 static void write_back(struct cpu *c, const struct insn *insn, const struct masked *m)
 {
-	uint8_t *zeros = c->bounce_buffer, *ones = c->bounce_buffer + 64;
-	memset(zeros, 0, 64);
-	memset(ones, 0xff, 64);
-	run_direct(c, insn, zeros);
-	run_direct(c, insn, ones);
+	uint8_t *zeros = m->data, ones[64];
+	memset(m->data, 0xff, m->size);
+	run_direct(c, insn, m->data);
+	memcpy(ones, m->data, m->size);
+	memset(m->data, 0, m->size);
+	run_direct(c, insn, m->data);
 	for (unsigned i = 0, end; i < m->size; i = end + 1) {
 		for (end = i; end < m->size && zeros[end] == ones[end]; end++)
 			;

@@ -41,7 +41,7 @@ static void on_signal(int number, siginfo_t *info, void *context)
 	}
 	for (unsigned i = 0; i < sizeof(signals) / sizeof(signals[0]); i++)
 		if (signals[i].number == number)
-			regs[REG_RAX] = signals[i].fault;
+			regs[REG_RAX] = number == SIGSEGV && info->si_code == SI_KERNEL ? HOST_ALIGNMENT : signals[i].fault;
 	fault_address = (uintptr_t)info->si_addr;
 	regs[REG_RIP] = regs[REG_R11];
 }

@@ -10,6 +10,7 @@ enum host_fault {
 	HOST_SIMD,      /* unmasked SIMD floating-point exception: `mxcsr` has the flags */
 	HOST_UNDEFINED, /* the host does not know the instruction */
 	HOST_MEMORY,    /* the memory operand: host_fault_address() */
+	HOST_ALIGNMENT, /* #GP: the memory operand is misaligned */
 };
 
 /* From now on a SIGFPE, SIGILL, SIGSEGV or SIGBUS in the code at start..+size goes on at the address in R11, with an

@@ -397,7 +397,7 @@ static enum isa_seg fault_segment(const struct cpu *c)
 		return SEG_DS;
 	if (i->memory)
 		return (enum isa_seg)i->seg;
-	bool implicit = isa_rows[i->row].attributes & (ROW_REP | ROW_HOST) || i->op == OP_XLAT || i->op == OP_CLZERO;
+	bool implicit = isa_rows[i->row].attributes & (ROW_REP | ROW_MMX | ROW_SSE | ROW_AVX) || i->op == OP_XLAT || i->op == OP_CLZERO;
 	return implicit ? SEG_DS : SEG_SS;
 }
 

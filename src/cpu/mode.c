@@ -6,7 +6,7 @@
 struct tlb_entry *cpu_tlb(struct cpu *c, unsigned cpl)
 {
 	if (cpl == 3)
-		return c->tlbs[TLB_USER];
+		return c->tlbs[(c->cr0 & CR0_AM) && (c->rflags & FLAG_AC) ? TLB_USER_ALIGN : TLB_USER];
 	if ((c->cr4 & CR4_SMAP) && !(c->rflags & FLAG_AC))
 		return c->tlbs[TLB_SUPERVISOR];
 	return c->tlbs[TLB_SUPERVISOR_AC];

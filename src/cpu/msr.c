@@ -316,6 +316,8 @@ void cpu_write_msr(struct cpu *c, uint32_t msr, uint64_t value)
 		ok = write_mc_bank(c, msr, value);
 	} else if (is_intc_msr(msr)) {
 		ok = c->intc.ops && c->intc.ops->write_msr(c->intc.opaque, msr, value) >= 0;
+		if (ok && msr == MSR_APIC_BASE)
+			tlb_flush_all(c); /* its page may have moved */
 	} else {
 		ok = write_special(c, msr, value) || write_plain(c, msr, value);
 	}

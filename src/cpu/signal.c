@@ -94,12 +94,10 @@ static void take_interrupts(struct cpu *c, bool shadow)
 
 static void check_code_breakpoints(struct cpu *c)
 {
-	uint64_t rip = cpu_rip(c), hits;
+	uint64_t rip = cpu_rip(c);
 	uint64_t linear = c->code_mode == ISA_MODE_64 ? rip : (uint32_t)(c->seg[SEG_CS].base + rip);
-	if ((c->dr[7] & DR7_ENABLES) && !(c->rflags & FLAG_RF) && cpu_debug_code(c, linear, &hits)) {
-		c->db_pending = hits;
+	if ((c->dr[7] & DR7_ENABLES) && !(c->rflags & FLAG_RF) && cpu_debug_code(c, linear))
 		cpu_deliver(c, EVENT_EXCEPTION, EXC_DB, 0);
-	}
 }
 
 /* The order is that of SDM 3A, table 6-2. */

@@ -185,11 +185,8 @@ static int take_opcode(struct decoder *d, struct insn *i)
 		if (i->prefixes & (PREFIX_66 | PREFIX_REP | PREFIX_REPNE | PREFIX_LOCK | PREFIX_REX))
 			return ISA_INVALID;
 		int opcode = b == 0x62 ? take_evex(d, i) : take_vex(d, i, b);
-		if (d->mode != ISA_MODE_64) {
-			/* Registers above 7 do not exist: SDM 2A, 2.3.5 and 2.7.1. */
-			d->rex_b = 0;
-			d->vvvv &= 7;
-		}
+		if (d->mode != ISA_MODE_64) /* the bits that would name registers above 7 count for nothing: SDM 2A, 2.3.5, 2.7.11 */
+			d->rex_b = d->r2 = 0;
 		if (d->w)
 			i->evex |= EVEX_W;
 		return opcode;
@@ -297,6 +294,7 @@ static unsigned operand_bytes(const struct decoder *d, const struct insn *i, uns
 	case SIZE_X4: return vl / 4;
 	case SIZE_X8: return vl / 8;
 	case SIZE_DUP: return vl == 16 ? 8 : vl;
+	case SIZE_AD: return i->adsize;
 	case SIZE_E: return d->w ? 8 : 4;
 	default: return size < sizeof(fixed) ? fixed[size] : 0;
 	}
@@ -351,8 +349,10 @@ static void address32(struct decoder *d, struct insn *i)
 		i->disp = (int32_t)take_number(d, 4);
 }
 
-static void parse_address(struct decoder *d, struct insn *i)
+static int parse_address(struct decoder *d, struct insn *i)
 {
+	if ((d->row->attributes & ROW_VSIB) && (i->adsize == 2 || (i->modrm & 7) != 4))
+		return ISA_INVALID;
 	if (i->adsize == 2)
 		address16(d, i);
 	else
@@ -361,6 +361,7 @@ static void parse_address(struct decoder *d, struct insn *i)
 		i->seg = d->segment;
 	else
 		i->seg = i->base == REG_RSP || i->base == REG_RBP ? SEG_SS : SEG_DS;
+	return 0;
 }
 
 /* --- Operands --- */
@@ -494,11 +495,12 @@ static int set_reg_operand(struct decoder *d, struct insn *i, struct operand *o,
 /* Operands in VEX.vvvv. */
 static int set_vvvv_operand(struct decoder *d, struct operand *o, unsigned method)
 {
+	unsigned reg = d->mode == ISA_MODE_64 ? d->vvvv : d->vvvv & 7;
 	d->vvvv_used = true;
 	switch (method) {
-	case METHOD_H: return set_register(o, OPERAND_VEC, d->vvvv | d->v2);
-	case METHOD_B: return set_gpr(d, o, d->vvvv);
-	default: return set_mask(o, d->vvvv);
+	case METHOD_H: return set_register(o, OPERAND_VEC, reg | d->v2);
+	case METHOD_B: return set_gpr(d, o, reg);
+	default: return set_mask(o, reg);
 	}
 }
 
@@ -573,7 +575,7 @@ static int finish_evex(struct decoder *d, struct insn *i)
 			if (!(attributes & ROW_BCST))
 				return ISA_INVALID;
 			i->operand[i->memory - 1].size = d->w ? 8 : 4;
-		} else if (!(attributes & (ROW_ER | ROW_SAE)))
+		} else if (!(attributes & (ROW_ER | ROW_SAE | ROW_NO_ER)))
 			return ISA_INVALID;
 		else if (attributes & ROW_ER)
 			i->evex |= (uint8_t)(d->l << EVEX_RC_SHIFT);
@@ -604,6 +606,8 @@ static int finish(struct decoder *d, struct insn *i)
 		return ISA_INVALID;
 	if (i->encoding == ENC_LEGACY)
 		return 0;
+	if (d->v2 && d->mode != ISA_MODE_64)
+		return ISA_INVALID;
 	if (!d->vvvv_used && (d->vvvv || (d->v2 && !(d->row->attributes & ROW_VSIB))))
 		return ISA_INVALID;
 	if (i->encoding == ENC_EVEX) {
@@ -640,10 +644,11 @@ static int decode(struct decoder *d, struct insn *i)
 	if (error)
 		return error;
 	if (d->row->modrm && i->modrm < 0xc0 && !(d->row->attributes & ROW_ANYMOD))
-		parse_address(d, i);
+		error = parse_address(d, i);
 	else if (d->segment != SEG_NONE)
 		i->seg = d->segment;
-	error = parse_operands(d, i);
+	if (!error)
+		error = parse_operands(d, i);
 	return error ? error : finish(d, i);
 }
 

@@ -19,7 +19,8 @@ enum isa_mode { ISA_MODE_16, ISA_MODE_32, ISA_MODE_64 }; /* by CS.D and CS.L */
 enum operand_kind {
 	OPERAND_NONE,
 	OPERAND_GPR,  /* reg: 0..15; size 1: 16..19 are AH, CH, DH, BH */
-	OPERAND_MEM,  /* address in insn.base/index/scale/disp/seg; moffs has base == index == REG_NONE */
+	OPERAND_MEM,  /* address in insn.base/index/scale/disp/seg; moffs has base == index == REG_NONE and its
+			 64-bit offset in insn.imm, of which disp is the low half */
 	OPERAND_IMM,  /* insn.imm, sign- or zero-extended to 64 bits as the manual says; a second one is insn.imm2 */
 	OPERAND_REL,  /* branch displacement in insn.imm, sign-extended, from the end of the instruction */
 	OPERAND_FAR,  /* ptr16:16/32: offset in insn.imm, selector in insn.imm2 */

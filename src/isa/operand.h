@@ -61,18 +61,18 @@ enum operand_size {
 	SIZE_X,   /* vector length, and its half, quarter and eighth */
 	SIZE_X2, SIZE_X4, SIZE_X8,
 	SIZE_DUP, /* VMOVDDUP's source: 8 bytes for a 16-byte vector, else the vector length */
+	SIZE_AD,  /* address size */
 	SIZE_E,   /* element: 4 with W0, 8 with W1 */
-	SIZE_XE,  /* VSIB data or index register of which only part may be used: see SIZE_GATHER_* in decode.c */
 };
 
 /* X(name, method, size or, for SEG, the register) */
 #define ISA_OPERAND_TYPES(X) \
 	X(Eb, E, SIZE_1) X(Ew, E, SIZE_2) X(Ed, E, SIZE_4) X(Eq, E, SIZE_8) X(Ev, E, SIZE_V) X(Ey, E, SIZE_Y) X(Ez, E, SIZE_Z) \
 	X(Gb, G, SIZE_1) X(Gw, G, SIZE_2) X(Gd, G, SIZE_4) X(Gq, G, SIZE_8) X(Gv, G, SIZE_V) X(Gy, G, SIZE_Y) X(Gz, G, SIZE_Z) \
-	X(Gn, G, SIZE_N) \
+	X(Gn, G, SIZE_N) X(Ga, G, SIZE_AD) \
 	X(M, M, SIZE_0) X(Mb, M, SIZE_1) X(Mw, M, SIZE_2) X(Md, M, SIZE_4) X(Mq, M, SIZE_8) X(Mt, M, SIZE_10) X(Mdq, M, SIZE_16) \
 	X(Mqq, M, SIZE_32) X(M64, M, SIZE_64) X(Mv, M, SIZE_V) X(My, M, SIZE_Y) X(Mp, M, SIZE_P) X(Ms, M, SIZE_S) X(Ma, M, SIZE_A) \
-	X(Mx, M, SIZE_X) X(Me, M, SIZE_E) \
+	X(Mx, M, SIZE_X) X(MeX, M, SIZE_E) X(MeX2, M, SIZE_E) /* VSIB: an element; the index vector is as long as VL, or half */ \
 	X(Rw, R, SIZE_2) X(Rd, R, SIZE_4) X(Rq, R, SIZE_8) X(Rv, R, SIZE_V) X(Ry, R, SIZE_Y) X(Rn, R, SIZE_N) \
 	X(Sw, S, SIZE_2) X(Cn, C, SIZE_N) X(Dn, D, SIZE_N) \
 	X(Pq, P, SIZE_8) X(Pd, P, SIZE_4) X(Qd, Q, SIZE_4) X(Qq, Q, SIZE_8) X(Nq, N, SIZE_8) \

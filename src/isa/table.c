@@ -11,6 +11,7 @@
  *
  *   ROW(map, opcode, condition, mnemonic, (operands), access, feature, attributes, flags)
  *   VROW(map, opcode, condition, mnemonic, (operands), access, feature, attributes, tuple)
+ *   VROWF is VROW with flags behind
  *
  * ROW8 is eight rows, of an opcode with a register in its low three bits.
  * Where several rows of an opcode apply to an instruction, the last one counts.
@@ -96,10 +97,11 @@ enum {
 	ANYMOD = ROW_ANYMOD,
 	SCALAR = ROW_SCALAR,
 	MASK = ROW_MASK,
-	ZERO = ROW_ZERO,
+	MASKZ = ROW_MASK | ROW_ZERO,
 	BCST = ROW_BCST,
 	ER = ROW_ER,
 	SAE = ROW_SAE,
+	NO_ER = ROW_NO_ER,
 	DISTINCT = ROW_DISTINCT,
 };
 
@@ -197,6 +199,8 @@ ISA_OPS_VECTOR(MNEMONIC)
 	{ ANY_ROW(map, opcode, when, name, operands, access, feature, attributes), FLAGS_##flags },
 #define VROW(map, opcode, when, name, operands, access, feature, attributes, tuple_) \
 	{ ANY_ROW(map, opcode, when, name, operands, access, feature, attributes), .tuple = TUPLE_##tuple_ },
+#define VROWF(map, opcode, when, name, operands, access, feature, attributes, tuple_, flags) \
+	{ ANY_ROW(map, opcode, when, name, operands, access, feature, attributes), .tuple = TUPLE_##tuple_, FLAGS_##flags },
 #define ROW8(map, opcode, ...) \
 	ROW(map, (opcode), __VA_ARGS__) ROW(map, (opcode) + 1, __VA_ARGS__) \
 	ROW(map, (opcode) + 2, __VA_ARGS__) ROW(map, (opcode) + 3, __VA_ARGS__) \
@@ -212,8 +216,10 @@ const unsigned isa_row_count = sizeof(isa_rows) / sizeof(isa_rows[0]);
 /* The index: every row writes its number under its map and opcode, and the last one stays. */
 #undef ROW
 #undef VROW
+#undef VROWF
 #define ROW(map, opcode, ...)  [map][opcode] = __COUNTER__ - FIRST_COUNT,
 #define VROW(map, opcode, ...) [map][opcode] = __COUNTER__ - FIRST_COUNT,
+#define VROWF(map, opcode, ...) [map][opcode] = __COUNTER__ - FIRST_COUNT,
 enum { FIRST_COUNT = __COUNTER__ };
 
 #pragma GCC diagnostic ignored "-Woverride-init"

@@ -4,6 +4,8 @@
 
 #include <stdint.h>
 
+struct insn;
+
 /*
  * The opcode table: one row per opcode in the notation of the manual's opcode
  * map (SDM 2D, appendix A). Decoder, disassembler, execution and test
@@ -42,6 +44,7 @@ enum {
 	ROW_BCST     = 1 << 23, /* EVEX.b broadcasts an element of 4 bytes (W0) or 8 (W1) from memory */
 	ROW_ER       = 1 << 24, /* EVEX.b with a register: rounding control in L'L; no vector length but 64 (or scalar) then */
 	ROW_SAE      = 1 << 25, /* EVEX.b with a register: exceptions are suppressed */
+	ROW_NO_ER    = 1 << 27, /* EVEX.b with a register is ignored but for the vector length: no conversion can round */
 	ROW_DISTINCT = 1 << 26, /* #UD unless destination, index and mask registers all differ (gathers) */
 };
 
@@ -93,5 +96,10 @@ extern const struct isa_row isa_rows[];
 extern const unsigned isa_row_count;
 /* The last row of an opcode, 0 if there is none; its other rows stand right before it. Row 0 is the invalid one. */
 extern const uint16_t isa_last_row[ISA_MAP_COUNT][256];
+
+/* Bytes of the vector register in insn->index of a gather or scatter. */
+unsigned isa_vsib_index_size(const struct insn *insn);
+/* How many elements EVEX.b makes of the one in memory; the instruction must have EVEX_B and a memory operand. */
+unsigned isa_broadcast_count(const struct insn *insn);
 
 #endif

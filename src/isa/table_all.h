@@ -3,3 +3,6 @@
 #include "isa/table_onebyte.h"
 #include "isa/table_x87.h"
 #include "isa/table_integer.h"
+#include "isa/table_sse.h"
+#include "isa/table_vex.h"
+#include "isa/table_evex.h"

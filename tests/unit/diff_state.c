@@ -294,7 +294,7 @@ static void prepare_branch(struct diff_state *s, const struct encoding *e, uint6
 		store_both(s->gpr[REG_RSP], landing());
 	if ((i->op == OP_JMP || i->op == OP_CALL) && i->operand[0].kind == OPERAND_MEM)
 		store_both(target, landing());
-	if ((i->op == OP_JMP || i->op == OP_CALL) && i->operand[0].kind == OPERAND_GPR)
+	if ((i->op == OP_JMP || i->op == OP_CALL) && i->operand[0].kind == OPERAND_GPR && i->operand[0].reg != REG_RSP)
 		s->gpr[i->operand[0].reg & 15] = landing();
 }
 
@@ -340,6 +340,25 @@ static void prepare_memory(struct diff_state *s, const struct encoding *e, uint6
 		if (i->op != OP_CMPXCHG && i->base != REG_RDX && i->index != REG_RDX)
 			s->gpr[REG_RDX] = load_le(data + (target - DATA_BASE) + size, size);
 	}
+}
+
+/* FXRSTOR's and XRSTOR's images: mostly well-formed. */
+static void prepare_image(struct diff_state *s, const struct encoding *e, uint64_t at)
+{
+	unsigned op = e->insn.op;
+	if (op != OP_FXRSTOR && op != OP_XRSTOR && op != OP_XSAVE && op != OP_XSAVEOPT && op != OP_XSAVEC)
+		return;
+	if (diff_chance(80) && e->insn.base != REG_RAX && e->insn.index != REG_RAX)
+		s->gpr[REG_RAX] |= 0xe7;
+	if (op != OP_FXRSTOR && op != OP_XRSTOR)
+		return;
+	store_both(at + X87_MXCSR, (diff_chance(95) ? diff_random() & 0xffff : diff_random() >> 32) | 0xffffull << 32);
+	uint64_t compacted = op == OP_XRSTOR && diff_chance(40) ? BIT64(63) | (diff_random() & components) : 0;
+	uint64_t present = diff_random() & (compacted ? compacted & components : components);
+	store_both(at + 512, diff_chance(95) ? present : diff_random());
+	store_both(at + 520, diff_chance(95) ? compacted : diff_random());
+	for (unsigned n = 16; n < 64; n += 8)
+		store_both(at + 512 + n, diff_chance(99) ? 0 : diff_random());
 }
 
 /* MXCSR: any rounding, DAZ and FTZ; now and then exceptions unmasked. */
@@ -389,6 +408,7 @@ void diff_state_random(struct diff_state *s, struct encoding *e)
 		aim(s, e, target);
 		fill_target(target, size);
 		prepare_memory(s, e, target);
+		prepare_image(s, e, target);
 	}
 	prepare_branch(s, e, target);
 }

@@ -36,7 +36,7 @@ static const char *system_exclusion(unsigned op)
 {
 	switch (op) {
 	case OP_LDMXCSR: case OP_STMXCSR: case OP_VLDMXCSR: case OP_VSTMXCSR: case OP_VZEROUPPER: case OP_VZEROALL: case OP_EMMS:
-	case OP_FWAIT: case OP_FXSAVE: case OP_FXRSTOR:
+	case OP_FWAIT: case OP_FXSAVE: case OP_FXRSTOR: case OP_XSAVE: case OP_XSAVEOPT: case OP_XSAVEC: case OP_XRSTOR:
 		return NULL;
 	default:
 		return "system instruction: guest tests";
@@ -144,7 +144,7 @@ static void ignore_pointers(const struct encoding *e)
 	memcpy(cpu->gpr, start.gpr, sizeof start.gpr);
 	uint64_t at = i->memory ? effective_address(cpu, i) : 0;
 	switch (i->op) {
-	case OP_FXSAVE:
+	case OP_FXSAVE: case OP_XSAVE: case OP_XSAVEOPT: case OP_XSAVEC:
 		diff_memory_ignore(at + X87_FOP, 18);
 		diff_memory_ignore(at + X87_MXCSR_MASK, 4);
 		break;
