@@ -85,9 +85,6 @@ static inline bool fpu_check(struct cpu *c, enum fpu_class class)
 	return likely(good) || fpu_check_slow(c, class);
 }
 
-/* #GP(0) for a misaligned operand, unless its address is not canonical, which may be #SS. */
-_Noreturn void fpu_misaligned(struct cpu *c, const struct insn *insn, uint64_t linear);
-
 /* Guest memory of any size: chunks in ascending order; may fault in between. */
 void fpu_read_memory(struct cpu *c, uint64_t linear, void *buffer, unsigned size);
 void fpu_write_memory(struct cpu *c, uint64_t linear, const void *buffer, unsigned size);

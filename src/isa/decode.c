@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "isa/op.h"
 #include "isa/operand.h"
 #include "isa/table.h"
 
@@ -243,7 +244,7 @@ static int find_row(struct decoder *d, struct insn *i)
 static void set_sizes(struct decoder *d, struct insn *i)
 {
 	uint32_t attributes = d->row->attributes;
-	bool p66 = i->prefixes & PREFIX_66;
+	bool p66 = (i->prefixes & PREFIX_66) && !(d->row->match_value & KEY_66); /* a mandatory 66 is no size prefix */
 	switch (d->mode) {
 	case ISA_MODE_16:
 		i->opsize = p66 ? 4 : 2;
@@ -258,6 +259,10 @@ static void set_sizes(struct decoder *d, struct insn *i)
 			i->opsize = p66 ? 2 : attributes & ROW_DEF64 ? 8 : 4;
 		break;
 	}
+	if ((attributes & ROW_MAX32) && i->opsize == 8)
+		i->opsize = 4;
+	if ((attributes & ROW_ANYMOD) && d->mode != ISA_MODE_64)
+		i->opsize = 4;
 	if (attributes & ROW_BYTE)
 		i->opsize = 1;
 	if (i->encoding != ENC_LEGACY) {
@@ -547,6 +552,8 @@ static int parse_operands(struct decoder *d, struct insn *i)
 		if (error)
 			return error;
 	}
+	if (i->op == OP_NOP && i->memory)
+		i->operand[0].size = 0; /* it is not accessed */
 	if (i->operand[0].size == 1 && (i->operand[0].kind == OPERAND_GPR || i->operand[0].kind == OPERAND_MEM))
 		i->opsize = 1;
 	return 0;

@@ -236,17 +236,16 @@ static void aim(struct diff_state *s, struct encoding *e, uint64_t target)
 		set_indices(s, i);
 	if (i->base == REG_RIP || (i->base == REG_NONE && (vsib || i->index == REG_NONE))) {
 		uint64_t from = i->base == REG_RIP ? hostrun_base() + e->length : 0;
-		if (e->disp_at && target < 1ul << 31)
-			diff_set_disp(e, (int32_t)(target - from));
+		if (e->disp_at)
+			diff_set_disp(e, (int32_t)((target < 1ul << 31 ? target : DATA_BASE) - from));
 		return;
 	}
 	if (vsib || i->index == REG_NONE) {
 		s->gpr[i->base] = target - (uint64_t)(int64_t)i->disp;
 	} else if (i->base == REG_NONE) {
-		if (e->disp_at && target < 1ul << 31) {
-			s->gpr[i->index] = diff_below(256);
-			diff_set_disp(e, (int32_t)(target - (s->gpr[i->index] << i->scale)));
-		}
+		s->gpr[i->index] = diff_below(256);
+		if (e->disp_at)
+			diff_set_disp(e, (int32_t)((target < 1ul << 31 ? target : DATA_BASE) - (s->gpr[i->index] << i->scale)));
 	} else if (i->base == i->index) {
 		s->gpr[i->base] = (target - (uint64_t)(int64_t)i->disp) / (1 + (1u << i->scale));
 	} else {
