@@ -345,13 +345,15 @@ static void prepare_memory(struct diff_state *s, const struct encoding *e, uint6
 static void prepare_image(struct diff_state *s, const struct encoding *e, uint64_t at)
 {
 	unsigned op = e->insn.op;
+	if (op == OP_LDMXCSR || op == OP_VLDMXCSR) /* AMD's bit 17 is not offered to guests */
+		store_both(at, diff_chance(60) ? diff_random() & 0xffff : diff_random() & ~0x20000ull);
 	if (op != OP_FXRSTOR && op != OP_XRSTOR && op != OP_XSAVE && op != OP_XSAVEOPT && op != OP_XSAVEC)
 		return;
 	if (diff_chance(80) && e->insn.base != REG_RAX && e->insn.index != REG_RAX)
 		s->gpr[REG_RAX] |= 0xe7;
 	if (op != OP_FXRSTOR && op != OP_XRSTOR)
 		return;
-	store_both(at + X87_MXCSR, (diff_chance(95) ? diff_random() & 0xffff : diff_random() >> 32) | 0xffffull << 32);
+	store_both(at + X87_MXCSR, (diff_chance(95) ? diff_random() & 0xffff : diff_random() >> 32 & ~0x20000ull) | 0xffffull << 32);
 	uint64_t compacted = op == OP_XRSTOR && diff_chance(40) ? BIT64(63) | (diff_random() & components) : 0;
 	uint64_t present = diff_random() & (compacted ? compacted & components : components);
 	store_both(at + 512, diff_chance(95) ? present : diff_random());

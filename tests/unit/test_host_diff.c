@@ -198,6 +198,8 @@ static unsigned run_row(unsigned row, unsigned cases, bool *covered)
 		struct encoding e;
 		if (!diff_encode(&e, row))
 			return bad;
+		if (e.insn.op == OP_MOVSXD && e.insn.opsize == 2)
+			continue; /* reads 2 bytes (SDM 2B); AMD's read 4 */
 		*covered = true;
 		diff_state_random(&start, &e);
 		if (!one_case(&e, bad < REPORTS_PER_ROW))
