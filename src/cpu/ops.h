@@ -55,13 +55,36 @@ INLINE void reg_write(struct cpu *c, unsigned r, uint64_t v, unsigned size)
 	}
 }
 
-/* flat: known at selection to be 64-bit mode and address size, with a segment that has no base. */
-INLINE uint64_t mem_linear(struct cpu *c, const struct insn *i, unsigned size, unsigned access, bool flat)
+/* The linear address when the operand is known at selection to be flat: 64-bit mode and address size, and a segment that
+ * has no base there. */
+INLINE uint64_t flat_linear(const struct cpu *c, const struct insn *i)
 {
-	if (flat)
-		return c->gpr[i->base] + (c->gpr[i->index] << i->scale) + (uint64_t)(int64_t)i->disp;
-	return operand_linear(c, i, size, access);
+	return c->gpr[i->base] + (c->gpr[i->index] << i->scale) + (uint64_t)(int64_t)i->disp;
 }
+
+/* The same without an index, as most operands are. */
+INLINE uint64_t based_linear(const struct cpu *c, const struct insn *i)
+{
+	return c->gpr[i->base] + (uint64_t)(int64_t)i->disp;
+}
+
+/* Declares p, the host address of a flat operand, for the access kind `field` of the TLB. On a miss `general`, the same
+ * operation by any segment, does the whole instruction: so the fast function calls nothing and needs no stack frame.
+ * address: flat_linear or based_linear. */
+#define FLAT_HOST(p, field, bits, address, general) \
+	uint64_t linear_ = address(c, i); \
+	LINEAR_HOST(p, field, bits, linear_, general)
+
+#define LINEAR_HOST(p, field, bits, linear, general) \
+	const struct tlb_entry *entry_ = tlb_slot(c, linear); \
+	if (unlikely(entry_->field != (((linear) + bits / 8 - 1) & ~(uint64_t)GUEST_PAGE_MASK))) { \
+		general(c, i); \
+		return; \
+	} \
+	volatile guest##bits *p = (volatile guest##bits *)((linear) + entry_->addend)
+
+/* A function that FLAT_HOST falls back to: inlined, it would bring its frame along. */
+#define GENERAL static __attribute__((noinline)) void
 
 /* Read-modify-write of a LOCK form: nobody else's locked access falls between its read and its write. */
 void *ops_rmw_locked_slow(struct cpu *c, uint64_t linear, unsigned size);
@@ -86,17 +109,17 @@ INLINE void rmw_end(struct cpu *c, bool lock)
 }
 
 #define OPS_DEFINE_MEM(bits) \
-INLINE uint##bits##_t mem_read##bits(struct cpu *c, const struct insn *i, bool flat) \
+INLINE uint##bits##_t mem_read##bits(struct cpu *c, const struct insn *i) \
 { \
-	return access_read##bits(c, mem_linear(c, i, bits / 8, ACCESS_R, flat)); \
+	return access_read##bits(c, operand_linear(c, i, bits / 8, ACCESS_R)); \
 } \
-INLINE void mem_write##bits(struct cpu *c, const struct insn *i, uint##bits##_t v, bool flat) \
+INLINE void mem_write##bits(struct cpu *c, const struct insn *i, uint##bits##_t v) \
 { \
-	access_write##bits(c, mem_linear(c, i, bits / 8, ACCESS_W, flat), v); \
+	access_write##bits(c, operand_linear(c, i, bits / 8, ACCESS_W), v); \
 } \
-INLINE volatile guest##bits *mem_rmw##bits(struct cpu *c, const struct insn *i, bool flat, bool lock) \
+INLINE volatile guest##bits *mem_rmw##bits(struct cpu *c, const struct insn *i, bool lock) \
 { \
-	return rmw_begin(c, mem_linear(c, i, bits / 8, ACCESS_RW, flat), bits / 8, lock); \
+	return rmw_begin(c, operand_linear(c, i, bits / 8, ACCESS_RW), bits / 8, lock); \
 }
 OPS_DEFINE_MEM(8)
 OPS_DEFINE_MEM(16)
@@ -126,14 +149,19 @@ INLINE void operand_write(struct cpu *c, const struct insn *i, unsigned n, uint6
 
 /* --- Selection --- */
 
-/* Forms of a two-operand instruction; the flat ones follow those they speed up. */
-enum op_form { FORM_RR, FORM_RI, FORM_RM, FORM_RM_FLAT, FORM_MR, FORM_MR_FLAT, FORM_MI, FORM_MI_FLAT, FORM_LOCK_MR, FORM_LOCK_MI,
-	       FORM_COUNT };
+/* Ways to a memory operand: any; flat (flat_linear); flat without an index (based_linear). */
+enum op_address { ADDRESS_ANY, ADDRESS_FLAT, ADDRESS_BASED, ADDRESS_COUNT };
 
-INLINE bool insn_flat(const struct insn *i)
+INLINE enum op_address insn_address(const struct insn *i)
 {
-	return i->mode == ISA_MODE_64 && i->adsize == 8 && i->seg != SEG_FS && i->seg != SEG_GS;
+	if (i->mode != ISA_MODE_64 || i->adsize != 8 || i->seg == SEG_FS || i->seg == SEG_GS)
+		return ADDRESS_ANY;
+	return i->index == REG_NONE ? ADDRESS_BASED : ADDRESS_FLAT;
 }
+
+/* Forms of a two-operand instruction; those with memory come once for each op_address. */
+enum op_form { FORM_RR, FORM_RI, FORM_RM, FORM_MR = FORM_RM + ADDRESS_COUNT, FORM_MI = FORM_MR + ADDRESS_COUNT,
+	       FORM_LOCK_MR = FORM_MI + ADDRESS_COUNT, FORM_LOCK_MI, FORM_COUNT };
 
 /* Sizes 1, 2, 4, 8 as 0..3. */
 INLINE unsigned size_index(unsigned size)

@@ -36,26 +36,45 @@ static void name##_ri##bits(struct cpu *c, const struct insn *i) \
 	set_reg##bits(c, d, host_##name##bits(c, reg##bits(c, d), (uint##bits##_t)i->imm)); \
 }
 
-#define DEST_REG_MEM(name, form, bits, flat) \
-static void name##_##form##bits(struct cpu *c, const struct insn *i) \
+#define DEST_REG_MEM(name, bits) \
+GENERAL name##_rm##bits(struct cpu *c, const struct insn *i) \
 { \
-	uint##bits##_t b = mem_read##bits(c, i, flat); \
+	uint##bits##_t b = mem_read##bits(c, i); \
 	unsigned d = i->operand[0].reg; \
 	set_reg##bits(c, d, host_##name##bits(c, reg##bits(c, d), b)); \
+} \
+DEST_REG_FLAT(name, f, bits, flat_linear) \
+DEST_REG_FLAT(name, b, bits, based_linear)
+
+#define DEST_REG_FLAT(name, f, bits, address) \
+static void name##_rm##f##bits(struct cpu *c, const struct insn *i) \
+{ \
+	FLAT_HOST(p, read, bits, address, name##_rm##bits); \
+	unsigned d = i->operand[0].reg; \
+	set_reg##bits(c, d, host_##name##bits(c, reg##bits(c, d), *p)); \
 }
 
-#define DEST_MEM(name, form, bits, source, flat) \
-static void name##_##form##bits(struct cpu *c, const struct insn *i) \
+#define DEST_MEM(name, form, bits, source) \
+GENERAL name##_##form##bits(struct cpu *c, const struct insn *i) \
 { \
-	volatile guest##bits *p = mem_rmw##bits(c, i, flat, false); \
+	volatile guest##bits *p = mem_rmw##bits(c, i, false); \
 	*p = host_##name##bits(c, *p, (uint##bits##_t)(source)); \
 	rmw_end(c, false); \
+} \
+DEST_MEM_FLAT(name, form, f, bits, source, flat_linear) \
+DEST_MEM_FLAT(name, form, b, bits, source, based_linear)
+
+#define DEST_MEM_FLAT(name, form, f, bits, source, address) \
+static void name##_##form##f##bits(struct cpu *c, const struct insn *i) \
+{ \
+	FLAT_HOST(p, write, bits, address, name##_##form##bits); \
+	*p = host_##name##bits(c, *p, (uint##bits##_t)(source)); \
 }
 
 #define DEST_LOCKED(name, form, bits, source) \
 static void name##_##form##bits(struct cpu *c, const struct insn *i) \
 { \
-	volatile guest##bits *p = mem_rmw##bits(c, i, false, true); \
+	volatile guest##bits *p = mem_rmw##bits(c, i, true); \
 	lock_##name##bits(c, p, (uint##bits##_t)(source)); \
 	rmw_end(c, true); \
 }
@@ -66,12 +85,9 @@ static void name##_##form##bits(struct cpu *c, const struct insn *i) \
 	HOST_OP(name, mnemonic, load, cc_constraint, bits, suffix) \
 	HOST_LOCK(name, mnemonic, load, cc_constraint, bits, suffix) \
 	DEST_REG(name, bits) \
-	DEST_REG_MEM(name, rm, bits, false) \
-	DEST_REG_MEM(name, rmf, bits, true) \
-	DEST_MEM(name, mr, bits, SOURCE_REG(bits), false) \
-	DEST_MEM(name, mrf, bits, SOURCE_REG(bits), true) \
-	DEST_MEM(name, mi, bits, i->imm, false) \
-	DEST_MEM(name, mif, bits, i->imm, true) \
+	DEST_REG_MEM(name, bits) \
+	DEST_MEM(name, mr, bits, SOURCE_REG(bits)) \
+	DEST_MEM(name, mi, bits, i->imm) \
 	DEST_LOCKED(name, lmr, bits, SOURCE_REG(bits)) \
 	DEST_LOCKED(name, lmi, bits, i->imm)
 
@@ -104,16 +120,31 @@ static void name##_##form##bits(struct cpu *c, const struct insn *i) \
 	host_##name##bits(c, a, b); \
 }
 
+/* v is the memory operand. */
+#define TEST_MEM(name, form, bits, x, y) \
+GENERAL name##_##form##bits(struct cpu *c, const struct insn *i) \
+{ \
+	uint##bits##_t v = mem_read##bits(c, i); \
+	host_##name##bits(c, x, y); \
+} \
+TEST_FLAT(name, form, f, bits, x, y, flat_linear) \
+TEST_FLAT(name, form, b, bits, x, y, based_linear)
+
+#define TEST_FLAT(name, form, f, bits, x, y, address) \
+static void name##_##form##f##bits(struct cpu *c, const struct insn *i) \
+{ \
+	FLAT_HOST(p, read, bits, address, name##_##form##bits); \
+	uint##bits##_t v = *p; \
+	host_##name##bits(c, x, y); \
+}
+
 #define TEST_SIZE(name, mnemonic, bits, suffix) \
 	HOST_TEST(name, mnemonic, bits, suffix) \
 	TEST_FORM(name, rr, bits, reg##bits(c, i->operand[0].reg), SOURCE_REG(bits)) \
 	TEST_FORM(name, ri, bits, reg##bits(c, i->operand[0].reg), (uint##bits##_t)i->imm) \
-	TEST_FORM(name, rm, bits, reg##bits(c, i->operand[0].reg), mem_read##bits(c, i, false)) \
-	TEST_FORM(name, rmf, bits, reg##bits(c, i->operand[0].reg), mem_read##bits(c, i, true)) \
-	TEST_FORM(name, mr, bits, mem_read##bits(c, i, false), SOURCE_REG(bits)) \
-	TEST_FORM(name, mrf, bits, mem_read##bits(c, i, true), SOURCE_REG(bits)) \
-	TEST_FORM(name, mi, bits, mem_read##bits(c, i, false), (uint##bits##_t)i->imm) \
-	TEST_FORM(name, mif, bits, mem_read##bits(c, i, true), (uint##bits##_t)i->imm)
+	TEST_MEM(name, rm, bits, reg##bits(c, i->operand[0].reg), v) \
+	TEST_MEM(name, mr, bits, v, SOURCE_REG(bits)) \
+	TEST_MEM(name, mi, bits, v, (uint##bits##_t)i->imm)
 
 #define TEST(name, mnemonic) \
 	TEST_SIZE(name, mnemonic, 8, "b") \
@@ -126,8 +157,10 @@ TEST(test, "test")
 
 #define SIZES(name, form) { name##_##form##8, name##_##form##16, name##_##form##32, name##_##form##64 }
 #define FORMS(name) \
-	[FORM_RR] = SIZES(name, rr), [FORM_RI] = SIZES(name, ri), [FORM_RM] = SIZES(name, rm), [FORM_RM_FLAT] = SIZES(name, rmf), \
-	[FORM_MR] = SIZES(name, mr), [FORM_MR_FLAT] = SIZES(name, mrf), [FORM_MI] = SIZES(name, mi), [FORM_MI_FLAT] = SIZES(name, mif)
+	[FORM_RR] = SIZES(name, rr), [FORM_RI] = SIZES(name, ri), \
+	[FORM_RM] = SIZES(name, rm), SIZES(name, rmf), SIZES(name, rmb), \
+	[FORM_MR] = SIZES(name, mr), SIZES(name, mrf), SIZES(name, mrb), \
+	[FORM_MI] = SIZES(name, mi), SIZES(name, mif), SIZES(name, mib)
 #define LOCKED(name) [FORM_LOCK_MR] = SIZES(name, lmr), [FORM_LOCK_MI] = SIZES(name, lmi)
 
 static insn_exec *const table[][FORM_COUNT][4] = {
@@ -142,18 +175,17 @@ static insn_exec *const table[][FORM_COUNT][4] = {
 	[OP_TEST - OP_ADD] = { FORMS(test) },
 };
 
-static enum op_form form_of(const struct insn *i)
+static unsigned form_of(const struct insn *i)
 {
-	unsigned flat = insn_flat(i);
 	if (i->operand[0].kind == OPERAND_MEM) {
 		bool imm = i->operand[1].kind == OPERAND_IMM;
 		if (i->prefixes & PREFIX_LOCK)
 			return imm ? FORM_LOCK_MI : FORM_LOCK_MR;
-		return (imm ? FORM_MI : FORM_MR) + flat;
+		return (imm ? FORM_MI : FORM_MR) + insn_address(i);
 	}
 	switch (i->operand[1].kind) {
 	case OPERAND_IMM: return FORM_RI;
-	case OPERAND_MEM: return FORM_RM + flat;
+	case OPERAND_MEM: return FORM_RM + insn_address(i);
 	default: return FORM_RR;
 	}
 }

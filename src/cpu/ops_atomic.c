@@ -38,7 +38,7 @@ static void xchg_rr##bits(struct cpu *c, const struct insn *i) \
 static void xchg_m##bits(struct cpu *c, const struct insn *i) \
 { \
 	unsigned r = i->operand[i->operand[0].kind == OPERAND_MEM].reg; \
-	volatile guest##bits *p = mem_rmw##bits(c, i, false, true); \
+	volatile guest##bits *p = mem_rmw##bits(c, i, true); \
 	uint##bits##_t v = reg##bits(c, r); \
 	__asm__ volatile("xchg %1, %0" : "+m"(*p), "+r"(v) : : "memory"); \
 	set_reg##bits(c, r, v); \
@@ -66,7 +66,7 @@ XADD_MEM(xadd_lm, bits, "lock ", true)
 #define XADD_MEM(name, bits, prefix, lock) \
 static void name##bits(struct cpu *c, const struct insn *i) \
 { \
-	volatile guest##bits *p = mem_rmw##bits(c, i, false, lock); \
+	volatile guest##bits *p = mem_rmw##bits(c, i, lock); \
 	uint##bits##_t b = reg##bits(c, i->operand[1].reg); \
 	uint16_t cc; \
 	__asm__ volatile(prefix "xadd %1, %0\n\t" FLAGS_SAVE : "+m"(*p), "+&r"(b), "=&a"(cc) : : "cc", "memory"); \
@@ -102,7 +102,7 @@ CMPXCHG_MEM(cmpxchg_lm, bits, width, "lock ", true)
 #define CMPXCHG_MEM(name, bits, width, prefix, lock) \
 static void name##bits(struct cpu *c, const struct insn *i) \
 { \
-	volatile guest##bits *p = mem_rmw##bits(c, i, false, lock); \
+	volatile guest##bits *p = mem_rmw##bits(c, i, lock); \
 	uint64_t rax = c->gpr[REG_RAX], b = reg##bits(c, i->operand[1].reg), cc = 0; \
 	__asm__ volatile(prefix "cmpxchg %" width "3, %1\n\tmov %0, %2\n\t" FLAGS_SAVE "\n\txchg %0, %2" \
 			 : "+&a"(rax), "+m"(*p), "+&r"(cc) : "r"(b) : "cc", "memory"); \

@@ -102,7 +102,7 @@ static void name##_r##bits(struct cpu *c, const struct insn *i) \
 } \
 static void name##_m##bits(struct cpu *c, const struct insn *i) \
 { \
-	host_##name##bits(c, i, mem_read##bits(c, i, false)); \
+	host_##name##bits(c, i, mem_read##bits(c, i)); \
 }
 
 #define SCAN(name) \

@@ -58,7 +58,7 @@ static void jmp_reg(struct cpu *c, const struct insn *i)
 
 static void jmp_mem(struct cpu *c, const struct insn *i)
 {
-	c->gpr[REG_RIP] = checked_target(c, i, mem_read64(c, i, false), true);
+	c->gpr[REG_RIP] = checked_target(c, i, mem_read64(c, i), true);
 }
 
 static void jmp_legacy(struct cpu *c, const struct insn *i)
@@ -66,11 +66,21 @@ static void jmp_legacy(struct cpu *c, const struct insn *i)
 	c->gpr[REG_RIP] = checked_target(c, i, operand_read(c, i, 0), false);
 }
 
+/* For all modes and operands; what the fast forms fall back to. */
+GENERAL call_general(struct cpu *c, const struct insn *i)
+{
+	uint64_t target = i->operand[0].kind == OPERAND_REL ? c->gpr[REG_RIP] + i->imm : operand_read(c, i, 0);
+	target = checked_target(c, i, target, i->mode == ISA_MODE_64);
+	cpu_push(c, c->gpr[REG_RIP], i->opsize);
+	c->gpr[REG_RIP] = target;
+}
+
 INLINE void call64(struct cpu *c, const struct insn *i, uint64_t target)
 {
 	target = checked_target(c, i, target, true);
 	uint64_t rsp = c->gpr[REG_RSP] - 8;
-	access_write64(c, rsp, c->gpr[REG_RIP]);
+	LINEAR_HOST(p, write, 64, rsp, call_general);
+	*p = c->gpr[REG_RIP];
 	c->gpr[REG_RSP] = rsp;
 	c->gpr[REG_RIP] = target;
 }
@@ -85,31 +95,19 @@ static void call_reg(struct cpu *c, const struct insn *i)
 	call64(c, i, c->gpr[i->operand[0].reg]);
 }
 
-static void call_mem(struct cpu *c, const struct insn *i)
+/* RET with 16 bits, outside 64-bit mode, or with an immediate: aux holds the bytes to drop. */
+GENERAL ret_general(struct cpu *c, const struct insn *i)
 {
-	call64(c, i, mem_read64(c, i, false));
-}
-
-static void call_legacy(struct cpu *c, const struct insn *i)
-{
-	uint64_t target = i->operand[0].kind == OPERAND_REL ? c->gpr[REG_RIP] + i->imm : operand_read(c, i, 0);
-	target = checked_target(c, i, target, false);
-	cpu_push(c, c->gpr[REG_RIP], i->opsize);
-	c->gpr[REG_RIP] = target;
+	c->gpr[REG_RIP] = checked_target(c, i, cpu_peek(c, 0, i->opsize), i->mode == ISA_MODE_64);
+	c->gpr[REG_RSP] = stack_merge(c, c->gpr[REG_RSP] + i->opsize + i->aux);
 }
 
 static void ret64(struct cpu *c, const struct insn *i)
 {
 	uint64_t rsp = c->gpr[REG_RSP];
-	c->gpr[REG_RIP] = checked_target(c, i, access_read64(c, rsp), true);
+	LINEAR_HOST(p, read, 64, rsp, ret_general);
+	c->gpr[REG_RIP] = checked_target(c, i, *p, true);
 	c->gpr[REG_RSP] = rsp + 8;
-}
-
-/* RET with 16 bits, outside 64-bit mode, or with an immediate: aux holds the bytes to drop. */
-static void ret_general(struct cpu *c, const struct insn *i)
-{
-	c->gpr[REG_RIP] = checked_target(c, i, cpu_peek(c, 0, i->opsize), i->mode == ISA_MODE_64);
-	c->gpr[REG_RSP] = stack_merge(c, c->gpr[REG_RSP] + i->opsize + i->aux);
 }
 
 /* LOOPcc counts in RCX of the address size; the count is committed after the target is known to be good. */
@@ -159,9 +157,9 @@ insn_exec *ops_select_branch(struct cpu *c, struct insn *i)
 			return long_mode ? jmp_rel : jmp_rel_legacy;
 		return !long_mode ? jmp_legacy : kind == OPERAND_MEM ? jmp_mem : jmp_reg;
 	case OP_CALL:
-		if (!long_mode)
-			return call_legacy;
-		return kind == OPERAND_REL ? call_rel : kind == OPERAND_MEM ? call_mem : call_reg;
+		if (!long_mode || kind == OPERAND_MEM)
+			return call_general;
+		return kind == OPERAND_REL ? call_rel : call_reg;
 	case OP_RET: return select_ret(i);
 	case OP_LOOP: return exec_loop;
 	case OP_LOOPE: return exec_loope;

@@ -13,7 +13,7 @@ static void setcc_r##cond(struct cpu *c, const struct insn *i) \
 } \
 static void setcc_m##cond(struct cpu *c, const struct insn *i) \
 { \
-	mem_write8(c, i, cc_test(c->cc, cond), false); \
+	mem_write8(c, i, cc_test(c->cc, cond)); \
 }
 
 #define CMOVCC_SIZE(cond, bits) \
@@ -25,7 +25,7 @@ static void cmov_r##bits##_##cond(struct cpu *c, const struct insn *i) \
 static void cmov_m##bits##_##cond(struct cpu *c, const struct insn *i) \
 { \
 	unsigned d = i->operand[0].reg; \
-	uint##bits##_t v = mem_read##bits(c, i, false); \
+	uint##bits##_t v = mem_read##bits(c, i); \
 	set_reg##bits(c, d, cc_test(c->cc, cond) ? v : reg##bits(c, d)); \
 }
 

@@ -12,21 +12,38 @@ static void mov_ri##bits(struct cpu *c, const struct insn *i) \
 { \
 	set_reg##bits(c, i->operand[0].reg, (uint##bits##_t)i->imm); \
 } \
-MOV_MEM(, bits, false) \
-MOV_MEM(f, bits, true)
+MOV_LOAD(bits) \
+MOV_STORE(mr, bits, reg##bits(c, i->operand[1].reg)) \
+MOV_STORE(mi, bits, (uint##bits##_t)i->imm)
 
-#define MOV_MEM(f, bits, flat) \
+#define MOV_LOAD(bits) \
+GENERAL mov_rm##bits(struct cpu *c, const struct insn *i) \
+{ \
+	set_reg##bits(c, i->operand[0].reg, mem_read##bits(c, i)); \
+} \
+MOV_LOAD_FLAT(f, bits, flat_linear) \
+MOV_LOAD_FLAT(b, bits, based_linear)
+
+#define MOV_LOAD_FLAT(f, bits, address) \
 static void mov_rm##f##bits(struct cpu *c, const struct insn *i) \
 { \
-	set_reg##bits(c, i->operand[0].reg, mem_read##bits(c, i, flat)); \
-} \
-static void mov_mr##f##bits(struct cpu *c, const struct insn *i) \
+	FLAT_HOST(p, read, bits, address, mov_rm##bits); \
+	set_reg##bits(c, i->operand[0].reg, *p); \
+}
+
+#define MOV_STORE(form, bits, source) \
+GENERAL mov_##form##bits(struct cpu *c, const struct insn *i) \
 { \
-	mem_write##bits(c, i, reg##bits(c, i->operand[1].reg), flat); \
+	mem_write##bits(c, i, source); \
 } \
-static void mov_mi##f##bits(struct cpu *c, const struct insn *i) \
+MOV_STORE_FLAT(form, f, bits, source, flat_linear) \
+MOV_STORE_FLAT(form, b, bits, source, based_linear)
+
+#define MOV_STORE_FLAT(form, f, bits, source, address) \
+static void mov_##form##f##bits(struct cpu *c, const struct insn *i) \
 { \
-	mem_write##bits(c, i, (uint##bits##_t)i->imm, flat); \
+	FLAT_HOST(p, write, bits, address, mov_##form##bits); \
+	*p = source; \
 }
 
 MOV_SIZE(8)
@@ -55,20 +72,21 @@ static void mov_to_absolute(struct cpu *c, const struct insn *i)
 #define SIZES(name) { name##8, name##16, name##32, name##64 }
 
 static insn_exec *const mov[FORM_COUNT][4] = {
-	[FORM_RR] = SIZES(mov_rr), [FORM_RI] = SIZES(mov_ri), [FORM_RM] = SIZES(mov_rm), [FORM_RM_FLAT] = SIZES(mov_rmf),
-	[FORM_MR] = SIZES(mov_mr), [FORM_MR_FLAT] = SIZES(mov_mrf), [FORM_MI] = SIZES(mov_mi), [FORM_MI_FLAT] = SIZES(mov_mif),
+	[FORM_RR] = SIZES(mov_rr), [FORM_RI] = SIZES(mov_ri),
+	[FORM_RM] = SIZES(mov_rm), SIZES(mov_rmf), SIZES(mov_rmb),
+	[FORM_MR] = SIZES(mov_mr), SIZES(mov_mrf), SIZES(mov_mrb),
+	[FORM_MI] = SIZES(mov_mi), SIZES(mov_mif), SIZES(mov_mib),
 };
 
 static insn_exec *select_mov(const struct insn *i)
 {
-	unsigned flat = insn_flat(i);
 	unsigned form;
 	if (i->map == 0 && (i->opcode & 0xfc) == 0xa0)
 		return i->opcode & 2 ? mov_to_absolute : mov_from_absolute;
 	if (i->operand[0].kind == OPERAND_MEM)
-		form = (i->operand[1].kind == OPERAND_IMM ? FORM_MI : FORM_MR) + flat;
+		form = (i->operand[1].kind == OPERAND_IMM ? FORM_MI : FORM_MR) + insn_address(i);
 	else if (i->operand[1].kind == OPERAND_MEM)
-		form = FORM_RM + flat;
+		form = FORM_RM + insn_address(i);
 	else
 		form = i->operand[1].kind == OPERAND_IMM ? FORM_RI : FORM_RR;
 	return mov[form][size_index(i->operand[0].size)];
@@ -80,13 +98,18 @@ static void name##_r##from##_##to(struct cpu *c, const struct insn *i) \
 { \
 	set_reg##to(c, i->operand[0].reg, (uint##to##_t)(sign##from##_t)reg##from(c, i->operand[1].reg)); \
 } \
-static void name##_m##from##_##to(struct cpu *c, const struct insn *i) \
+GENERAL name##_m##from##_##to(struct cpu *c, const struct insn *i) \
 { \
-	set_reg##to(c, i->operand[0].reg, (uint##to##_t)(sign##from##_t)mem_read##from(c, i, false)); \
+	set_reg##to(c, i->operand[0].reg, (uint##to##_t)(sign##from##_t)mem_read##from(c, i)); \
 } \
-static void name##_mf##from##_##to(struct cpu *c, const struct insn *i) \
+EXTEND_FLAT(name, sign, f, from, to, flat_linear) \
+EXTEND_FLAT(name, sign, b, from, to, based_linear)
+
+#define EXTEND_FLAT(name, sign, f, from, to, address) \
+static void name##_m##f##from##_##to(struct cpu *c, const struct insn *i) \
 { \
-	set_reg##to(c, i->operand[0].reg, (uint##to##_t)(sign##from##_t)mem_read##from(c, i, true)); \
+	FLAT_HOST(p, read, from, address, name##_m##from##_##to); \
+	set_reg##to(c, i->operand[0].reg, (uint##to##_t)(sign##from##_t)*p); \
 }
 
 #define EXTENDS(name, sign) \
@@ -100,14 +123,14 @@ EXTENDS(sx, int)
 /* [form][source size][destination size] */
 #define EXTEND_FORM(f) { \
 	{ NULL, f##8_16, f##8_32, f##8_64 }, { NULL, f##16_16, f##16_32, f##16_64 }, { NULL, NULL, f##32_32, f##32_64 } }
-static insn_exec *const extend[2][3][3][4] = {
-	{ EXTEND_FORM(zx_r), EXTEND_FORM(zx_m), EXTEND_FORM(zx_mf) },
-	{ EXTEND_FORM(sx_r), EXTEND_FORM(sx_m), EXTEND_FORM(sx_mf) },
+static insn_exec *const extend[2][1 + ADDRESS_COUNT][3][4] = {
+	{ EXTEND_FORM(zx_r), EXTEND_FORM(zx_m), EXTEND_FORM(zx_mf), EXTEND_FORM(zx_mb) },
+	{ EXTEND_FORM(sx_r), EXTEND_FORM(sx_m), EXTEND_FORM(sx_mf), EXTEND_FORM(sx_mb) },
 };
 
 static insn_exec *select_extend(const struct insn *i)
 {
-	unsigned form = i->operand[1].kind != OPERAND_MEM ? 0 : insn_flat(i) ? 2 : 1;
+	unsigned form = i->operand[1].kind != OPERAND_MEM ? 0 : 1 + insn_address(i);
 	unsigned from = size_index(i->operand[1].size), to = size_index(i->operand[0].size);
 	/* MOVSXD with a 16-bit operand size reads 16 bits (SDM 2B, MOVSX). */
 	return extend[i->op != OP_MOVZX][form][MIN(from, to)][to];
@@ -124,12 +147,12 @@ LEA(64)
 
 static void lea_flat(struct cpu *c, const struct insn *i)
 {
-	c->gpr[i->operand[0].reg] = mem_linear(c, i, 0, 0, true);
+	c->gpr[i->operand[0].reg] = flat_linear(c, i);
 }
 
 static void lea_flat32(struct cpu *c, const struct insn *i)
 {
-	c->gpr[i->operand[0].reg] = (uint32_t)mem_linear(c, i, 0, 0, true);
+	c->gpr[i->operand[0].reg] = (uint32_t)flat_linear(c, i);
 }
 
 static insn_exec *select_lea(const struct insn *i)

@@ -23,7 +23,7 @@ static void imul_rr##bits(struct cpu *c, const struct insn *i) \
 static void imul_rm##bits(struct cpu *c, const struct insn *i) \
 { \
 	unsigned d = i->operand[0].reg; \
-	uint##bits##_t b = mem_read##bits(c, i, false); \
+	uint##bits##_t b = mem_read##bits(c, i); \
 	set_reg##bits(c, d, host_imul##bits(c, reg##bits(c, d), b)); \
 } \
 static void imul_rri##bits(struct cpu *c, const struct insn *i) \
@@ -32,7 +32,7 @@ static void imul_rri##bits(struct cpu *c, const struct insn *i) \
 } \
 static void imul_rmi##bits(struct cpu *c, const struct insn *i) \
 { \
-	uint##bits##_t a = mem_read##bits(c, i, false); \
+	uint##bits##_t a = mem_read##bits(c, i); \
 	set_reg##bits(c, i->operand[0].reg, host_imul##bits(c, a, (uint##bits##_t)i->imm)); \
 }
 

@@ -27,7 +27,7 @@ static void name##_r##by##bits(struct cpu *c, const struct insn *i) \
 } \
 static void name##_m##by##bits(struct cpu *c, const struct insn *i) \
 { \
-	volatile guest##bits *p = mem_rmw##bits(c, i, false, false); \
+	volatile guest##bits *p = mem_rmw##bits(c, i, false); \
 	*p = host_##name##bits(c, *p, count); \
 	rmw_end(c, false); \
 }
@@ -67,7 +67,7 @@ static void name##_r##by##bits(struct cpu *c, const struct insn *i) \
 } \
 static void name##_m##by##bits(struct cpu *c, const struct insn *i) \
 { \
-	volatile guest##bits *p = mem_rmw##bits(c, i, false, false); \
+	volatile guest##bits *p = mem_rmw##bits(c, i, false); \
 	*p = host_##name##bits(c, *p, reg##bits(c, i->operand[1].reg), count); \
 	rmw_end(c, false); \
 }

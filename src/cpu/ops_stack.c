@@ -6,47 +6,42 @@
  * nothing can fault any more. The fast forms are those of 64-bit mode, where SS
  * has no base and the stack no mask.
  */
-INLINE void push64(struct cpu *c, uint64_t v)
-{
-	uint64_t rsp = c->gpr[REG_RSP] - 8;
-	access_write64(c, rsp, v);
-	c->gpr[REG_RSP] = rsp;
-}
-
-static void push64_reg(struct cpu *c, const struct insn *i)
-{
-	push64(c, c->gpr[i->operand[0].reg]);
-}
-
-static void push64_imm(struct cpu *c, const struct insn *i)
-{
-	push64(c, i->imm);
-}
-
-static void push64_mem(struct cpu *c, const struct insn *i)
-{
-	push64(c, mem_read64(c, i, false));
-}
-
-static void push_general(struct cpu *c, const struct insn *i)
+GENERAL push_general(struct cpu *c, const struct insn *i)
 {
 	cpu_push(c, operand_read(c, i, 0), i->opsize);
 }
 
-/* POP RSP leaves the popped value: the increment comes first. */
-static void pop64_reg(struct cpu *c, const struct insn *i)
+static void push64_reg(struct cpu *c, const struct insn *i)
 {
-	uint64_t rsp = c->gpr[REG_RSP];
-	uint64_t v = access_read64(c, rsp);
-	c->gpr[REG_RSP] = rsp + 8;
-	c->gpr[i->operand[0].reg] = v;
+	uint64_t rsp = c->gpr[REG_RSP] - 8;
+	LINEAR_HOST(p, write, 64, rsp, push_general);
+	*p = c->gpr[i->operand[0].reg];
+	c->gpr[REG_RSP] = rsp;
 }
 
-static void pop_reg(struct cpu *c, const struct insn *i)
+static void push64_imm(struct cpu *c, const struct insn *i)
+{
+	uint64_t rsp = c->gpr[REG_RSP] - 8;
+	LINEAR_HOST(p, write, 64, rsp, push_general);
+	*p = i->imm;
+	c->gpr[REG_RSP] = rsp;
+}
+
+/* POP RSP leaves the popped value: the increment comes first. */
+GENERAL pop_reg(struct cpu *c, const struct insn *i)
 {
 	uint64_t v = cpu_peek(c, 0, i->opsize);
 	c->gpr[REG_RSP] = stack_merge(c, c->gpr[REG_RSP] + i->opsize);
 	reg_write(c, i->operand[0].reg, v, i->opsize);
+}
+
+static void pop64_reg(struct cpu *c, const struct insn *i)
+{
+	uint64_t rsp = c->gpr[REG_RSP];
+	LINEAR_HOST(p, read, 64, rsp, pop_reg);
+	uint64_t v = *p;
+	c->gpr[REG_RSP] = rsp + 8;
+	c->gpr[i->operand[0].reg] = v;
 }
 
 /* An address with RSP as its base uses the value after the increment (SDM 2B, POP). */
@@ -108,19 +103,20 @@ static void exec_enter(struct cpu *c, const struct insn *i)
 	c->gpr[REG_RSP] = stack_merge(c, rsp);
 }
 
-static void leave64(struct cpu *c, const struct insn *i)
-{
-	uint64_t rbp = c->gpr[REG_RBP];
-	c->gpr[REG_RBP] = access_read64(c, rbp);
-	c->gpr[REG_RSP] = rbp + 8;
-}
-
-static void leave_general(struct cpu *c, const struct insn *i)
+GENERAL leave_general(struct cpu *c, const struct insn *i)
 {
 	uint64_t rbp = c->gpr[REG_RBP];
 	uint64_t v = access_read(c, stack_linear(c, rbp, i->opsize, ACCESS_R), i->opsize);
 	c->gpr[REG_RSP] = stack_merge(c, rbp + i->opsize);
 	reg_write(c, REG_RBP, v, i->opsize);
+}
+
+static void leave64(struct cpu *c, const struct insn *i)
+{
+	uint64_t rbp = c->gpr[REG_RBP];
+	LINEAR_HOST(p, read, 64, rbp, leave_general);
+	c->gpr[REG_RBP] = *p;
+	c->gpr[REG_RSP] = rbp + 8;
 }
 
 insn_exec *ops_select_stack(struct cpu *c, struct insn *i)
@@ -129,9 +125,9 @@ insn_exec *ops_select_stack(struct cpu *c, struct insn *i)
 	unsigned kind = i->operand[0].kind;
 	switch (i->op) {
 	case OP_PUSH:
-		if (!fast)
+		if (!fast || kind == OPERAND_MEM)
 			return push_general;
-		return kind == OPERAND_GPR ? push64_reg : kind == OPERAND_MEM ? push64_mem : push64_imm;
+		return kind == OPERAND_GPR ? push64_reg : push64_imm;
 	case OP_POP:
 		if (kind == OPERAND_MEM)
 			return pop_mem;

@@ -18,25 +18,28 @@ static void name##_r##bits(struct cpu *c, const struct insn *i) \
 	unsigned d = i->operand[0].reg; \
 	set_reg##bits(c, d, host_##name##bits(c, reg##bits(c, d))); \
 } \
-static void name##_m##bits(struct cpu *c, const struct insn *i) \
+GENERAL name##_m##bits(struct cpu *c, const struct insn *i) \
 { \
-	volatile guest##bits *p = mem_rmw##bits(c, i, false, false); \
+	volatile guest##bits *p = mem_rmw##bits(c, i, false); \
 	*p = host_##name##bits(c, *p); \
 	rmw_end(c, false); \
 } \
-static void name##_mf##bits(struct cpu *c, const struct insn *i) \
-{ \
-	volatile guest##bits *p = mem_rmw##bits(c, i, true, false); \
-	*p = host_##name##bits(c, *p); \
-	rmw_end(c, false); \
-} \
+UNARY_FLAT(name, f, bits, flat_linear) \
+UNARY_FLAT(name, b, bits, based_linear) \
 static void name##_lm##bits(struct cpu *c, const struct insn *i) \
 { \
-	volatile guest##bits *p = mem_rmw##bits(c, i, false, true); \
+	volatile guest##bits *p = mem_rmw##bits(c, i, true); \
 	uint16_t cc; \
 	__asm__ volatile("lock " mnemonic suffix " %0\n\t" FLAGS_SAVE : "+m"(*p), "=a"(cc) : : "cc", "memory"); \
 	c->cc = (uint16_t)((c->cc & (keep)) | (cc & ~(keep))); \
 	rmw_end(c, true); \
+}
+
+#define UNARY_FLAT(name, f, bits, address) \
+static void name##_m##f##bits(struct cpu *c, const struct insn *i) \
+{ \
+	FLAT_HOST(p, write, bits, address, name##_m##bits); \
+	*p = host_##name##bits(c, *p); \
 }
 
 #define UNARY(name, mnemonic, keep) \
@@ -50,11 +53,11 @@ UNARY(dec, "dec", CC_CF)
 UNARY(neg, "neg", 0u)
 UNARY(not, "not", 0xffffu)
 
-enum { REG, MEM, MEM_FLAT, MEM_LOCKED };
+enum { REG, MEM, MEM_LOCKED = MEM + ADDRESS_COUNT, COUNT };
 #define SIZES(name, form) { name##_##form##8, name##_##form##16, name##_##form##32, name##_##form##64 }
-#define FORMS(name) { SIZES(name, r), SIZES(name, m), SIZES(name, mf), SIZES(name, lm) }
+#define FORMS(name) { SIZES(name, r), SIZES(name, m), SIZES(name, mf), SIZES(name, mb), SIZES(name, lm) }
 
-static insn_exec *const table[][4][4] = {
+static insn_exec *const table[][COUNT][4] = {
 	[OP_INC - OP_INC] = FORMS(inc),
 	[OP_DEC - OP_INC] = FORMS(dec),
 	[OP_NEG - OP_INC] = FORMS(neg),
@@ -67,6 +70,6 @@ insn_exec *ops_select_unary(struct cpu *c, struct insn *i)
 		return NULL;
 	unsigned form = REG;
 	if (i->operand[0].kind == OPERAND_MEM)
-		form = i->prefixes & PREFIX_LOCK ? MEM_LOCKED : insn_flat(i) ? MEM_FLAT : MEM;
+		form = i->prefixes & PREFIX_LOCK ? MEM_LOCKED : MEM + insn_address(i);
 	return table[i->op - OP_INC][form][size_index(i->operand[0].size)];
 }

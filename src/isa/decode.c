@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "isa/op.h"
 #include "isa/operand.h"
 #include "isa/table.h"
 
@@ -185,11 +186,8 @@ static int take_opcode(struct decoder *d, struct insn *i)
 		if (i->prefixes & (PREFIX_66 | PREFIX_REP | PREFIX_REPNE | PREFIX_LOCK | PREFIX_REX))
 			return ISA_INVALID;
 		int opcode = b == 0x62 ? take_evex(d, i) : take_vex(d, i, b);
-		if (d->mode != ISA_MODE_64) {
-			/* Registers above 7 do not exist: SDM 2A, 2.3.5 and 2.7.1. */
-			d->rex_b = 0;
-			d->vvvv &= 7;
-		}
+		if (d->mode != ISA_MODE_64) /* the bits that would name registers above 7 count for nothing: SDM 2A, 2.3.5, 2.7.11 */
+			d->rex_b = d->r2 = 0;
 		if (d->w)
 			i->evex |= EVEX_W;
 		return opcode;
@@ -246,7 +244,7 @@ static int find_row(struct decoder *d, struct insn *i)
 static void set_sizes(struct decoder *d, struct insn *i)
 {
 	uint32_t attributes = d->row->attributes;
-	bool p66 = i->prefixes & PREFIX_66;
+	bool p66 = (i->prefixes & PREFIX_66) && !(d->row->match_value & KEY_66); /* a mandatory 66 is no size prefix */
 	switch (d->mode) {
 	case ISA_MODE_16:
 		i->opsize = p66 ? 4 : 2;
@@ -261,6 +259,10 @@ static void set_sizes(struct decoder *d, struct insn *i)
 			i->opsize = p66 ? 2 : attributes & ROW_DEF64 ? 8 : 4;
 		break;
 	}
+	if ((attributes & ROW_MAX32) && i->opsize == 8)
+		i->opsize = 4;
+	if ((attributes & ROW_ANYMOD) && d->mode != ISA_MODE_64)
+		i->opsize = 4;
 	if (attributes & ROW_BYTE)
 		i->opsize = 1;
 	if (i->encoding != ENC_LEGACY) {
@@ -352,8 +354,10 @@ static void address32(struct decoder *d, struct insn *i)
 		i->disp = (int32_t)take_number(d, 4);
 }
 
-static void parse_address(struct decoder *d, struct insn *i)
+static int parse_address(struct decoder *d, struct insn *i)
 {
+	if ((d->row->attributes & ROW_VSIB) && (i->adsize == 2 || (i->modrm & 7) != 4))
+		return ISA_INVALID;
 	if (i->adsize == 2)
 		address16(d, i);
 	else
@@ -362,6 +366,7 @@ static void parse_address(struct decoder *d, struct insn *i)
 		i->seg = d->segment;
 	else
 		i->seg = i->base == REG_RSP || i->base == REG_RBP ? SEG_SS : SEG_DS;
+	return 0;
 }
 
 /* --- Operands --- */
@@ -495,11 +500,12 @@ static int set_reg_operand(struct decoder *d, struct insn *i, struct operand *o,
 /* Operands in VEX.vvvv. */
 static int set_vvvv_operand(struct decoder *d, struct operand *o, unsigned method)
 {
+	unsigned reg = d->mode == ISA_MODE_64 ? d->vvvv : d->vvvv & 7;
 	d->vvvv_used = true;
 	switch (method) {
-	case METHOD_H: return set_register(o, OPERAND_VEC, d->vvvv | d->v2);
-	case METHOD_B: return set_gpr(d, o, d->vvvv);
-	default: return set_mask(o, d->vvvv);
+	case METHOD_H: return set_register(o, OPERAND_VEC, reg | d->v2);
+	case METHOD_B: return set_gpr(d, o, reg);
+	default: return set_mask(o, reg);
 	}
 }
 
@@ -546,6 +552,8 @@ static int parse_operands(struct decoder *d, struct insn *i)
 		if (error)
 			return error;
 	}
+	if (i->op == OP_NOP && i->memory)
+		i->operand[0].size = 0; /* it is not accessed */
 	if (i->operand[0].size == 1 && (i->operand[0].kind == OPERAND_GPR || i->operand[0].kind == OPERAND_MEM))
 		i->opsize = 1;
 	return 0;
@@ -574,7 +582,7 @@ static int finish_evex(struct decoder *d, struct insn *i)
 			if (!(attributes & ROW_BCST))
 				return ISA_INVALID;
 			i->operand[i->memory - 1].size = d->w ? 8 : 4;
-		} else if (!(attributes & (ROW_ER | ROW_SAE)))
+		} else if (!(attributes & (ROW_ER | ROW_SAE | ROW_NO_ER)))
 			return ISA_INVALID;
 		else if (attributes & ROW_ER)
 			i->evex |= (uint8_t)(d->l << EVEX_RC_SHIFT);
@@ -605,6 +613,8 @@ static int finish(struct decoder *d, struct insn *i)
 		return ISA_INVALID;
 	if (i->encoding == ENC_LEGACY)
 		return 0;
+	if (d->v2 && d->mode != ISA_MODE_64)
+		return ISA_INVALID;
 	if (!d->vvvv_used && (d->vvvv || (d->v2 && !(d->row->attributes & ROW_VSIB))))
 		return ISA_INVALID;
 	if (i->encoding == ENC_EVEX) {
@@ -641,10 +651,11 @@ static int decode(struct decoder *d, struct insn *i)
 	if (error)
 		return error;
 	if (d->row->modrm && i->modrm < 0xc0 && !(d->row->attributes & ROW_ANYMOD))
-		parse_address(d, i);
+		error = parse_address(d, i);
 	else if (d->segment != SEG_NONE)
 		i->seg = d->segment;
-	error = parse_operands(d, i);
+	if (!error)
+		error = parse_operands(d, i);
 	return error ? error : finish(d, i);
 }
 

@@ -2,7 +2,7 @@
 #ifndef VISOR_ISA_OP_VECTOR_H
 #define VISOR_ISA_OP_VECTOR_H
 
-/* x87; the names are the no-wait forms', since FWAIT is an instruction of its own. FSTPNCE is FSTP that reports no empty register. */
+/* x87; the no-wait names, since FWAIT is an instruction of its own. FSTPNCE is FSTP that reports no empty register. */
 #define ISA_OPS_X87(X) \
 	X(FADD, "fadd") \
 	X(FMUL, "fmul") \

@@ -26,8 +26,14 @@
  * of gsi_line calls is part of it: new devices come last.
  */
 
-/* Every device's struct begins with its struct device. */
-#define ADD(m, part) ((part) ? (machine_add_device(m, (struct device *)(part)), 0) : -1)
+/* Every device's struct begins with its struct device. part: NULL when making it failed. */
+static int add(struct machine *m, void *part)
+{
+	if (!part)
+		return -1;
+	machine_add_device(m, part);
+	return 0;
+}
 
 static int acknowledge_pic(void *opaque)
 {
@@ -59,7 +65,7 @@ static int add_lapics(struct machine *m, struct error *err)
 			.guest_tsc = cpu_has(c, FEATURE_TSCDEADLINE) ? guest_tsc : NULL, .tsc_opaque = c, .tsc_hz = c->tsc_hz,
 		};
 		m->lapics[i] = lapic_create(&config, err);
-		if (ADD(m, m->lapics[i]) < 0)
+		if (add(m, m->lapics[i]) < 0)
 			return -1;
 		c->intc = lapic_intc(m->lapics[i]);
 	}
@@ -70,11 +76,11 @@ static int add_interrupt_controllers(struct machine *m, struct error *err)
 {
 	const struct pic_config pic = { .lock = &m->board_lock, .ports = &m->ports, .intr = lapic_lint(m->lapics[0], 0) };
 	m->pic = pic_create(&pic, err);
-	if (ADD(m, m->pic) < 0)
+	if (add(m, m->pic) < 0)
 		return -1;
 	const struct ioapic_config ioapic = { .lock = &m->board_lock, .mmio = &m->mmio, .sink = apic_bus_sink(&m->apic_bus) };
 	m->ioapic = ioapic_create(&ioapic, err);
-	if (ADD(m, m->ioapic) < 0)
+	if (add(m, m->ioapic) < 0)
 		return -1;
 	m->apic_bus.eoi = ioapic_eoi;
 	m->apic_bus.eoi_opaque = m->ioapic;
@@ -84,7 +90,7 @@ static int add_interrupt_controllers(struct machine *m, struct error *err)
 	for (unsigned i = 0; i < ARRAY_SIZE(gsi.ioapic); i++)
 		gsi.ioapic[i] = ioapic_line(m->ioapic, i);
 	m->gsi = gsi_create(&gsi, err);
-	return ADD(m, m->gsi);
+	return add(m, m->gsi);
 }
 
 static int add_timers(struct machine *m, struct error *err)
@@ -95,20 +101,20 @@ static int add_timers(struct machine *m, struct error *err)
 	for (unsigned i = 20; i < GSI_COUNT; i++)
 		hpet.pins[i] = gsi_line(m->gsi, i);
 	m->hpet = hpet_create(&hpet, err);
-	if (ADD(m, m->hpet) < 0)
+	if (add(m, m->hpet) < 0)
 		return -1;
 	const struct pit_config pit = {
 		.lock = &m->board_lock, .ports = &m->ports, .clock = &m->clock, .irq = hpet_legacy_input(m->hpet, HPET_LEGACY_PIT),
 	};
 	m->pit = pit_create(&pit, err);
-	if (ADD(m, m->pit) < 0)
+	if (add(m, m->pit) < 0)
 		return -1;
 	const struct rtc_config rtc = {
 		.lock = &m->board_lock, .ports = &m->ports, .irq = hpet_legacy_input(m->hpet, HPET_LEGACY_RTC), .clock = &m->clock,
 		.epoch = host_wall_seconds(),
 	};
 	m->rtc = rtc_create(&rtc, err);
-	return ADD(m, m->rtc);
+	return add(m, m->rtc);
 }
 
 static void power_off(void *opaque)
@@ -128,7 +134,7 @@ static int add_pm(struct machine *m, struct error *err)
 		.acpi_at_reset = machine_direct_boot(m), .power_off = power_off, .power_off_opaque = m,
 	};
 	m->pm = pm_create(&pm, err);
-	return ADD(m, m->pm);
+	return add(m, m->pm);
 }
 
 static void serial_output(void *opaque, const uint8_t *data, size_t length)
@@ -158,7 +164,7 @@ static int add_serial(struct machine *m, struct error *err)
 			.output = { serial_output, console }, .room = { serial_room, console },
 		};
 		m->uart[i] = uart_create(&uart, err);
-		if (ADD(m, m->uart[i]) < 0)
+		if (add(m, m->uart[i]) < 0)
 			return -1;
 	}
 	return 0;
@@ -195,18 +201,18 @@ static int add_small_devices(struct machine *m, struct error *err)
 		.mouse_irq = gsi_line(m->gsi, 12), .reset = reset_requested, .opaque = m,
 	};
 	m->i8042 = i8042_create(&i8042, err);
-	if (ADD(m, m->i8042) < 0)
+	if (add(m, m->i8042) < 0)
 		return -1;
 	const struct debugport_config debugport = {
 		.lock = &m->board_lock, .ports = &m->ports, .output = { debug_output, m },
 		.exit_code = m->config.debug_exit ? debug_exit : NULL, .exit_opaque = m,
 	};
 	m->debugport = debugport_create(&debugport, err);
-	if (ADD(m, m->debugport) < 0)
+	if (add(m, m->debugport) < 0)
 		return -1;
 	const struct fw_cfg_config fw_cfg = { .lock = &m->board_lock, .ports = &m->ports, .memory = &m->memory };
 	m->fw_cfg = fw_cfg_create(&fw_cfg, err);
-	return ADD(m, m->fw_cfg);
+	return add(m, m->fw_cfg);
 }
 
 static void map_pm(void *opaque, bool enabled, uint16_t base)
@@ -221,20 +227,20 @@ static int add_pci(struct machine *m, struct error *err)
 {
 	const struct pci_bus_config bus = { .io = &m->ports, .mmio = &m->mmio, .msi = apic_bus_sink(&m->apic_bus) };
 	m->pci = pci_bus_create(&bus, err);
-	if (ADD(m, m->pci) < 0)
+	if (add(m, m->pci) < 0)
 		return -1;
 	const struct i440fx_config host_bridge = { .bus = m->pci, .memory = &m->memory };
-	if (ADD(m, i440fx_create(&host_bridge, err)) < 0)
+	if (add(m, i440fx_create(&host_bridge, err)) < 0)
 		return -1;
 	struct piix3_config isa = { .bus = m->pci, .reset_request = reset_requested, .opaque = m };
 	for (unsigned i = 0; i < ARRAY_SIZE(isa.irq); i++)
 		isa.irq[i] = gsi_line(m->gsi, i);
-	if (ADD(m, piix3_create(&isa, err)) < 0)
+	if (add(m, piix3_create(&isa, err)) < 0)
 		return -1;
 	const struct piix4_pm_config pm = {
 		.bus = m->pci, .map = map_pm, .opaque = m, .base = machine_direct_boot(m) ? PM_BASE : 0,
 	};
-	return ADD(m, piix4_pm_create(&pm, err));
+	return add(m, piix4_pm_create(&pm, err));
 }
 
 int machine_add_board(struct machine *m, struct error *err)

@@ -130,16 +130,16 @@ static void enter_ring3(void *eip)
 }
 
 __asm__(".text\n"
-	"ring3_int: movl $0x33, log_value; int $0x80\n"
+	"ring3_int: movl $0x33, %ss:log_value; int $0x80\n"
 	"ring3_cli: cli\n"
 	"ring3_out: outb %al, $0x42\n"
 	"ring3_out_allowed: outb %al, $0x80; int $0x80\n"
 	"ring3_mov_cr: movl %cr0, %eax\n"
 	"ring3_load_kernel: movw $0x10, %ax; movw %ax, %ds\n"
 	"ring3_gate: pushl $0x22222222; pushl $0x11111111; lcall $0x53, $0; int $0x80\n"
-	"ring3_popf: pushl $0x3202; popfl; pushfl; popl %eax; movl %eax, log_value; int $0x80\n"
+	"ring3_popf: pushl $0x3202; popfl; pushfl; popl %eax; movl %eax, %ss:log_value; int $0x80\n"
 	/* The gate's procedure: ring 0, two parameters copied behind the far return address. */
-	"gate_procedure: movl 8(%esp), %eax; addl 12(%esp), %eax; movl %eax, log_value; movw %cs, %ax; movl $0, %ecx; lret $8\n");
+	"gate_procedure: movl 8(%esp), %eax; addl 12(%esp), %eax; movl %eax, %ss:log_value; movw %cs, %ax; movl $0, %ecx; lret $8\n");
 extern uint8_t ring3_int[], ring3_cli[], ring3_out[], ring3_out_allowed[], ring3_mov_cr[], ring3_load_kernel[], ring3_gate[], ring3_popf[],
 	gate_procedure[];
 
@@ -151,7 +151,7 @@ static void rings(void)
 	check_equal(f.frame.cs, SEL_USER_CODE);
 	check_equal(f.frame.ss, SEL_USER_DATA);
 	check_equal(f.frame.esp, USER_TOP);
-	check_equal(f.frame.ds, 0); /* IRET to an outer ring drops the kernel's data segments */
+	check_equal(f.frame.ds & 0xffff, 0); /* IRET to an outer ring drops the kernel's data segments */
 	check_fault(guarded(enter_ring3, ring3_cli), VEC_GP, 0);
 	check_fault(guarded(enter_ring3, ring3_mov_cr), VEC_GP, 0);
 	check_fault(guarded(enter_ring3, ring3_load_kernel), VEC_GP, SEL_DATA);
@@ -270,7 +270,7 @@ static void virtual_8086(void)
 	check_equal(f.frame.ecx & 0xffff, 0x1234);
 	check_equal(f.frame.ebx & 0xffff, 0x500);
 	check_equal(*(volatile uint16_t *)0x6000, 0x1234);
-	check_equal(f.frame.ds, 0); /* nulled on the way in */
+	check_equal(f.frame.ds & 0xffff, 0); /* nulled on the way in */
 	/* IOPL 0: INT n and CLI fault. */
 	check_fault(guarded(enter_v86, (void *)0), VEC_GP, 0);
 	v86_copy(v86_end, v86_cli_end);

@@ -193,13 +193,10 @@ static void start_processors(void)
 	delay();
 	LAPIC(0x300) = 0xc4600 | TRAMPOLINE >> 12;
 	delay();
-	uint32_t seen;
-	do {
-		seen = online;
-		for (int i = 0; i < 20; i++)
-			delay();
-	} while (online != seen);
-	cpus = online + 1;
+	/* How many there are: item 5 of fw_cfg. */
+	__asm__ volatile("outw %w0, %w1" ::"a"(5), "d"(0x510));
+	cpus = inb(0x511);
+	wait_for(&online, cpus - 1);
 }
 
 static void phase(uint32_t n, void (*work)(void))

@@ -22,7 +22,7 @@ struct hpet_config {
 	struct io_space *mmio;
 	struct vclock *clock;
 	struct irq_line irq0, irq8;            /* legacy replacement route */
-	struct irq_line pins[24];           /* I/O APIC inputs that a timer may be routed to */
+	struct irq_line pins[24];              /* I/O APIC inputs that a timer may be routed to */
 	uint32_t route_cap;                    /* bit per usable pin; 0: 20..23 */
 };
 

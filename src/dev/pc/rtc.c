@@ -179,6 +179,9 @@ static int64_t next_alarm(const struct rtc *rtc, int64_t seconds)
 {
 	const uint8_t *r = rtc->cmos;
 	int64_t end = seconds + SECONDS_PER_DAY;
+	if (!alarm_matches(r[REG_SECOND_ALARM], decode(rtc, r[REG_SECOND_ALARM]) < 60, true) ||
+	    !alarm_matches(r[REG_MINUTE_ALARM], decode(rtc, r[REG_MINUTE_ALARM]) < 60, true))
+		return -1; /* no such second: do not look for it */
 	for (int64_t at = seconds + 1; at <= end;) {
 		unsigned rest = (unsigned)(at - floor_div(at, SECONDS_PER_DAY) * SECONDS_PER_DAY);
 		if (!alarm_matches(r[REG_HOUR_ALARM], decode_hour(rtc, r[REG_HOUR_ALARM]), rest / 3600))

@@ -126,8 +126,6 @@ guarded_resume:
 	movl (%edx), %esp
 	movw %ax, %ds
 	movw %ax, %es
-	movw %ax, %fs
-	movw %ax, %gs
 	movl $1, %eax
 1:	popl %ebp
 	popl %edi

@@ -1,0 +1,254 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#define _GNU_SOURCE
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/util.h"
+#include "block/block.h"
+
+static char path[64];
+
+static int make_file(off_t size)
+{
+	snprintf(path, sizeof(path), "/tmp/visor-block-XXXXXX");
+	int fd = mkstemp(path);
+	assert_true(fd >= 0);
+	assert_int_equal(ftruncate(fd, size), 0);
+	return fd;
+}
+
+/* Posted work waits here until the test runs it: never, when block_drain does all. */
+static _Atomic unsigned posted;
+
+static void never(void *opaque, void (*fn)(void *), void *arg)
+{
+	posted++;
+}
+
+static void at_once(void *opaque, void (*fn)(void *), void *arg)
+{
+	fn(arg);
+}
+
+struct outcome {
+	_Atomic int calls;
+	int error;
+};
+
+static void done(struct block_request *request, int error)
+{
+	struct outcome *outcome = request->opaque;
+	outcome->error = error;
+	outcome->calls++;
+}
+
+static int run(struct block *block, enum block_op op, uint64_t offset, void *data, uint64_t length)
+{
+	struct outcome outcome = { .error = -1 };
+	struct iovec iov = { data, length };
+	struct block_request request = {
+		.op = op, .offset = offset, .length = length, .iov = &iov, .iov_count = 1, .done = done, .opaque = &outcome,
+	};
+	block_submit(block, &request);
+	block_drain(block);
+	assert_int_equal(outcome.calls, 1);
+	return outcome.error;
+}
+
+static struct block *open_raw(bool read_only, struct error *err)
+{
+	const struct block_config config = { .path = path, .read_only = read_only, .worker = { never, NULL } };
+	return block_open_raw(&config, err);
+}
+
+static void reads_and_writes(void **state)
+{
+	struct error err = { 0 };
+	int fd = make_file(1 << 20);
+	struct block *block = open_raw(false, &err);
+	assert_non_null(block);
+	assert_int_equal(block->size, 1 << 20);
+	uint8_t buffer[4096], back[4096];
+	for (unsigned i = 0; i < sizeof(buffer); i++)
+		buffer[i] = (uint8_t)(i * 7);
+	assert_int_equal(run(block, BLOCK_WRITE, 8192, buffer, sizeof(buffer)), 0);
+	assert_int_equal(run(block, BLOCK_FLUSH, 0, NULL, 0), 0);
+	assert_int_equal(run(block, BLOCK_READ, 8192, back, sizeof(back)), 0);
+	assert_memory_equal(buffer, back, sizeof(back));
+	assert_int_equal(pread(fd, back, sizeof(back), 8192), sizeof(back));
+	assert_memory_equal(buffer, back, sizeof(back));
+	assert_int_equal(run(block, BLOCK_WRITE_ZEROES, 8192, NULL, 1024), 0);
+	assert_int_equal(run(block, BLOCK_READ, 8192, back, sizeof(back)), 0);
+	assert_int_equal(back[0] | back[1023], 0);
+	assert_int_equal(back[1025], buffer[1025]);
+	assert_int_equal(run(block, BLOCK_DISCARD, 8192, NULL, 4096), 0);
+	/* Out of range, in the middle of a sector. */
+	assert_int_equal(run(block, BLOCK_READ, 1 << 20, back, 512), EINVAL);
+	assert_int_equal(run(block, BLOCK_READ, (1 << 20) - 512, back, 1024), EINVAL);
+	assert_int_equal(run(block, BLOCK_READ, UINT64_MAX - 511, back, 512), EINVAL);
+	assert_int_equal(run(block, BLOCK_WRITE, 100, back, 512), EINVAL);
+	block_close(block);
+	close(fd);
+	unlink(path);
+}
+
+static void odd_size_is_rounded_up(void **state)
+{
+	struct error err = { 0 };
+	int fd = make_file(1000);
+	assert_int_equal(pwrite(fd, "x", 1, 999), 1);
+	struct block *block = open_raw(false, &err);
+	assert_non_null(block);
+	assert_int_equal(block->size, 1024);
+	uint8_t sector[512];
+	memset(sector, 0xee, sizeof(sector));
+	assert_int_equal(run(block, BLOCK_READ, 512, sector, 512), 0);
+	assert_int_equal(sector[487], 'x');
+	for (unsigned i = 488; i < 512; i++)
+		assert_int_equal(sector[i], 0);
+	memset(sector, 0x55, sizeof(sector));
+	assert_int_equal(run(block, BLOCK_WRITE, 512, sector, 512), 0);
+	struct stat st;
+	assert_int_equal(fstat(fd, &st), 0);
+	assert_int_equal(st.st_size, 1024);
+	block_close(block);
+	close(fd);
+	unlink(path);
+}
+
+static void read_only_and_errors(void **state)
+{
+	struct error err = { 0 };
+	int fd = make_file(4096);
+	struct block *block = open_raw(true, &err);
+	uint8_t sector[512] = { 0 };
+	assert_non_null(block);
+	assert_int_equal(run(block, BLOCK_WRITE, 0, sector, 512), EROFS);
+	assert_int_equal(run(block, BLOCK_DISCARD, 0, NULL, 512), EROFS);
+	assert_int_equal(run(block, BLOCK_READ, 0, sector, 512), 0);
+	block_close(block);
+	assert_int_equal(ftruncate(fd, 0), 0);
+	assert_null(open_raw(false, &err));
+	assert_non_null(strstr(err.text, "empty"));
+	close(fd);
+	unlink(path);
+	assert_null(open_raw(false, &err));
+	assert_int_equal(err.code, ENOENT);
+	assert_non_null(strstr(err.text, path));
+	snprintf(path, sizeof(path), "/tmp");
+	assert_null(open_raw(true, &err));
+	assert_non_null(strstr(err.text, "neither"));
+}
+
+static void image_is_locked(void **state)
+{
+	struct error err = { 0 };
+	close(make_file(4096));
+	struct block *writer = open_raw(false, &err);
+	assert_non_null(writer);
+	assert_null(open_raw(false, &err));
+	assert_int_equal(err.code, EBUSY);
+	assert_non_null(strstr(err.text, path));
+	assert_null(open_raw(true, &err));
+	block_close(writer);
+	struct block *a = open_raw(true, &err), *b = open_raw(true, &err);
+	assert_non_null(a);
+	assert_non_null(b);
+	assert_null(open_raw(false, &err));
+	block_close(a);
+	block_close(b);
+	unlink(path);
+}
+
+#define MANY 300
+
+/* All threads, completions on them at once, and a drain by the lock's holder. */
+static void many_at_once(void **state)
+{
+	struct error err = { 0 };
+	close(make_file(MANY * 512));
+	const struct block_config config = { .path = path, .worker = { at_once, NULL } };
+	struct block *block = block_open_raw(&config, &err);
+	static struct block_request requests[MANY];
+	static struct outcome outcomes[MANY];
+	static uint8_t data[MANY][512];
+	struct iovec iov[MANY];
+	struct lock lock;
+	assert_non_null(block);
+	lock_init(&lock);
+	block_set_owner(block, &lock);
+	memset(outcomes, 0, sizeof(outcomes));
+	for (unsigned i = 0; i < MANY; i++) {
+		memset(data[i], (int)(i * 3), 512);
+		iov[i] = (struct iovec){ data[i], 512 };
+		requests[i] = (struct block_request){
+			.op = BLOCK_WRITE, .offset = i * 512u, .length = 512, .iov = &iov[i], .iov_count = 1,
+			.done = done, .opaque = &outcomes[i],
+		};
+		block_submit(block, &requests[i]);
+	}
+	lock_take(&lock);
+	block_drain(block);
+	for (unsigned i = 0; i < MANY; i++) {
+		assert_int_equal(outcomes[i].calls, 1);
+		assert_int_equal(outcomes[i].error, 0);
+	}
+	lock_release(&lock);
+	for (unsigned i = 0; i < MANY; i++) {
+		uint8_t back[512];
+		assert_int_equal(run(block, BLOCK_READ, i * 512u, back, 512), 0);
+		assert_memory_equal(back, data[i], 512);
+	}
+	block_close(block);
+	lock_destroy(&lock);
+	unlink(path);
+}
+
+/* A host error is the request's, and the disk goes on: the file-size limit stands in for a full disk. */
+static void write_errors_reach_the_request(void **state)
+{
+	struct error err = { 0 };
+	struct rlimit before, limit;
+	static uint8_t data[8192];
+	close(make_file(1 << 20));
+	struct block *block = open_raw(false, &err);
+	assert_non_null(block);
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+	limit = before;
+	limit.rlim_cur = 4096;
+	signal(SIGXFSZ, SIG_IGN);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+	int error = run(block, BLOCK_WRITE, 8192, data, 512);
+	int partial = run(block, BLOCK_WRITE, 0, data, sizeof(data));
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+	assert_int_equal(error, EFBIG);
+	assert_int_equal(partial, EFBIG);
+	assert_int_equal(run(block, BLOCK_WRITE, 8192, data, 512), 0);
+	block_close(block);
+	unlink(path);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(reads_and_writes),
+		cmocka_unit_test(odd_size_is_rounded_up),
+		cmocka_unit_test(read_only_and_errors),
+		cmocka_unit_test(image_is_locked),
+		cmocka_unit_test(many_at_once),
+		cmocka_unit_test(write_errors_reach_the_request),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
