@@ -223,14 +223,14 @@ static void set_indices(struct diff_state *s, const struct insn *i)
 	}
 }
 
-/* Chooses base and index so that the operand lies at target. */
-static void aim(struct diff_state *s, struct encoding *e, uint64_t target)
+/* Chooses base and index so that the operand lies at target; returns where it lies, which may be some bytes lower. */
+static uint64_t aim(struct diff_state *s, struct encoding *e, uint64_t target)
 {
 	struct insn *i = &e->insn;
 	bool vsib = isa_rows[i->row].attributes & ROW_VSIB;
 	if (!isa_rows[i->row].modrm) {
 		diff_set_moffs(e, target);
-		return;
+		return target;
 	}
 	if (vsib)
 		set_indices(s, i);
@@ -238,7 +238,7 @@ static void aim(struct diff_state *s, struct encoding *e, uint64_t target)
 		uint64_t from = i->base == REG_RIP ? hostrun_base() + e->length : 0;
 		if (e->disp_at)
 			diff_set_disp(e, (int32_t)((target < 1ul << 31 ? target : DATA_BASE) - from));
-		return;
+		return target;
 	}
 	if (vsib || i->index == REG_NONE) {
 		s->gpr[i->base] = target - (uint64_t)(int64_t)i->disp;
@@ -247,13 +247,16 @@ static void aim(struct diff_state *s, struct encoding *e, uint64_t target)
 		if (e->disp_at)
 			diff_set_disp(e, (int32_t)((target < 1ul << 31 ? target : DATA_BASE) - (s->gpr[i->index] << i->scale)));
 	} else if (i->base == i->index) {
-		s->gpr[i->base] = (target - (uint64_t)(int64_t)i->disp) / (1 + (1u << i->scale));
+		unsigned times = 1 + (1u << i->scale);
+		s->gpr[i->base] = (target - (uint64_t)(int64_t)i->disp) / times;
+		target = s->gpr[i->base] * times + (uint64_t)(int64_t)i->disp;
 	} else {
 		s->gpr[i->index] = diff_chance(50) ? diff_below(64) : random_gpr();
 		s->gpr[i->base] = target - (uint64_t)(int64_t)i->disp - (s->gpr[i->index] << i->scale);
 	}
 	if (i->adsize == 4 && i->base != REG_NONE && i->base != REG_RIP && i->base != i->index)
 		s->gpr[i->base] += diff_random() << 32; /* must not count */
+	return target;
 }
 
 static void fill_target(uint64_t target, unsigned size)
@@ -406,7 +409,7 @@ void diff_state_random(struct diff_state *s, struct encoding *e)
 		if (is_bit_test(e->insn.op) && source->kind == OPERAND_GPR)
 			s->gpr[source->reg] = (s->gpr[source->reg] & ~size_mask(source->size)) |
 				((uint64_t)(int64_t)((int)diff_below(40000) - 20000) & size_mask(source->size));
-		aim(s, e, target);
+		target = aim(s, e, target);
 		fill_target(target, size);
 		prepare_memory(s, e, target);
 		prepare_image(s, e, target);
