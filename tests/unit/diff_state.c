@@ -319,6 +319,9 @@ static void prepare_implicit(struct diff_state *s, const struct encoding *e)
 	case OP_LEAVE:
 		s->gpr[REG_RBP] = DATA_BASE + 8192 + diff_below(DATA_SIZE - 16384);
 		break;
+	case OP_CLZERO:
+		s->gpr[REG_RAX] = random_target(64);
+		break;
 	case OP_XLAT:
 		s->gpr[REG_RBX] = DATA_BASE + 4096 + diff_below(DATA_SIZE - 8192);
 		break;
