@@ -74,9 +74,9 @@ static inline bool fpu_check(struct cpu *c, enum fpu_class class)
 	case FPU_SSE:
 		good = !(c->cr0 & (CR0_EM | CR0_TS)) && (c->cr4 & CR4_OSFXSR);
 		break;
-	case FPU_AVX:
-		good = !(c->cr0 & CR0_TS) && (c->cr4 & CR4_OSXSAVE) && !(~c->xcr0 & (XCR0_SSE | XCR0_AVX)) &&
-			c->code_mode == ISA_MODE_64;
+	case FPU_AVX: case FPU_AVX512:
+		good = !(c->cr0 & CR0_TS) && (c->cr4 & CR4_OSXSAVE) && c->code_mode == ISA_MODE_64 &&
+			!(~c->xcr0 & (XCR0_SSE | XCR0_AVX | (class == FPU_AVX512 ? XCR0_AVX512 : 0)));
 		break;
 	default:
 		good = false;
