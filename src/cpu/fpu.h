@@ -22,7 +22,7 @@ enum {
 #define X87_FCW_INIT 0x037fu
 
 #define MXCSR_RESET 0x1f80u
-#define MXCSR_MASK 0xffffu     /* MXCSR_MASK shown to the guest: AMD's misaligned-exception mask (bit 17) is not offered */
+#define MXCSR_MASK 0xffffu     /* shown to the guest: AMD's misaligned-exception mask (bit 17) is not offered */
 #define MXCSR_MASKS 0x1f80u    /* the six exception masks */
 
 /* XCR0 and XSTATE_BV bits (SDM 1, 13.1). */
@@ -55,7 +55,8 @@ uint16_t x87_full_tags(const struct cpu *c);
 void x87_set_full_tags(struct cpu *c, uint16_t tags);
 /* What every MMX instruction but EMMS does to the x87 state (SDM 1, 9.5.1). */
 void x87_enter_mmx(struct cpu *c);
-/* An unmasked exception is pending: raises #MF, or with CR0.NE = 0 signals FERR# and rewinds to wait for the interrupt. */
+/* An unmasked exception is pending: raises #MF, or with CR0.NE = 0 signals FERR# and rewinds to wait for the
+ * interrupt. */
 void x87_pending(struct cpu *c);
 
 /*
@@ -74,9 +75,9 @@ static inline bool fpu_check(struct cpu *c, enum fpu_class class)
 	case FPU_SSE:
 		good = !(c->cr0 & (CR0_EM | CR0_TS)) && (c->cr4 & CR4_OSFXSR);
 		break;
-	case FPU_AVX:
-		good = !(c->cr0 & CR0_TS) && (c->cr4 & CR4_OSXSAVE) && !(~c->xcr0 & (XCR0_SSE | XCR0_AVX)) &&
-			c->code_mode == ISA_MODE_64;
+	case FPU_AVX: case FPU_AVX512:
+		good = !(c->cr0 & CR0_TS) && (c->cr4 & CR4_OSXSAVE) && c->code_mode == ISA_MODE_64 &&
+			!(~c->xcr0 & (XCR0_SSE | XCR0_AVX | (class == FPU_AVX512 ? XCR0_AVX512 : 0)));
 		break;
 	default:
 		good = false;

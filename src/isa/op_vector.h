@@ -121,6 +121,10 @@
 	X(CVTPI2PD, "cvtpi2pd") \
 	X(CVTSI2SS, "cvtsi2ss") \
 	X(CVTSI2SD, "cvtsi2sd") \
+	X(EXTRQ, "extrq") \
+	X(INSERTQ, "insertq") \
+	X(MOVNTSS, "movntss") \
+	X(MOVNTSD, "movntsd") \
 	X(MOVNTPS, "movntps") \
 	X(MOVNTPD, "movntpd") \
 	X(CVTTPS2PI, "cvttps2pi") \

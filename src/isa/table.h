@@ -30,7 +30,7 @@ enum {
 	ROW_X87      = 1 << 10, /* CR0.EM or CR0.TS -> #NM; pending #MF unless a no-wait form */
 	ROW_MMX      = 1 << 11, /* CR0.EM -> #UD, CR0.TS -> #NM, pending #MF; enters MMX state */
 	ROW_FP       = 1 << 12, /* reads or writes MXCSR: SIMD floating-point exceptions are possible */
-	ROW_DISTINCT = 1 << 26, /* #UD unless destination, index and (VEX) mask registers all differ: gathers */
+	ROW_HOST     = 1 << 13, /* executed by the host processor itself (cpu/host.c): registers, one memory operand */
 	ROW_CPL0     = 1 << 14, /* #GP(0) unless CPL is 0 */
 	ROW_VSIB     = 1 << 15, /* gather or scatter */
 	ROW_PROT     = 1 << 16, /* #UD in real and virtual-8086 mode (LAR, LSL, VERR, SLDT, ...) */

@@ -105,7 +105,8 @@ struct cpu *diff_machine(void)
 
 static uint64_t special_integer(void)
 {
-	static const uint64_t values[] = { 0, 1, 2, ~0ull, 0x7f, 0x80, 0xff, 0x7fff, 0x8000, 0xffff, 0x7fffffff, 0x80000000, 0xffffffff,
+	static const uint64_t values[] = { 0, 1, 2, ~0ull, 0x7f, 0x80, 0xff, 0x7fff, 0x8000, 0xffff, 0x7fffffff, 0x80000000,
+					   0xffffffff,
 					   0x7fffffffffffffff, 0x8000000000000000, 31, 32, 63, 64 };
 	return values[diff_below(ARRAY_SIZE(values))];
 }
@@ -223,14 +224,14 @@ static void set_indices(struct diff_state *s, const struct insn *i)
 	}
 }
 
-/* Chooses base and index so that the operand lies at target. */
-static void aim(struct diff_state *s, struct encoding *e, uint64_t target)
+/* Chooses base and index so that the operand lies at target; returns where it lies, which may be some bytes lower. */
+static uint64_t aim(struct diff_state *s, struct encoding *e, uint64_t target)
 {
 	struct insn *i = &e->insn;
 	bool vsib = isa_rows[i->row].attributes & ROW_VSIB;
 	if (!isa_rows[i->row].modrm) {
 		diff_set_moffs(e, target);
-		return;
+		return target;
 	}
 	if (vsib)
 		set_indices(s, i);
@@ -238,7 +239,7 @@ static void aim(struct diff_state *s, struct encoding *e, uint64_t target)
 		uint64_t from = i->base == REG_RIP ? hostrun_base() + e->length : 0;
 		if (e->disp_at)
 			diff_set_disp(e, (int32_t)((target < 1ul << 31 ? target : DATA_BASE) - from));
-		return;
+		return target;
 	}
 	if (vsib || i->index == REG_NONE) {
 		s->gpr[i->base] = target - (uint64_t)(int64_t)i->disp;
@@ -247,13 +248,16 @@ static void aim(struct diff_state *s, struct encoding *e, uint64_t target)
 		if (e->disp_at)
 			diff_set_disp(e, (int32_t)((target < 1ul << 31 ? target : DATA_BASE) - (s->gpr[i->index] << i->scale)));
 	} else if (i->base == i->index) {
-		s->gpr[i->base] = (target - (uint64_t)(int64_t)i->disp) / (1 + (1u << i->scale));
+		unsigned times = 1 + (1u << i->scale);
+		s->gpr[i->base] = (target - (uint64_t)(int64_t)i->disp) / times;
+		target = s->gpr[i->base] * times + (uint64_t)(int64_t)i->disp;
 	} else {
 		s->gpr[i->index] = diff_chance(50) ? diff_below(64) : random_gpr();
 		s->gpr[i->base] = target - (uint64_t)(int64_t)i->disp - (s->gpr[i->index] << i->scale);
 	}
 	if (i->adsize == 4 && i->base != REG_NONE && i->base != REG_RIP && i->base != i->index)
 		s->gpr[i->base] += diff_random() << 32; /* must not count */
+	return target;
 }
 
 static void fill_target(uint64_t target, unsigned size)
@@ -316,6 +320,9 @@ static void prepare_implicit(struct diff_state *s, const struct encoding *e)
 	case OP_LEAVE:
 		s->gpr[REG_RBP] = DATA_BASE + 8192 + diff_below(DATA_SIZE - 16384);
 		break;
+	case OP_CLZERO:
+		s->gpr[REG_RAX] = random_target(64);
+		break;
 	case OP_XLAT:
 		s->gpr[REG_RBX] = DATA_BASE + 4096 + diff_below(DATA_SIZE - 8192);
 		break;
@@ -331,8 +338,8 @@ static void prepare_implicit(struct diff_state *s, const struct encoding *e)
 static void prepare_memory(struct diff_state *s, const struct encoding *e, uint64_t target)
 {
 	const struct insn *i = &e->insn;
-	if ((i->op == OP_CMPXCHG || i->op == OP_CMPXCHG8B || i->op == OP_CMPXCHG16B) && diff_chance(50) && target >= DATA_BASE &&
-	    target < DATA_END - 16) {
+	bool compare = i->op == OP_CMPXCHG || i->op == OP_CMPXCHG8B || i->op == OP_CMPXCHG16B;
+	if (compare && diff_chance(50) && target >= DATA_BASE && target < DATA_END - 16) {
 		unsigned size = i->op == OP_CMPXCHG ? i->operand[0].size : i->op == OP_CMPXCHG8B ? 4 : 8;
 		if (i->base != REG_RAX && i->index != REG_RAX)
 			s->gpr[REG_RAX] = load_le(data + (target - DATA_BASE), size);
@@ -345,13 +352,16 @@ static void prepare_memory(struct diff_state *s, const struct encoding *e, uint6
 static void prepare_image(struct diff_state *s, const struct encoding *e, uint64_t at)
 {
 	unsigned op = e->insn.op;
+	if (op == OP_LDMXCSR || op == OP_VLDMXCSR) /* AMD's bit 17 is not offered to guests */
+		store_both(at, diff_chance(60) ? diff_random() & 0xffff : diff_random() & ~0x20000ull);
 	if (op != OP_FXRSTOR && op != OP_XRSTOR && op != OP_XSAVE && op != OP_XSAVEOPT && op != OP_XSAVEC)
 		return;
 	if (diff_chance(80) && e->insn.base != REG_RAX && e->insn.index != REG_RAX)
 		s->gpr[REG_RAX] |= 0xe7;
 	if (op != OP_FXRSTOR && op != OP_XRSTOR)
 		return;
-	store_both(at + X87_MXCSR, (diff_chance(95) ? diff_random() & 0xffff : diff_random() >> 32) | 0xffffull << 32);
+	uint64_t mxcsr = diff_chance(95) ? diff_random() & 0xffff : diff_random() >> 32 & ~0x20000ull;
+	store_both(at + X87_MXCSR, mxcsr | 0xffffull << 32);
 	uint64_t compacted = op == OP_XRSTOR && diff_chance(40) ? BIT64(63) | (diff_random() & components) : 0;
 	uint64_t present = diff_random() & (compacted ? compacted & components : components);
 	store_both(at + 512, diff_chance(95) ? present : diff_random());
@@ -404,7 +414,7 @@ void diff_state_random(struct diff_state *s, struct encoding *e)
 		if (is_bit_test(e->insn.op) && source->kind == OPERAND_GPR)
 			s->gpr[source->reg] = (s->gpr[source->reg] & ~size_mask(source->size)) |
 				((uint64_t)(int64_t)((int)diff_below(40000) - 20000) & size_mask(source->size));
-		aim(s, e, target);
+		target = aim(s, e, target);
 		fill_target(target, size);
 		prepare_memory(s, e, target);
 		prepare_image(s, e, target);
@@ -515,8 +525,8 @@ static void print_bytes(const char *who, const uint8_t *bytes, unsigned size)
 	printf("\n");
 }
 
-static bool same_bytes(const char *name, unsigned number, const uint8_t *host, const uint8_t *guest, const uint8_t *before,
-		       unsigned size, bool print)
+static bool same_bytes(const char *name, unsigned number, const uint8_t *host, const uint8_t *guest,
+		       const uint8_t *before, unsigned size, bool print)
 {
 	if (memcmp(host, guest, size) == 0)
 		return true;
@@ -531,15 +541,16 @@ static bool same_bytes(const char *name, unsigned number, const uint8_t *host, c
 
 static bool same_x87(const struct diff_state *h, const struct diff_state *g, const struct diff_state *s, bool print)
 {
-	bool same = same_number("fcw", h->fcw, g->fcw, s->fcw, print) & same_number("fsw", h->fsw, g->fsw, s->fsw, print) &
-		same_number("tags", h->tags, g->tags, s->tags, print);
+	bool same = same_number("fcw", h->fcw, g->fcw, s->fcw, print);
+	same &= same_number("fsw", h->fsw, g->fsw, s->fsw, print);
+	same &= same_number("tags", h->tags, g->tags, s->tags, print);
 	for (unsigned n = 0; n < 8; n++)
 		same &= same_bytes("st", n, h->st[n], g->st[n], s->st[n], 10, print);
 	return same;
 }
 
-bool diff_state_equal(const struct diff_state *h, const struct diff_state *g, const struct diff_state *s, uint64_t undefined,
-		      bool print)
+bool diff_state_equal(const struct diff_state *h, const struct diff_state *g, const struct diff_state *s,
+		      uint64_t undefined, bool print)
 {
 	static const char *const names[16] = { "rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
 					       "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15" };
@@ -551,7 +562,8 @@ bool diff_state_equal(const struct diff_state *h, const struct diff_state *g, co
 		same &= same_bytes("vec", n, h->vec[n], g->vec[n], s->vec[n], 64, print);
 	for (unsigned n = 0; n < 8; n++)
 		same &= same_number("k", h->k[n], g->k[n], s->k[n], print);
-	return same_x87(h, g, s, print) & same;
+	same &= same_x87(h, g, s, print);
+	return same;
 }
 
 bool diff_memory_equal(bool print)

@@ -14,6 +14,9 @@
  */
 struct block {
 	const uint8_t *host;
+	/* The blocks that came after this one the last times: looked at before the hash table. They may be stale, never freed:
+	 * the arena is emptied as a whole. */
+	struct block *link[2];
 	struct block *next;                  /* in its hash chain */
 	const _Atomic uint32_t *generation_now;
 	/* One instruction that crosses into the next page: where that page was; NULL otherwise. */
