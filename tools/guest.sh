@@ -117,7 +117,7 @@ for name; do
 	esac
 done
 for tool in apt-get dpkg-deb cpio flock gzip; do
-	command -v $tool >/dev/null || die "$tool is missing; run tools/setup.sh (or apt-get install apt dpkg cpio util-linux gzip)"
+	command -v $tool >/dev/null || die "$tool is missing; install the packages apt, dpkg, cpio, util-linux and gzip"
 done
 
 mkdir -p "$dir"

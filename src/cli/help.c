@@ -164,6 +164,8 @@ static void print_man(void)
 static void print_completion_values(const struct option *o)
 {
 	printf("\t\t--%s) ", o->name);
+	if (o->kind == OPTION_OPTIONAL) /* the next word may be an option */
+		fputs("[[ $cur = -* ]] || ", stdout);
 	if (o->kind == OPTION_CHOICE) {
 		fputs("COMPREPLY=($(compgen -W '", stdout);
 		for (unsigned i = 0; o->choices[i]; i++)
@@ -171,8 +173,10 @@ static void print_completion_values(const struct option *o)
 		fputs("' -- \"$cur\"))", stdout);
 	} else if (o->completion == COMPLETE_FILE) {
 		fputs("_visor_files", stdout);
+	} else {
+		putchar(':');
 	}
-	puts("; return ;;");
+	puts(o->kind == OPTION_OPTIONAL ? " && return ;;" : "; return ;;");
 }
 
 static void print_completion_command(const struct command *c)

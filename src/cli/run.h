@@ -6,11 +6,13 @@
 #include "vm/machine.h"
 #include "vm/snapshot.h"
 
+#define RUN_CPU_DEFAULT (~0u)
+
 /* What the flags of `visor run` say. */
 struct run_values {
 	const char *name;
 	uint64_t memory, cpus; /* 0: not given */
-	unsigned cpu;          /* index into run_cpus, the first: not given */
+	unsigned cpu;          /* enum cpu_model, or RUN_CPU_DEFAULT */
 	unsigned engine, machine;
 	const char *kernel, *initrd, *append, *bios;
 	struct option_list disks;

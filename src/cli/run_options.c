@@ -9,11 +9,10 @@
 #include "base/util.h"
 #include "host/channel.h"
 #include "host/rundir.h"
+#include "vm/snapshot_config.h"
 
 #define MEMORY_DEFAULT (512ull << 20)
 
-/* As enum cpu_model, after the one that stands for "not given". */
-static const char *const cpus[] = { "default", "host", "x86-64-v1", "x86-64-v2", "x86-64-v3", "x86-64-v4", NULL };
 static const char *const engines[] = { "auto", "interp", NULL };
 static const char *const machines[] = { "pc", NULL };
 
@@ -26,7 +25,7 @@ const struct option run_options[] = {
 	  .help = "the guest's memory, as 256M or 2G; 512M without it" },
 	{ .name = "cpus", .kind = OPTION_NUMBER, AT(cpus), .argument = "N", .min = 1, .max = MACHINE_MAX_CPUS,
 	  .help = "the number of processors, 1 to 16; 1 without it" },
-	{ .name = "cpu", .kind = OPTION_CHOICE, AT(cpu), .argument = "MODEL", .choices = cpus,
+	{ .name = "cpu", .kind = OPTION_CHOICE, AT(cpu), .argument = "MODEL", .choices = cpu_model_names,
 	  .help = "the processor that the guest sees: host, or a level x86-64-v1 to x86-64-v4, each less what this host lacks; "
 		  "host without it" },
 	{ .name = "engine", .kind = OPTION_CHOICE, AT(engine), .argument = "ENGINE", .choices = engines,
@@ -72,6 +71,7 @@ const struct option run_options[] = {
 };
 
 const struct run_values run_defaults = {
+	.cpu = RUN_CPU_DEFAULT,
 	.console = "stdio",
 	.serial2 = "none",
 };
@@ -112,7 +112,7 @@ static int refuse_with_restore(const struct run_values *v, struct error *err)
 		const char *name;
 		bool given;
 	} flags[] = {
-		{ "memory", v->memory }, { "cpus", v->cpus }, { "cpu", v->cpu }, { "kernel", v->kernel }, { "initrd", v->initrd },
+		{ "memory", v->memory }, { "cpus", v->cpus }, { "cpu", v->cpu != RUN_CPU_DEFAULT }, { "kernel", v->kernel }, { "initrd", v->initrd },
 		{ "append", v->append }, { "bios", v->bios }, { "debug-exit", v->debug_exit },
 	};
 	for (size_t i = 0; i < ARRAY_SIZE(flags); i++)
@@ -180,7 +180,7 @@ int run_configure(const struct run_values *v, const struct snapshot *snapshot, s
 			return -1;
 		config->memory = v->memory ? v->memory : MEMORY_DEFAULT;
 		config->cpus = v->cpus ? (unsigned)v->cpus : 1;
-		config->cpu_model = v->cpu ? (enum cpu_model)(v->cpu - 1) : CPU_HOST;
+		config->cpu_model = v->cpu != RUN_CPU_DEFAULT ? (enum cpu_model)v->cpu : CPU_HOST;
 		config->kernel = v->kernel;
 		config->initrd = v->initrd;
 		config->append = v->append;

@@ -240,7 +240,6 @@ struct cpu {
 	void *engine;               /* engine's own per-vCPU data */
 	int exit_reason;            /* enum exit_reason with ATTN_EXIT */
 	char exit_detail[160];
-	jmp_buf host_fault_env;     /* cpu/host.c: SIGFPE on guest instructions */
 	uint8_t *bounce;            /* cpu/access.h */
 	_Alignas(64) uint8_t bounce_buffer[128];
 	uint64_t bounce_linear;

@@ -74,9 +74,9 @@ static inline bool fpu_check(struct cpu *c, enum fpu_class class)
 	case FPU_SSE:
 		good = !(c->cr0 & (CR0_EM | CR0_TS)) && (c->cr4 & CR4_OSFXSR);
 		break;
-	case FPU_AVX:
-		good = !(c->cr0 & CR0_TS) && (c->cr4 & CR4_OSXSAVE) && !(~c->xcr0 & (XCR0_SSE | XCR0_AVX)) &&
-			c->code_mode == ISA_MODE_64;
+	case FPU_AVX: case FPU_AVX512:
+		good = !(c->cr0 & CR0_TS) && (c->cr4 & CR4_OSXSAVE) && c->code_mode == ISA_MODE_64 &&
+			!(~c->xcr0 & (XCR0_SSE | XCR0_AVX | (class == FPU_AVX512 ? XCR0_AVX512 : 0)));
 		break;
 	default:
 		good = false;
@@ -84,9 +84,6 @@ static inline bool fpu_check(struct cpu *c, enum fpu_class class)
 	}
 	return likely(good) || fpu_check_slow(c, class);
 }
-
-/* #GP(0) for a misaligned operand, unless its address is not canonical, which may be #SS. */
-_Noreturn void fpu_misaligned(struct cpu *c, const struct insn *insn, uint64_t linear);
 
 /* Guest memory of any size: chunks in ascending order; may fault in between. */
 void fpu_read_memory(struct cpu *c, uint64_t linear, void *buffer, unsigned size);

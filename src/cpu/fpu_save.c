@@ -43,8 +43,10 @@ void x87_from_image(struct cpu *c, const uint8_t *image, bool wide)
 static uint64_t image_address(struct cpu *c, const struct insn *insn, unsigned access)
 {
 	uint64_t linear = operand_linear(c, insn, FXSAVE_SIZE, access);
+	if (c->code_mode == ISA_MODE_64 && !is_canonical(linear))
+		access_non_canonical(c, (enum isa_seg)insn->seg); /* #SS goes before #GP here, unlike with XSAVE */
 	if (linear & 15)
-		fpu_misaligned(c, insn, linear);
+		cpu_gp(c, 0);
 	return linear;
 }
 

@@ -15,6 +15,7 @@ void cpu_fpu_reset(struct cpu *c)
 	c->mxcsr = MXCSR_RESET;
 	c->x87_ip = c->x87_dp = 0;
 	c->x87_opcode = c->x87_cs = c->x87_ds = 0;
+	c->ferr_raised = false;
 }
 
 /* FERR# falls when no unmasked exception is left. */
@@ -164,13 +165,6 @@ bool fpu_check_slow(struct cpu *c, enum fpu_class class)
 		return true;
 	}
 	return true;
-}
-
-void fpu_misaligned(struct cpu *c, const struct insn *insn, uint64_t linear)
-{
-	if (c->code_mode == ISA_MODE_64 && !is_canonical(linear))
-		access_non_canonical(c, (enum isa_seg)insn->seg);
-	cpu_gp(c, 0);
 }
 
 #define CHUNK 64u

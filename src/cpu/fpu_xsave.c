@@ -173,7 +173,7 @@ static uint64_t begin(struct cpu *c, const struct insn *insn, bool privileged, u
 		cpu_fault(c, EXC_NM, 0);
 	uint64_t linear = operand_linear(c, insn, AREA_BASE, access);
 	if (linear & 63)
-		fpu_misaligned(c, insn, linear);
+		cpu_gp(c, 0);
 	return linear;
 }
 

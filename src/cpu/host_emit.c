@@ -124,8 +124,8 @@ static void emit_default_mxcsr(struct host_code *code)
 struct fields {
 	unsigned reg, rm, vvvv; /* full register numbers in the new encoding */
 	bool wide;              /* W */
-	bool has_imm;
-	uint8_t imm;
+	unsigned imm_count;
+	uint8_t imm[2];
 };
 
 /* General registers are renamed to 0, 1, 2 in the order of operands. */
@@ -142,8 +142,8 @@ static void place_operand(struct fields *f, const struct insn *insn, unsigned n,
 	const struct operand *o = &insn->operand[n];
 	unsigned reg = o->kind == OPERAND_GPR ? scratch_of(insn, n) : o->reg;
 	if (o->kind == OPERAND_IMM) {
-		f->has_imm = true;
-		f->imm |= (uint8_t)insn->imm;
+		f->imm[f->imm_count] = (uint8_t)(f->imm_count ? insn->imm2 : insn->imm);
+		f->imm_count++;
 		return;
 	}
 	switch (method) {
@@ -158,8 +158,8 @@ static void place_operand(struct fields *f, const struct insn *insn, unsigned n,
 		f->vvvv = reg;
 		break;
 	case METHOD_L:
-		f->has_imm = true;
-		f->imm |= (uint8_t)(reg << 4);
+		f->imm[0] = (uint8_t)(reg << 4);
+		f->imm_count = 1;
 		break;
 	default: /* fixed registers */
 		break;
@@ -233,8 +233,7 @@ static void emit_insn(struct host_code *code, const struct insn *insn, const str
 	default: emit_legacy_opcode(code, insn, &f); break;
 	}
 	PUT(code, (uint8_t)((insn->memory ? 0 : 0xc0) | (f.reg & 7) << 3 | (f.rm & 7)));
-	if (f.has_imm)
-		PUT(code, f.imm);
+	put(code, f.imm_count, f.imm);
 }
 
 /* --- registers --- */

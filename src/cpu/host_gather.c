@@ -64,10 +64,11 @@ static void exec_gather_evex(struct cpu *c, const struct insn *insn)
 	if (!fpu_check(c, FPU_AVX512))
 		return;
 	struct elements e = elements_of(c, insn, insn->operand[0].reg);
-	zero_above(e.data, insn->vl); /* before a fault may end it: so does the host */
 	for (unsigned i = 0; i < e.count; i++) {
-		if (c->k[insn->mask] >> i & 1)
+		if (c->k[insn->mask] >> i & 1) {
 			gather_element(c, insn, &e, i);
+			zero_above(e.data, insn->vl); /* a fault later on leaves it so, on the host too */
+		}
 		c->k[insn->mask] &= ~BIT64(i);
 	}
 	c->k[insn->mask] = 0;

@@ -432,13 +432,17 @@ static unsigned piece(unsigned size)
 	return size >= 8 ? 8 : size >= 4 ? 4 : size >= 2 ? 2 : 1;
 }
 
-/* Aligned pieces of up to 8 bytes go in one access, so that a peer never sees half of one. */
+/* Aligned pieces of up to 8 bytes go in one access, so that a peer never sees half of one; they need not be aligned. */
+typedef uint16_t __attribute__((aligned(1), may_alias)) any16;
+typedef uint32_t __attribute__((aligned(1), may_alias)) any32;
+typedef uint64_t __attribute__((aligned(1), may_alias)) any64;
+
 static void copy_from_guest(void *to, const uint8_t *from, unsigned size)
 {
 	switch (size) {
-	case 2: *(uint16_t *)to = __atomic_load_n((const uint16_t *)from, __ATOMIC_RELAXED); break;
-	case 4: *(uint32_t *)to = __atomic_load_n((const uint32_t *)from, __ATOMIC_RELAXED); break;
-	case 8: *(uint64_t *)to = __atomic_load_n((const uint64_t *)from, __ATOMIC_RELAXED); break;
+	case 2: store_le16(to, *(const volatile any16 *)from); break;
+	case 4: store_le32(to, *(const volatile any32 *)from); break;
+	case 8: store_le64(to, *(const volatile any64 *)from); break;
 	default: memcpy(to, from, size);
 	}
 }
@@ -446,9 +450,9 @@ static void copy_from_guest(void *to, const uint8_t *from, unsigned size)
 static void copy_to_guest(uint8_t *to, const void *from, unsigned size)
 {
 	switch (size) {
-	case 2: __atomic_store_n((uint16_t *)to, *(const uint16_t *)from, __ATOMIC_RELAXED); break;
-	case 4: __atomic_store_n((uint32_t *)to, *(const uint32_t *)from, __ATOMIC_RELAXED); break;
-	case 8: __atomic_store_n((uint64_t *)to, *(const uint64_t *)from, __ATOMIC_RELAXED); break;
+	case 2: *(volatile any16 *)to = load_le16(from); break;
+	case 4: *(volatile any32 *)to = load_le32(from); break;
+	case 8: *(volatile any64 *)to = load_le64(from); break;
 	default: memcpy(to, from, size);
 	}
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "cpu/cpu.h"
 #include "cpu/flags.h"
+#include "cpu/fpu.h"
 #include "cpu/system.h"
 
 struct tlb_entry *cpu_tlb(struct cpu *c, unsigned cpl)
@@ -100,15 +101,7 @@ static void reset_core(struct cpu *c)
 
 static void reset_fpu(struct cpu *c)
 {
-	memset(c->vec, 0, sizeof(c->vec));
-	memset(c->k, 0, sizeof(c->k));
-	memset(c->x87, 0, sizeof(c->x87));
-	store_le16(c->x87, 0x40); /* the control word of a hardware reset, not of FINIT (SDM 3A, table 9-1) */
-	c->mxcsr = 0x1f80;
-	store_le32(c->x87 + 24, c->mxcsr);
-	c->x87[4] = 0xff; /* all registers hold +0 */
-	c->x87_ip = c->x87_dp = 0;
-	c->x87_opcode = c->x87_cs = c->x87_ds = 0;
+	cpu_fpu_reset(c);
 	c->xcr0 = 1;
 	c->xss = 0;
 }

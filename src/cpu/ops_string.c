@@ -95,7 +95,8 @@ INLINE uint64_t movs_chunk(struct cpu *c, const struct insn *i, unsigned size)
 	void *host_to = tlb_lookup_write(c, to, 1);
 	if (!host_from || !host_to)
 		return 0;
-	uint64_t n = MIN(elements_in_page(i, c->gpr[REG_RSI] & mask, from, size), elements_in_page(i, c->gpr[REG_RDI] & mask, to, size));
+	uint64_t n = elements_in_page(i, c->gpr[REG_RSI] & mask, from, size);
+	n = MIN(n, elements_in_page(i, c->gpr[REG_RDI] & mask, to, size));
 	n = MIN(n, counter(c, i));
 	if (!n)
 		return 0;

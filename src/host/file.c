@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -106,9 +107,15 @@ void file_unmap(struct file_map *map)
 
 int file_replace_begin(struct file_replace *file, const char *path, struct error *err)
 {
+	struct stat st;
 	*file = (struct file_replace){ .fd = -1 };
-	file->path = strdup(path);
-	if (!file->path || asprintf(&file->temporary, "%s.tmp-%ld", path, (long)getpid()) < 0) {
+	/* A device or FIFO must not be replaced, nor a link to the file. */
+	bool exists = stat(path, &st) == 0;
+	if (exists && !S_ISREG(st.st_mode))
+		return error_set(err, EINVAL, "%s: it is %s; give a regular file or a new name", path,
+				 S_ISDIR(st.st_mode) ? "a directory" : "no regular file");
+	file->path = exists ? realpath(path, NULL) : strdup(path);
+	if (!file->path || asprintf(&file->temporary, "%s.tmp-%ld", file->path, (long)getpid()) < 0) {
 		file->temporary = NULL;
 		file_replace_end(file);
 		return error_set(err, ENOMEM, "%s: out of memory", path);

@@ -178,11 +178,12 @@ static void put_index(struct text *t, const struct insn *i)
 
 static void put_memory(struct text *t, const struct insn *i, const struct operand *o, uint64_t ip)
 {
+	bool vsib = isa_rows[i->row].attributes & ROW_VSIB; /* its index 16 is a register, not REG_NONE */
 	put(t, "%s", size_name(o->size));
 	if (i->seg != default_segment(i))
 		put(t, "%s:", segment_names[i->seg]);
 	put(t, "[");
-	if (i->base == REG_NONE && i->index == REG_NONE) {
+	if (!vsib && i->base == REG_NONE && i->index == REG_NONE) {
 		uint64_t offset = i->adsize == 8 ? (uint64_t)(int64_t)i->disp : (uint32_t)i->disp;
 		bool moffs = i->modrm == 0 && i->map == 0 && (i->opcode & 0xfc) == 0xa0;
 		put(t, "0x%" PRIx64 "]", moffs ? i->imm : i->adsize == 2 ? (uint16_t)offset : offset);
@@ -192,7 +193,7 @@ static void put_memory(struct text *t, const struct insn *i, const struct operan
 		put(t, i->adsize == 8 ? "rip" : "eip");
 	else if (i->base != REG_NONE)
 		put_gpr(t, i->base, i->adsize);
-	if (i->index != REG_NONE)
+	if (vsib || i->index != REG_NONE)
 		put_index(t, i);
 	if (i->disp)
 		put_signed(t, i->disp, true);

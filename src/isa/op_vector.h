@@ -2,7 +2,7 @@
 #ifndef VISOR_ISA_OP_VECTOR_H
 #define VISOR_ISA_OP_VECTOR_H
 
-/* x87; the names are the no-wait forms', since FWAIT is an instruction of its own. FSTPNCE is FSTP that reports no empty register. */
+/* x87; the no-wait names, since FWAIT is an instruction of its own. FSTPNCE is FSTP that reports no empty register. */
 #define ISA_OPS_X87(X) \
 	X(FADD, "fadd") \
 	X(FMUL, "fmul") \
@@ -121,6 +121,10 @@
 	X(CVTPI2PD, "cvtpi2pd") \
 	X(CVTSI2SS, "cvtsi2ss") \
 	X(CVTSI2SD, "cvtsi2sd") \
+	X(EXTRQ, "extrq") \
+	X(INSERTQ, "insertq") \
+	X(MOVNTSS, "movntss") \
+	X(MOVNTSD, "movntsd") \
 	X(MOVNTPS, "movntps") \
 	X(MOVNTPD, "movntpd") \
 	X(CVTTPS2PI, "cvttps2pi") \

@@ -65,36 +65,47 @@ enum operand_size {
 	SIZE_E,   /* element: 4 with W0, 8 with W1 */
 };
 
-/* X(name, method, size or, for SEG, the register) */
+/* X(name, method, size or, for SEG, the register). MeX, MeX2: VSIB; the index vector is as long as VL, or half. */
 #define ISA_OPERAND_TYPES(X) \
-	X(Eb, E, SIZE_1) X(Ew, E, SIZE_2) X(Ed, E, SIZE_4) X(Eq, E, SIZE_8) X(Ev, E, SIZE_V) X(Ey, E, SIZE_Y) X(Ez, E, SIZE_Z) \
-	X(Gb, G, SIZE_1) X(Gw, G, SIZE_2) X(Gd, G, SIZE_4) X(Gq, G, SIZE_8) X(Gv, G, SIZE_V) X(Gy, G, SIZE_Y) X(Gz, G, SIZE_Z) \
-	X(Gn, G, SIZE_N) X(Ga, G, SIZE_AD) \
-	X(M, M, SIZE_0) X(Mb, M, SIZE_1) X(Mw, M, SIZE_2) X(Md, M, SIZE_4) X(Mq, M, SIZE_8) X(Mt, M, SIZE_10) X(Mdq, M, SIZE_16) \
-	X(Mqq, M, SIZE_32) X(M64, M, SIZE_64) X(Mv, M, SIZE_V) X(My, M, SIZE_Y) X(Mp, M, SIZE_P) X(Ms, M, SIZE_S) X(Ma, M, SIZE_A) \
-	X(Mx, M, SIZE_X) X(MeX, M, SIZE_E) X(MeX2, M, SIZE_E) /* VSIB: an element; the index vector is as long as VL, or half */ \
-	X(Rw, R, SIZE_2) X(Rd, R, SIZE_4) X(Rq, R, SIZE_8) X(Rv, R, SIZE_V) X(Ry, R, SIZE_Y) X(Rn, R, SIZE_N) \
-	X(Sw, S, SIZE_2) X(Cn, C, SIZE_N) X(Dn, D, SIZE_N) \
-	X(Pq, P, SIZE_8) X(Pd, P, SIZE_4) X(Qd, Q, SIZE_4) X(Qq, Q, SIZE_8) X(Nq, N, SIZE_8) \
-	X(Vx, V, SIZE_X) X(Vx2, V, SIZE_X2) X(Vx4, V, SIZE_X4) X(Vx8, V, SIZE_X8) X(Vdq, V, SIZE_16) X(Vqq, V, SIZE_32) X(V64, V, SIZE_64) \
-	X(Vb, V, SIZE_1) X(Vw, V, SIZE_2) X(Vd, V, SIZE_4) X(Vq, V, SIZE_8) X(Vy, V, SIZE_Y) X(Vss, V, SIZE_4) X(Vsd, V, SIZE_8) \
-	X(Wx, W, SIZE_X) X(Wx2, W, SIZE_X2) X(Wx4, W, SIZE_X4) X(Wx8, W, SIZE_X8) X(Wdq, W, SIZE_16) X(Wqq, W, SIZE_32) \
-	X(Wb, W, SIZE_1) X(Ww, W, SIZE_2) X(Wd, W, SIZE_4) X(Wq, W, SIZE_8) X(Wss, W, SIZE_4) X(Wsd, W, SIZE_8) X(Wdup, W, SIZE_DUP) \
-	X(Ux, U, SIZE_X) X(Ux2, U, SIZE_X2) X(Udq, U, SIZE_16) X(Uqq, U, SIZE_32) X(Ub, U, SIZE_1) X(Uw, U, SIZE_2) X(Ud, U, SIZE_4) \
+	X(Eb, E, SIZE_1) X(Ew, E, SIZE_2) X(Ed, E, SIZE_4) X(Eq, E, SIZE_8) X(Ev, E, SIZE_V) X(Ey, E, SIZE_Y) \
+	X(Ez, E, SIZE_Z) \
+	X(Gb, G, SIZE_1) X(Gw, G, SIZE_2) X(Gd, G, SIZE_4) X(Gq, G, SIZE_8) X(Gv, G, SIZE_V) X(Gy, G, SIZE_Y) \
+	X(Gz, G, SIZE_Z) X(Gn, G, SIZE_N) X(Ga, G, SIZE_AD) \
+	X(M, M, SIZE_0) X(Mb, M, SIZE_1) X(Mw, M, SIZE_2) X(Md, M, SIZE_4) X(Mq, M, SIZE_8) X(Mt, M, SIZE_10) \
+	X(Mdq, M, SIZE_16) X(Mqq, M, SIZE_32) X(M64, M, SIZE_64) X(Mv, M, SIZE_V) X(My, M, SIZE_Y) \
+	X(Mp, M, SIZE_P) X(Ms, M, SIZE_S) X(Ma, M, SIZE_A) X(Mx, M, SIZE_X) X(MeX, M, SIZE_E) X(MeX2, M, SIZE_E) \
+	X(Rd, R, SIZE_4) X(Rq, R, SIZE_8) X(Rv, R, SIZE_V) X(Ry, R, SIZE_Y) X(Rn, R, SIZE_N) \
+	X(Sw, S, SIZE_2) \
+	X(Cn, C, SIZE_N) \
+	X(Dn, D, SIZE_N) \
+	X(Pq, P, SIZE_8) X(Pd, P, SIZE_4) \
+	X(Qd, Q, SIZE_4) X(Qq, Q, SIZE_8) \
+	X(Nq, N, SIZE_8) \
+	X(Vx, V, SIZE_X) X(Vx2, V, SIZE_X2) X(Vdq, V, SIZE_16) \
+	X(Vd, V, SIZE_4) \
+	X(Vq, V, SIZE_8) X(Vss, V, SIZE_4) X(Vsd, V, SIZE_8) \
+	X(Wx, W, SIZE_X) X(Wx2, W, SIZE_X2) X(Wx4, W, SIZE_X4) X(Wx8, W, SIZE_X8) X(Wdq, W, SIZE_16) \
+	X(Wqq, W, SIZE_32) X(Wb, W, SIZE_1) X(Ww, W, SIZE_2) X(Wd, W, SIZE_4) X(Wq, W, SIZE_8) X(Wss, W, SIZE_4) \
+	X(Wsd, W, SIZE_8) X(Wdup, W, SIZE_DUP) \
+	X(Ux, U, SIZE_X) X(Udq, U, SIZE_16) \
 	X(Uq, U, SIZE_8) X(Uss, U, SIZE_4) X(Usd, U, SIZE_8) \
-	X(Hx, H, SIZE_X) X(Hdq, H, SIZE_16) X(Hqq, H, SIZE_32) X(Hss, H, SIZE_4) X(Hsd, H, SIZE_8) X(Hq, H, SIZE_8) \
-	X(Hx2, H, SIZE_X2) X(Lx, L, SIZE_X) \
-	X(Bv, B, SIZE_V) X(By, B, SIZE_Y) \
+	X(Hx, H, SIZE_X) X(Hdq, H, SIZE_16) X(Hss, H, SIZE_4) X(Hsd, H, SIZE_8) \
+	X(Hx2, H, SIZE_X2) \
+	X(Lx, L, SIZE_X) \
+	X(By, B, SIZE_Y) \
 	X(Kb, K, SIZE_1) X(Kw, K, SIZE_2) X(Kd, K, SIZE_4) X(Kq, K, SIZE_8) X(K, K, SIZE_8) \
 	X(KEb, KE, SIZE_1) X(KEw, KE, SIZE_2) X(KEd, KE, SIZE_4) X(KEq, KE, SIZE_8) \
 	X(KRb, KR, SIZE_1) X(KRw, KR, SIZE_2) X(KRd, KR, SIZE_4) X(KRq, KR, SIZE_8) X(KR, KR, SIZE_8) \
 	X(KVb, KV, SIZE_1) X(KVw, KV, SIZE_2) X(KVd, KV, SIZE_4) X(KVq, KV, SIZE_8) \
 	X(STi, STI, SIZE_10) X(ST, ST, SIZE_10) X(XMM0, XMM0, SIZE_16) \
 	X(Zb, Z, SIZE_1) X(Zv, Z, SIZE_V) \
-	X(Ap, A, SIZE_P) X(Ib, I, SIZE_1) X(Iw, I, SIZE_2) X(Iv, I, SIZE_V) X(Ibs, IS, SIZE_1) X(Iz, IS, SIZE_Z) \
+	X(Ap, A, SIZE_P) \
+	X(Ib, I, SIZE_1) X(Iw, I, SIZE_2) X(Iv, I, SIZE_V) \
+	X(Ibs, IS, SIZE_1) X(Iz, IS, SIZE_Z) \
 	X(Jb, J, SIZE_1) X(Jz, J, SIZE_Z) X(Ob, O, SIZE_1) X(Ov, O, SIZE_V) X(One, ONE, SIZE_1) \
-	X(AL, RAX, SIZE_1) X(CL, RCX, SIZE_1) X(AX, RAX, SIZE_2) X(DX, RDX, SIZE_2) X(eAX, RAX, SIZE_Z) X(rAX, RAX, SIZE_V) \
-	X(ES, SEG, 0) X(CS, SEG, 1) X(SS, SEG, 2) X(DS, SEG, 3) X(FS, SEG, 4) X(GS, SEG, 5)
+	X(AL, RAX, SIZE_1) X(CL, RCX, SIZE_1) X(AX, RAX, SIZE_2) X(DX, RDX, SIZE_2) \
+	X(eAX, RAX, SIZE_Z) X(rAX, RAX, SIZE_V) X(ES, SEG, 0) X(CS, SEG, 1) X(SS, SEG, 2) X(DS, SEG, 3) \
+	X(FS, SEG, 4) X(GS, SEG, 5)
 
 enum isa_operand_type {
 	OPERAND_TYPE_NONE,

@@ -11,7 +11,7 @@
  *
  *   ROW(map, opcode, condition, mnemonic, (operands), access, feature, attributes, flags)
  *   VROW(map, opcode, condition, mnemonic, (operands), access, feature, attributes, tuple)
- *   VROWF is VROW with flags behind
+ *   FVROW(..., tuple, flags)
  *
  * ROW8 is eight rows, of an opcode with a register in its low three bits.
  * Where several rows of an opcode apply to an instruction, the last one counts.
@@ -72,7 +72,7 @@ enum {
 	ACCESS_OF_RW   = 0x57, /* the first is read and written */
 	ACCESS_OF_WW   = 0x5a, /* the first two are written */
 	ACCESS_OF_RWRW = 0x5f, /* the first two are read and written */
-	ACCESS_OF_GATHER = 0x7f, /* destination and mask (third operand) are read and written */
+	ACCESS_OF_GATHER = 0x37, /* destination and mask (third operand) are read and written */
 };
 
 /* attributes; constants, not macros, since FEATURE_ and FLAGS_ are pasted before the same words */
@@ -97,11 +97,12 @@ enum {
 	ANYMOD = ROW_ANYMOD,
 	SCALAR = ROW_SCALAR,
 	MASK = ROW_MASK,
-	MASKZ = ROW_MASK | ROW_ZERO,
+	KZ = ROW_MASK | ROW_ZERO, /* {k}{z} */
 	BCST = ROW_BCST,
 	ER = ROW_ER,
 	SAE = ROW_SAE,
 	NO_ER = ROW_NO_ER,
+	MAX32 = ROW_MAX32,
 	DISTINCT = ROW_DISTINCT,
 };
 
@@ -124,6 +125,7 @@ enum {
 #define FLAGS_DIVIDE         FLAGS(0, 0, ALL_)
 #define FLAGS_SHIFT_1        FLAGS(0, ALL_ & ~AF_, AF_)
 #define FLAGS_SHIFT_N        FLAGS(ALL_, ALL_ & ~AF_, AF_ | OF_ | CF_)
+#define FLAGS_SHIFT_DOUBLE   FLAGS(ALL_, ALL_ & ~AF_, ALL_) /* a 16-bit one by more than 16 */
 #define FLAGS_ROTATE_1       FLAGS(0, CF_ | OF_, 0)
 #define FLAGS_ROTATE_N       FLAGS(CF_ | OF_, CF_ | OF_, OF_)
 #define FLAGS_ROTATE_CF_1    FLAGS(CF_, CF_ | OF_, 0)
@@ -146,6 +148,7 @@ enum {
 #define FLAGS_LAHF           FLAGS(ALL_ & ~OF_, 0, 0)
 #define FLAGS_READ_ALL       FLAGS(ALL_ | DF_, 0, 0)
 #define FLAGS_WRITE_ALL      FLAGS(0, ALL_ | DF_, 0)
+#define FLAGS_SYSCALL        FLAGS(ALL_ | DF_, ALL_ | DF_, 0) /* into R11, and masked */
 #define FLAGS_DIRECTION      FLAGS(DF_, 0, 0)
 #define FLAGS_COMPARE_STRING FLAGS(DF_ | ALL_, ALL_, 0) /* REP with a count of 0 keeps them */
 #define FLAGS_FCOMI          FLAGS(0, ALL_, 0)
@@ -199,7 +202,7 @@ ISA_OPS_VECTOR(MNEMONIC)
 	{ ANY_ROW(map, opcode, when, name, operands, access, feature, attributes), FLAGS_##flags },
 #define VROW(map, opcode, when, name, operands, access, feature, attributes, tuple_) \
 	{ ANY_ROW(map, opcode, when, name, operands, access, feature, attributes), .tuple = TUPLE_##tuple_ },
-#define VROWF(map, opcode, when, name, operands, access, feature, attributes, tuple_, flags) \
+#define FVROW(map, opcode, when, name, operands, access, feature, attributes, tuple_, flags) \
 	{ ANY_ROW(map, opcode, when, name, operands, access, feature, attributes), .tuple = TUPLE_##tuple_, FLAGS_##flags },
 #define ROW8(map, opcode, ...) \
 	ROW(map, (opcode), __VA_ARGS__) ROW(map, (opcode) + 1, __VA_ARGS__) \
@@ -216,10 +219,10 @@ const unsigned isa_row_count = sizeof(isa_rows) / sizeof(isa_rows[0]);
 /* The index: every row writes its number under its map and opcode, and the last one stays. */
 #undef ROW
 #undef VROW
-#undef VROWF
+#undef FVROW
 #define ROW(map, opcode, ...)  [map][opcode] = __COUNTER__ - FIRST_COUNT,
+#define FVROW(map, opcode, ...) [map][opcode] = __COUNTER__ - FIRST_COUNT,
 #define VROW(map, opcode, ...) [map][opcode] = __COUNTER__ - FIRST_COUNT,
-#define VROWF(map, opcode, ...) [map][opcode] = __COUNTER__ - FIRST_COUNT,
 enum { FIRST_COUNT = __COUNTER__ };
 
 #pragma GCC diagnostic ignored "-Woverride-init"

@@ -30,7 +30,7 @@ enum {
 	ROW_X87      = 1 << 10, /* CR0.EM or CR0.TS -> #NM; pending #MF unless a no-wait form */
 	ROW_MMX      = 1 << 11, /* CR0.EM -> #UD, CR0.TS -> #NM, pending #MF; enters MMX state */
 	ROW_FP       = 1 << 12, /* reads or writes MXCSR: SIMD floating-point exceptions are possible */
-	ROW_HOST     = 1 << 13, /* executed by the host processor itself (cpu/host.c): registers, vectors, one memory operand */
+	ROW_HOST     = 1 << 13, /* executed by the host processor itself (cpu/host.c): registers, one memory operand */
 	ROW_CPL0     = 1 << 14, /* #GP(0) unless CPL is 0 */
 	ROW_VSIB     = 1 << 15, /* gather or scatter */
 	ROW_PROT     = 1 << 16, /* #UD in real and virtual-8086 mode (LAR, LSL, VERR, SLDT, ...) */
@@ -44,7 +44,8 @@ enum {
 	ROW_BCST     = 1 << 23, /* EVEX.b broadcasts an element of 4 bytes (W0) or 8 (W1) from memory */
 	ROW_ER       = 1 << 24, /* EVEX.b with a register: rounding control in L'L; no vector length but 64 (or scalar) then */
 	ROW_SAE      = 1 << 25, /* EVEX.b with a register: exceptions are suppressed */
-	ROW_NO_ER    = 1 << 27, /* EVEX.b with a register is ignored but for the vector length: no conversion can round */
+	ROW_NO_ER    = 1 << 27, /* EVEX.b with a register counts for the vector length alone */
+	ROW_MAX32    = 1 << 28, /* REX.W does not make the operand size 64: ports */
 	ROW_DISTINCT = 1 << 26, /* #UD unless destination, index and mask registers all differ (gathers) */
 };
 
@@ -67,13 +68,13 @@ enum {
 
 /* EVEX tuple types (SDM 2A, 2.7.5) as far as disp8*N tells them apart: N is the size of the memory access, broadcast
  * counted, except where one element of many is addressed (gather, scatter, compress, expand). */
-enum isa_tuple { TUPLE_NONE, TUPLE_MEMORY, TUPLE_ELEMENT /* 4 with W0, 8 with W1 */, TUPLE_BYTE, TUPLE_WORD };
+enum isa_tuple { TUPLE_NONE, TUPLE_MEM, TUPLE_ELEMENT /* 4 with W0, 8 with W1 */, TUPLE_BYTE, TUPLE_WORD };
 
 struct isa_row {
 	const char *mnemonic;   /* lower case: "add", "vaddps" */
 	const char *operands;   /* manual notation: "Ev,Gv", "Vx,Hx,Wx" */
 	uint16_t op;            /* enum isa_op */
-	uint8_t feature;        /* enum isa_feature that CPUID must show */
+	uint8_t feature;        /* enum isa_feature that CPUID must show; EVEX, vl < 64, not ROW_SCALAR: AVX512VL too */
 	uint8_t tuple;          /* EVEX tuple type, for disp8*N */
 	uint32_t attributes;    /* ROW_* */
 	uint16_t flags_read;    /* in RFLAGS positions: CF 1, PF 4, AF 0x10, ZF 0x40, SF 0x80, DF 0x400, OF 0x800 */

@@ -28,15 +28,18 @@ struct field {
 	uint32_t count;
 	uint64_t reset; /* value of every element after reset; for BYTES the byte */
 	const struct field *sub;
+	bool boolean; /* a loaded byte other than 0 and 1 is refused */
 	bool keep; /* reset leaves it alone: battery-backed memory, ROM-like contents */
 };
 
 #define FIELD_MEMBER_(type, member) (((type *)0)->member)
+#define FIELD_IS_BOOL_(expression) _Generic((expression), bool: true, default: false)
 
 /* A scalar member with its value after reset. */
 #define FIELD_RESET(type, member, value) \
 	{ .name = #member, .kind = FIELD_KIND_UINT, .offset = offsetof(type, member), \
-	  .width = sizeof(FIELD_MEMBER_(type, member)), .count = 1, .reset = (value) }
+	  .width = sizeof(FIELD_MEMBER_(type, member)), .count = 1, .reset = (value), \
+	  .boolean = FIELD_IS_BOOL_(FIELD_MEMBER_(type, member)) }
 #define FIELD(type, member) FIELD_RESET(type, member, 0)
 
 /* An array member of scalars. */
@@ -44,7 +47,7 @@ struct field {
 	{ .name = #member, .kind = FIELD_KIND_UINT, .offset = offsetof(type, member), \
 	  .width = sizeof(FIELD_MEMBER_(type, member)[0]), \
 	  .count = sizeof(FIELD_MEMBER_(type, member)) / sizeof(FIELD_MEMBER_(type, member)[0]), \
-	  .reset = (value) }
+	  .reset = (value), .boolean = FIELD_IS_BOOL_(FIELD_MEMBER_(type, member)[0]) }
 #define FIELD_ARRAY(type, member) FIELD_ARRAY_RESET(type, member, 0)
 
 #define FIELD_BYTES(type, member) \
@@ -54,7 +57,13 @@ struct field {
 /* The same for what outlives a reset. */
 #define FIELD_KEEP(type, member) \
 	{ .name = #member, .kind = FIELD_KIND_UINT, .offset = offsetof(type, member), \
-	  .width = sizeof(FIELD_MEMBER_(type, member)), .count = 1, .keep = true }
+	  .width = sizeof(FIELD_MEMBER_(type, member)), .count = 1, .keep = true, \
+	  .boolean = FIELD_IS_BOOL_(FIELD_MEMBER_(type, member)) }
+#define FIELD_ARRAY_KEEP(type, member) \
+	{ .name = #member, .kind = FIELD_KIND_UINT, .offset = offsetof(type, member), \
+	  .width = sizeof(FIELD_MEMBER_(type, member)[0]), \
+	  .count = sizeof(FIELD_MEMBER_(type, member)) / sizeof(FIELD_MEMBER_(type, member)[0]), .keep = true, \
+	  .boolean = FIELD_IS_BOOL_(FIELD_MEMBER_(type, member)[0]) }
 #define FIELD_BYTES_KEEP(type, member) \
 	{ .name = #member, .kind = FIELD_KIND_BYTES, .offset = offsetof(type, member), \
 	  .width = 1, .count = sizeof(FIELD_MEMBER_(type, member)), .keep = true }

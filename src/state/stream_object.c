@@ -113,6 +113,9 @@ static int get_field(struct cursor *c, const struct field *f, void *object, unsi
 		const uint8_t *data = take(c, (uint64_t)width * count);
 		if (!data)
 			return -1;
+		for (uint32_t i = 0; f->boolean && i < count; i++)
+			if (data[i] > 1)
+				return bad(c, "a field that is true or false is neither");
 		if (at)
 			memcpy(at, data, (size_t)width * count);
 		return 0;

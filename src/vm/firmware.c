@@ -30,6 +30,8 @@ static const char *const usual_paths[] = {
 
 int firmware_read(struct machine_file *file, const char *path, struct error *err)
 {
+	if (path && !*path)
+		path = NULL;
 	for (unsigned i = 0; !path && i < ARRAY_SIZE(usual_paths); i++)
 		if (access(usual_paths[i], R_OK) == 0)
 			path = usual_paths[i];

@@ -72,7 +72,7 @@ struct machine_config {
 	enum cpu_model cpu_model;
 	const struct engine_type *engine; /* NULL: interp */
 	const char *kernel, *initrd, *append; /* direct boot when kernel is set */
-	const char *bios;                 /* NULL: Debian's SeaBIOS when there is no kernel */
+	const char *bios;                 /* NULL or empty: Debian's SeaBIOS when there is no kernel */
 	struct machine_disk disks[MACHINE_MAX_DISKS];
 	unsigned disk_count;
 	struct machine_console console[MACHINE_PORTS];

@@ -26,8 +26,7 @@
  * of gsi_line calls is part of it: new devices come last.
  */
 
-/* Every device's struct begins with its struct device. */
-/* Any device begins with its struct device. */
+/* Every device's struct begins with its struct device. part: NULL when making it failed. */
 static int add(struct machine *m, void *part)
 {
 	if (!part)
@@ -171,10 +170,13 @@ static int add_serial(struct machine *m, struct error *err)
 	return 0;
 }
 
-/* Firmware's debug messages, by the line, for whoever looks for the reason of a boot that does not go on. */
+/* Firmware's debug messages; by the line in the log too, for whoever looks for the reason of a boot that does not go on. */
 static void debug_output(void *opaque, const uint8_t *data, size_t length)
 {
 	struct machine *m = opaque;
+	const struct machine_console *console = &m->config.console[MACHINE_DEBUGCON];
+	if (console->output)
+		console->output(console->opaque, data, length);
 	for (size_t i = 0; i < length; i++) {
 		if (data[i] != '\n' && m->debug_length < sizeof(m->debug_line) - 1) {
 			m->debug_line[m->debug_length++] = (char)data[i];

@@ -223,38 +223,40 @@ static void set_indices(struct diff_state *s, const struct insn *i)
 	}
 }
 
-/* Chooses base and index so that the operand lies at target. */
-static void aim(struct diff_state *s, struct encoding *e, uint64_t target)
+/* Chooses base and index so that the operand lies at target; returns where it lies, which may be some bytes lower. */
+static uint64_t aim(struct diff_state *s, struct encoding *e, uint64_t target)
 {
 	struct insn *i = &e->insn;
 	bool vsib = isa_rows[i->row].attributes & ROW_VSIB;
 	if (!isa_rows[i->row].modrm) {
 		diff_set_moffs(e, target);
-		return;
+		return target;
 	}
 	if (vsib)
 		set_indices(s, i);
 	if (i->base == REG_RIP || (i->base == REG_NONE && (vsib || i->index == REG_NONE))) {
 		uint64_t from = i->base == REG_RIP ? hostrun_base() + e->length : 0;
-		if (e->disp_at && target < 1ul << 31)
-			diff_set_disp(e, (int32_t)(target - from));
-		return;
+		if (e->disp_at)
+			diff_set_disp(e, (int32_t)((target < 1ul << 31 ? target : DATA_BASE) - from));
+		return target;
 	}
 	if (vsib || i->index == REG_NONE) {
 		s->gpr[i->base] = target - (uint64_t)(int64_t)i->disp;
 	} else if (i->base == REG_NONE) {
-		if (e->disp_at && target < 1ul << 31) {
-			s->gpr[i->index] = diff_below(256);
-			diff_set_disp(e, (int32_t)(target - (s->gpr[i->index] << i->scale)));
-		}
+		s->gpr[i->index] = diff_below(256);
+		if (e->disp_at)
+			diff_set_disp(e, (int32_t)((target < 1ul << 31 ? target : DATA_BASE) - (s->gpr[i->index] << i->scale)));
 	} else if (i->base == i->index) {
-		s->gpr[i->base] = (target - (uint64_t)(int64_t)i->disp) / (1 + (1u << i->scale));
+		unsigned times = 1 + (1u << i->scale);
+		s->gpr[i->base] = (target - (uint64_t)(int64_t)i->disp) / times;
+		target = s->gpr[i->base] * times + (uint64_t)(int64_t)i->disp;
 	} else {
 		s->gpr[i->index] = diff_chance(50) ? diff_below(64) : random_gpr();
 		s->gpr[i->base] = target - (uint64_t)(int64_t)i->disp - (s->gpr[i->index] << i->scale);
 	}
 	if (i->adsize == 4 && i->base != REG_NONE && i->base != REG_RIP && i->base != i->index)
 		s->gpr[i->base] += diff_random() << 32; /* must not count */
+	return target;
 }
 
 static void fill_target(uint64_t target, unsigned size)
@@ -317,6 +319,9 @@ static void prepare_implicit(struct diff_state *s, const struct encoding *e)
 	case OP_LEAVE:
 		s->gpr[REG_RBP] = DATA_BASE + 8192 + diff_below(DATA_SIZE - 16384);
 		break;
+	case OP_CLZERO:
+		s->gpr[REG_RAX] = random_target(64);
+		break;
 	case OP_XLAT:
 		s->gpr[REG_RBX] = DATA_BASE + 4096 + diff_below(DATA_SIZE - 8192);
 		break;
@@ -346,13 +351,15 @@ static void prepare_memory(struct diff_state *s, const struct encoding *e, uint6
 static void prepare_image(struct diff_state *s, const struct encoding *e, uint64_t at)
 {
 	unsigned op = e->insn.op;
+	if (op == OP_LDMXCSR || op == OP_VLDMXCSR) /* AMD's bit 17 is not offered to guests */
+		store_both(at, diff_chance(60) ? diff_random() & 0xffff : diff_random() & ~0x20000ull);
 	if (op != OP_FXRSTOR && op != OP_XRSTOR && op != OP_XSAVE && op != OP_XSAVEOPT && op != OP_XSAVEC)
 		return;
 	if (diff_chance(80) && e->insn.base != REG_RAX && e->insn.index != REG_RAX)
 		s->gpr[REG_RAX] |= 0xe7;
 	if (op != OP_FXRSTOR && op != OP_XRSTOR)
 		return;
-	store_both(at + X87_MXCSR, (diff_chance(95) ? diff_random() & 0xffff : diff_random() >> 32) | 0xffffull << 32);
+	store_both(at + X87_MXCSR, (diff_chance(95) ? diff_random() & 0xffff : diff_random() >> 32 & ~0x20000ull) | 0xffffull << 32);
 	uint64_t compacted = op == OP_XRSTOR && diff_chance(40) ? BIT64(63) | (diff_random() & components) : 0;
 	uint64_t present = diff_random() & (compacted ? compacted & components : components);
 	store_both(at + 512, diff_chance(95) ? present : diff_random());
@@ -405,7 +412,7 @@ void diff_state_random(struct diff_state *s, struct encoding *e)
 		if (is_bit_test(e->insn.op) && source->kind == OPERAND_GPR)
 			s->gpr[source->reg] = (s->gpr[source->reg] & ~size_mask(source->size)) |
 				((uint64_t)(int64_t)((int)diff_below(40000) - 20000) & size_mask(source->size));
-		aim(s, e, target);
+		target = aim(s, e, target);
 		fill_target(target, size);
 		prepare_memory(s, e, target);
 		prepare_image(s, e, target);

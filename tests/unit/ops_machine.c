@@ -9,61 +9,10 @@
 #include "cpu/select.h"
 
 struct cpu machine;
-uint32_t machine_error;
-unsigned machine_port_reads, machine_port_writes;
-uint64_t machine_port_value;
-bool machine_port_denied;
 
 static struct guest_memory memory;
-static int vector;
 
 #define TABLES 0x100000ull
-
-void cpu_fault(struct cpu *c, enum exception v, uint32_t error_code)
-{
-	vector = (int)v;
-	machine_error = error_code;
-	c->gpr[REG_RIP] -= c->insn->length;
-	c->bounce = NULL;
-	if (c->bus_lock_held) {
-		c->bus_lock_held = false;
-		access_bus_unlock();
-	}
-	longjmp(*c->fault_env, 1);
-}
-
-void cpu_page_fault(struct cpu *c, uint64_t linear, uint32_t error_code)
-{
-	c->cr2 = linear;
-	cpu_fault(c, EXC_PF, error_code);
-}
-
-bool cpu_debug_page(const struct cpu *c, uint64_t page)
-{
-	return false;
-}
-
-void cpu_debug_data(struct cpu *c, uint64_t linear, unsigned size, unsigned access)
-{
-}
-
-void cpu_check_io(struct cpu *c, uint16_t port, unsigned size)
-{
-	if (machine_port_denied)
-		cpu_gp(c, 0);
-}
-
-uint64_t cpu_io_read(struct cpu *c, uint16_t port, unsigned size)
-{
-	machine_port_reads++;
-	return machine_port_value++ & size_mask(size);
-}
-
-void cpu_io_write(struct cpu *c, uint16_t port, uint64_t value, unsigned size)
-{
-	machine_port_writes++;
-	machine_port_value = value;
-}
 
 void machine_reset(enum isa_mode mode)
 {
@@ -83,7 +32,8 @@ void machine_reset(enum isa_mode mode)
 	c->efer = mode == ISA_MODE_64 ? EFER_LME | EFER_LMA : 0;
 	c->stack_mask = mode == ISA_MODE_64 ? ~0ull : mode == ISA_MODE_32 ? 0xffffffff : 0xffff;
 	for (unsigned s = 0; s < 6; s++)
-		c->seg[s] = (struct segment){ .limit = mode == ISA_MODE_16 ? 0xffff : 0xffffffff, .attributes = s == SEG_CS ? 0xc09b : 0xc093 };
+		c->seg[s] = (struct segment){ .limit = mode == ISA_MODE_16 ? 0xffff : 0xffffffff,
+					      .attributes = s == SEG_CS ? 0xc09b : 0xc093 };
 	memset(c->features, 0xff, sizeof(c->features));
 	c->tlb = c->tlbs[TLB_SUPERVISOR_AC];
 	c->gpr[REG_RIP] = 0x1000;
@@ -124,13 +74,12 @@ int machine_run_decoded(struct insn *insn)
 		return RUN_NOT_INTEGER;
 	c->insn = insn;
 	c->fault_env = &env;
-	vector = RUN_OK;
-	if (!_setjmp(env)) {
-		c->gpr[REG_RIP] += insn->length;
-		insn->exec(c, insn);
-	}
+	if (_setjmp(env))
+		return c->fault_vector;
+	c->gpr[REG_RIP] += insn->length;
+	insn->exec(c, insn);
 	c->insn = NULL;
-	return vector;
+	return RUN_OK;
 }
 
 int machine_run(const uint8_t *bytes, unsigned length)

@@ -4,23 +4,14 @@
 
 #include "cpu/cpu.h"
 
-/*
- * One processor with flat segments over its own memory, and the least of the
- * rest of cpu/ that integer operations need: a fault is recorded, ports have no
- * devices but a log.
- */
+/* One processor with flat segments over its own memory, without devices, at CPL 0. */
 #define MACHINE_RAM (512u << 20)
 
 extern struct cpu machine;
-extern uint32_t machine_error;       /* error code of the last fault */
-extern unsigned machine_port_reads, machine_port_writes;
-extern uint64_t machine_port_value;  /* what reads give, what was written last */
-extern bool machine_port_denied;     /* cpu_check_io raises #GP(0) */
-
 /* Makes the memory once, and puts the processor into `mode` with paging off. */
 void machine_reset(enum isa_mode mode);
 
-/* 4-level page tables at 1 MiB that map the first 512 GiB's first GiB one to one with 4 KiB pages, as far as RAM goes; switched on. */
+/* Switches paging on: 4-level tables at 1 MiB map all of RAM one to one with 4 KiB pages. */
 void machine_paging(void);
 #define MACHINE_PAGE_PRESENT 1u
 #define MACHINE_PAGE_WRITABLE 2u

@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -37,9 +38,62 @@ static void never(void *opaque, void (*fn)(void *), void *arg)
 	posted++;
 }
 
-static void at_once(void *opaque, void (*fn)(void *), void *arg)
+/* A loop thread: one slot is enough, since a disk posts again only when its last delivery has begun. */
+struct loop {
+	pthread_t thread;
+	pthread_mutex_t mutex;
+	pthread_cond_t cond;
+	void (*fn)(void *);
+	void *arg;
+	bool stop;
+};
+
+static void loop_post(void *opaque, void (*fn)(void *), void *arg)
 {
-	fn(arg);
+	struct loop *loop = opaque;
+	pthread_mutex_lock(&loop->mutex);
+	loop->fn = fn;
+	loop->arg = arg;
+	pthread_cond_signal(&loop->cond);
+	pthread_mutex_unlock(&loop->mutex);
+}
+
+static void *loop_run(void *opaque)
+{
+	struct loop *loop = opaque;
+	pthread_mutex_lock(&loop->mutex);
+	while (!loop->stop || loop->fn) {
+		void (*fn)(void *) = loop->fn;
+		loop->fn = NULL;
+		if (!fn) {
+			pthread_cond_wait(&loop->cond, &loop->mutex);
+			continue;
+		}
+		pthread_mutex_unlock(&loop->mutex);
+		fn(loop->arg);
+		pthread_mutex_lock(&loop->mutex);
+	}
+	pthread_mutex_unlock(&loop->mutex);
+	return NULL;
+}
+
+static void loop_start(struct loop *loop)
+{
+	*loop = (struct loop){ 0 };
+	pthread_mutex_init(&loop->mutex, NULL);
+	pthread_cond_init(&loop->cond, NULL);
+	assert_int_equal(pthread_create(&loop->thread, NULL, loop_run, loop), 0);
+}
+
+static void loop_stop(struct loop *loop)
+{
+	pthread_mutex_lock(&loop->mutex);
+	loop->stop = true;
+	pthread_cond_signal(&loop->cond);
+	pthread_mutex_unlock(&loop->mutex);
+	pthread_join(loop->thread, NULL);
+	pthread_cond_destroy(&loop->cond);
+	pthread_mutex_destroy(&loop->mutex);
 }
 
 struct outcome {
@@ -174,12 +228,14 @@ static void image_is_locked(void **state)
 
 #define MANY 300
 
-/* All threads, completions on them at once, and a drain by the lock's holder. */
+/* All threads of the pool, completions on the loop, and a drain by the lock's holder, which the loop waits for. */
 static void many_at_once(void **state)
 {
 	struct error err = { 0 };
 	close(make_file(MANY * 512));
-	const struct block_config config = { .path = path, .worker = { at_once, NULL } };
+	struct loop loop;
+	loop_start(&loop);
+	const struct block_config config = { .path = path, .worker = { loop_post, &loop } };
 	struct block *block = block_open_raw(&config, &err);
 	static struct block_request requests[MANY];
 	static struct outcome outcomes[MANY];
@@ -208,9 +264,12 @@ static void many_at_once(void **state)
 	lock_release(&lock);
 	for (unsigned i = 0; i < MANY; i++) {
 		uint8_t back[512];
+		lock_take(&lock);
 		assert_int_equal(run(block, BLOCK_READ, i * 512u, back, 512), 0);
+		lock_release(&lock);
 		assert_memory_equal(back, data[i], 512);
 	}
+	loop_stop(&loop);
 	block_close(block);
 	lock_destroy(&lock);
 	unlink(path);

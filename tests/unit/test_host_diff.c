@@ -142,7 +142,7 @@ static void ignore_pointers(const struct encoding *e)
 	const struct insn *i = &e->insn;
 	cpu->gpr[REG_RIP] = hostrun_base() + e->length;
 	memcpy(cpu->gpr, start.gpr, sizeof start.gpr);
-	uint64_t at = i->memory ? effective_address(cpu, i) : 0;
+	uint64_t at = i->memory && !(isa_rows[i->row].attributes & ROW_VSIB) ? effective_address(cpu, i) : 0;
 	switch (i->op) {
 	case OP_FXSAVE: case OP_XSAVE: case OP_XSAVEOPT: case OP_XSAVEC:
 		diff_memory_ignore(at + X87_FOP, 18);
@@ -198,6 +198,8 @@ static unsigned run_row(unsigned row, unsigned cases, bool *covered)
 		struct encoding e;
 		if (!diff_encode(&e, row))
 			return bad;
+		if (e.insn.op == OP_MOVSXD && e.insn.opsize == 2)
+			continue; /* reads 2 bytes (SDM 2B); AMD's read 4 */
 		*covered = true;
 		diff_state_random(&start, &e);
 		if (!one_case(&e, bad < REPORTS_PER_ROW))

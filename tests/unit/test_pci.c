@@ -386,6 +386,7 @@ static void pm_block_moves(void **state)
 	device_reset((struct device *)pm);
 	assert_int_equal(pm_enabled, 0);
 	assert_int_equal(cfg_read(&rig, devfn, 0, 4), 0x71138086);
+	assert_int_equal(cfg_read(&rig, devfn, 0x58, 4), 0x02000000);
 	cfg_write(&rig, devfn, 0x40, 0x601, 4);
 	assert_int_equal(pm_enabled, 0);
 	cfg_write(&rig, devfn, 0x80, 1, 1);

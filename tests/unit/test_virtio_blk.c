@@ -74,8 +74,10 @@ static void blk_rig_destroy(struct blk_rig *r)
 	((struct device *)r->pci)->type->destroy(r->pci);
 	((struct device *)r->blk)->type->destroy(r->blk);
 	rig_destroy(&r->rig);
-	close(r->fd);
-	unlink(r->path);
+	if (r->fd >= 0) {
+		close(r->fd);
+		unlink(r->path);
+	}
 }
 
 static void put_header(struct blk_rig *r, uint64_t at, uint32_t type, uint64_t sector)
@@ -306,6 +308,91 @@ static void host_error_is_an_io_error(void **state)
 	blk_rig_destroy(&r);
 }
 
+/* A disk that only notes what it is asked for. */
+static char journal[64];
+static int flush_error;
+
+static int journal_perform(struct block *block, const struct block_request *request)
+{
+	size_t n = strlen(journal);
+	journal[n] = "RWFDZ"[request->op];
+	journal[n + 1] = 0;
+	return request->op == BLOCK_FLUSH ? flush_error : 0;
+}
+
+static void journal_close(struct block *block)
+{
+}
+
+static const struct block_ops journal_ops = { journal_perform, journal_close };
+
+static void journal_rig_init(struct blk_rig *r, struct block *block)
+{
+	struct error err = { 0 };
+	rig_init(&r->rig);
+	r->fd = -1;
+	r->path[0] = 0;
+	*block = (struct block){ .ops = &journal_ops, .name = "journal", .size = DISK_SIZE };
+	const struct block_config config = { .worker = rig_worker(&r->rig) };
+	assert_int_equal(block_start(block, &config, &err), 0);
+	const struct virtio_blk_config blk = {
+		.device = { "blk0", { &r->rig.memory }, rig_worker(&r->rig) }, .block = block, .cpus = 1,
+	};
+	r->blk = virtio_blk_create(&blk, &err);
+	const struct virtio_pci_config pci = { r->rig.bus, RIG_DEVFN, virtio_blk_device(r->blk) };
+	r->pci = virtio_pci_create(&pci, &err);
+	device_reset((struct device *)r->blk);
+	device_reset((struct device *)r->pci);
+	driver_find(&r->driver, &r->rig);
+}
+
+/* 5.2.6.2: who cannot flush must find each completed write safe. */
+static void driver_without_flush_gets_safe_writes(void **state)
+{
+	static struct blk_rig r;
+	static struct block block;
+	journal_rig_init(&r, &block);
+	blk_rig_start(&r, F_WRITE_ZEROES, 1);
+	journal[0] = 0;
+	assert_int_equal(request(&r, T_OUT, 0, 512, NULL), 0);
+	assert_string_equal(journal, "WF");
+	put_range(&r, 0, 1, 2, 0);
+	put_range(&r, 1, 5, 2, 0);
+	assert_int_equal(request(&r, T_WRITE_ZEROES, 0, 32, NULL), 0);
+	assert_string_equal(journal, "WFZZF");
+	assert_int_equal(request(&r, T_IN, 0, 512, NULL), 0);
+	assert_string_equal(journal, "WFZZFR");
+	flush_error = 5;
+	assert_int_equal(request(&r, T_OUT, 0, 512, NULL), 1);
+	flush_error = 0;
+	blk_rig_start(&r, F_FLUSH, 1);
+	journal[0] = 0;
+	assert_int_equal(request(&r, T_OUT, 0, 512, NULL), 0);
+	assert_int_equal(request(&r, T_FLUSH, 0, 0, NULL), 0);
+	assert_string_equal(journal, "WF");
+	blk_rig_destroy(&r);
+}
+
+/* What the disk reads over decoded code must be decoded anew; so must what the rings overwrite. */
+static void dma_drops_decoded_code(void **state)
+{
+	static struct blk_rig r;
+	blk_rig_init(&r, false, 1);
+	blk_rig_start(&r, F_FLUSH, 1);
+	struct guest_memory *memory = &r.rig.memory;
+	uint64_t pages[] = { DATA + 0x1000, STATUS & ~0xfffull, r.queue[0].used };
+	uint32_t before[3];
+	memory_mark_code(memory, DATA + 0x1000 + 64, 10);
+	memory_mark_code(memory, STATUS, 4);
+	memory_mark_code(memory, r.queue[0].used + 2, 4);
+	for (unsigned i = 0; i < 3; i++)
+		before[i] = memory->code_generation[pages[i] >> GUEST_PAGE_SHIFT];
+	assert_int_equal(request(&r, T_IN, 0, 0x2000, NULL), 0);
+	for (unsigned i = 0; i < 3; i++)
+		assert_int_not_equal(memory->code_generation[pages[i] >> GUEST_PAGE_SHIFT], before[i]);
+	blk_rig_destroy(&r);
+}
+
 #define DEPTH 30
 
 static void add_write(struct blk_rig *r, unsigned queue, unsigned i)
@@ -454,6 +541,8 @@ int main(void)
 		cmocka_unit_test(discard_and_write_zeroes),
 		cmocka_unit_test(read_only_disk),
 		cmocka_unit_test(host_error_is_an_io_error),
+		cmocka_unit_test(driver_without_flush_gets_safe_writes),
+		cmocka_unit_test(dma_drops_decoded_code),
 		cmocka_unit_test(four_queues_at_once),
 		cmocka_unit_test(save_and_reset_with_requests_in_flight),
 		cmocka_unit_test(malformed_requests),

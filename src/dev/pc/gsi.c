@@ -37,8 +37,7 @@ struct irq_line gsi_line(struct gsi *gsi, unsigned n)
 }
 
 static const struct field gsi_fields[] = {
-	{ .name = "level", .kind = FIELD_KIND_UINT, .offset = offsetof(struct gsi, level), .width = sizeof(uint32_t),
-	  .count = GSI_COUNT, .keep = true }, /* the devices' to drive */
+	FIELD_ARRAY_KEEP(struct gsi, level), /* the devices' to drive */
 	FIELD_END
 };
 

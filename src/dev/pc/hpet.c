@@ -362,8 +362,7 @@ static const struct field hpet_fields[] = {
 	FIELD(struct hpet, counter),
 	FIELD(struct hpet, since),
 	FIELD_STRUCT_ARRAY(struct hpet, timer, timer_fields),
-	{ .name = "legacy_level", .kind = FIELD_KIND_UINT, .offset = offsetof(struct hpet, legacy_level), .width = 1,
-	  .count = 2, .keep = true }, /* the other timers' to drive */
+	FIELD_ARRAY_KEEP(struct hpet, legacy_level), /* the other timers' to drive */
 	FIELD_END
 };
 

@@ -327,8 +327,7 @@ void lapic_virtual_wire(struct lapic *lapic)
 }
 
 static const struct field lapic_fields[] = {
-	{ .name = "base", .kind = FIELD_KIND_UINT, .offset = offsetof(struct lapic, base), .width = 8, .count = 1,
-	  .reset = LAPIC_BASE | APIC_BASE_EN },
+	FIELD_RESET(struct lapic, base, LAPIC_BASE | APIC_BASE_EN),
 	FIELD_ARRAY(struct lapic, irr),
 	FIELD_ARRAY(struct lapic, isr),
 	FIELD_ARRAY(struct lapic, tmr),
@@ -340,8 +339,7 @@ static const struct field lapic_fields[] = {
 	FIELD(struct lapic, esr_pending),
 	FIELD(struct lapic, icr),
 	FIELD_ARRAY_RESET(struct lapic, lvt, LVT_MASK),
-	{ .name = "lint", .kind = FIELD_KIND_UINT, .offset = offsetof(struct lapic, lint), .width = 1, .count = 2,
-	  .keep = true }, /* they are the board's to drive */
+	FIELD_ARRAY_KEEP(struct lapic, lint), /* they are the board's to drive */
 	FIELD(struct lapic, extint),
 	FIELD(struct lapic, timer_initial),
 	FIELD(struct lapic, timer_divide),

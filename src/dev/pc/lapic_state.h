@@ -2,6 +2,7 @@
 #ifndef VISOR_DEV_PC_LAPIC_STATE_H
 #define VISOR_DEV_PC_LAPIC_STATE_H
 
+#include "base/util.h"
 #include "bus/clock.h"
 #include "bus/device.h"
 #include "bus/intc.h"

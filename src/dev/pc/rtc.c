@@ -140,8 +140,8 @@ static void time_from_registers(struct rtc *rtc, int64_t fraction)
 	int month = (int)decode(rtc, r[REG_MONTH]);
 	int64_t days = days_from_date(century * 100 + decode(rtc, r[REG_YEAR]), MIN(MAX(month, 1), 12),
 				      (int)decode(rtc, r[REG_DAY]));
-	int64_t seconds = days * SECONDS_PER_DAY + (int64_t)decode_hour(rtc, r[REG_HOUR]) * 3600 + decode(rtc, r[REG_MINUTE]) * 60 +
-			  decode(rtc, r[REG_SECOND]);
+	int64_t seconds = days * SECONDS_PER_DAY + (int64_t)decode_hour(rtc, r[REG_HOUR]) * 3600 +
+			  decode(rtc, r[REG_MINUTE]) * 60 + decode(rtc, r[REG_SECOND]);
 	seconds = MIN(MAX(seconds, -SECONDS_MAX), SECONDS_MAX);
 	rtc->offset = seconds * (int64_t)NS_PER_SEC + fraction - (int64_t)vclock_now(rtc->clock);
 	rtc->checked = time_ns(rtc);

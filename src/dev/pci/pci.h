@@ -113,7 +113,7 @@ struct pci_function {
 	struct pci_bar bar[PCI_BARS];
 	struct pci_msi msi;
 	struct pci_msix msix;
-	bool intx;            /* the device asserts its pin, before the command register's say */
+	uint8_t intx;         /* the device asserts its pin, before the command register's say */
 };
 
 /* For the owner's field list: FIELD_STRUCT(struct owner, function, pci_function_fields). */

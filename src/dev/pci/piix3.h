@@ -16,7 +16,8 @@ struct piix3_config {
 	/* Values of the four route registers after reset: 0x80 is the datasheet's "not routed"; 0 takes the board's
 	 * default of 10, 10, 11, 11, since a kernel may be started without firmware that would set them. */
 	uint8_t route[4];
-	/* The guest asks for a reset of the machine through port 0xcf9; on the vCPU's thread. */
+	/* The guest asks for a reset of the machine through port 0xcf9; on the vCPU's thread with the PCI lock taken:
+	 * it notes the wish, the reset itself comes later. */
 	void (*reset_request)(void *opaque);
 	void *opaque;
 };

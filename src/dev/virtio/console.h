@@ -19,7 +19,7 @@ struct virtio_console;
 /* The object begins with its struct virtio_device. */
 struct virtio_console *virtio_console_create(const struct virtio_console_config *config, struct error *err);
 
-/* Input for the guest, from any thread without locks; the bytes taken. What is not taken the caller keeps until `room`. */
+/* Input for the guest, from any thread without locks; the bytes taken. The rest the caller keeps until `room`. */
 size_t virtio_console_receive(struct virtio_console *console, const uint8_t *data, size_t length);
 
 static inline struct virtio_device *virtio_console_device(struct virtio_console *console)

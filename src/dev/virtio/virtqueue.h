@@ -22,14 +22,14 @@
 struct virtqueue {
 	/* What the driver set (4.1.4.3). */
 	uint16_t size;
-	bool enabled;
+	uint8_t enabled;
 	uint64_t desc, avail, used; /* guest-physical addresses */
 	/* Where we are. */
 	uint16_t next_avail;        /* free-running indices */
 	uint16_t next_used;
 	uint16_t signalled;         /* next_used at the last look at the event index */
-	bool signalled_valid;
-	bool broken;
+	uint8_t signalled_valid;
+	uint8_t broken;
 	/* Not saved. */
 	uint16_t max_size;
 	bool event_index, indirect; /* negotiated */

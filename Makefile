@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# Thin front for meson and ninja: `make help` says what there is.
+
+BUILD ?= build
+GUEST ?= guest
+PREFIX ?= /usr/local
+MESON_FLAGS ?=
+RUN_FLAGS ?= --memory 512M
+
+ifdef SANITIZE
+override BUILD := $(BUILD)-sanitize
+MESON_FLAGS += -Db_sanitize=address,undefined -Db_lundef=false
+endif
+
+.PHONY: help build setup setup-test run guest guests test bench install clean
+
+build: setup $(BUILD)/build.ninja
+	@ninja -C $(BUILD)
+
+help:
+	@echo "make            build $(BUILD)/visor"
+	@echo "make run        build, prepare Debian's cloud kernel in $(GUEST)/ and boot it to a shell"
+	@echo "make test       all tests; SANITIZE=1: under AddressSanitizer and UBSan"
+	@echo "make bench      speed, compared with other programs on the same guest"
+	@echo "make guests     prepare all stock guests that the tests use in $(GUEST)/"
+	@echo "make install    install under PREFIX ($(PREFIX))"
+	@echo "make clean      remove the build directories; $(GUEST)/ stays"
+
+# Installs what is missing when run as root, else says what to install.
+setup:
+	@tools/setup.sh build
+
+setup-test:
+	@tools/setup.sh build test
+
+$(BUILD)/build.ninja:
+	@meson setup $(BUILD) --prefix=$(PREFIX) $(MESON_FLAGS)
+
+guest: setup
+	@tools/guest.sh -d $(GUEST) cloud-amd64
+
+guests: setup-test
+	@tools/guest.sh -d $(GUEST) all
+
+run: build guest
+	@$(BUILD)/visor run $(RUN_FLAGS) --kernel $(GUEST)/cloud-amd64/vmlinuz \
+		--initrd $(GUEST)/cloud-amd64/initrd.gz --append "console=ttyS0"
+
+test: setup-test build
+	@tests/run $(BUILD) $(GUEST)
+
+bench: setup-test build
+	@bench/run $(BUILD) $(GUEST)
+
+install: build
+	@meson install -C $(BUILD) --no-rebuild
+
+clean:
+	@rm -rf build build-sanitize

@@ -1,0 +1,287 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "dev_board.h"
+
+#include "dev/pc/pit.h"
+
+#define IRQ 0
+
+static struct board b;
+static struct pit *pit;
+
+static struct pit *make(struct board *board)
+{
+	const struct pit_config config = {
+		.lock = &board->lock, .ports = &board->ports, .clock = &board->clock, .irq = board_line(board, IRQ),
+	};
+	struct pit *made = pit_create(&config, NULL);
+	assert_non_null(made);
+	device_reset((struct device *)made);
+	return made;
+}
+
+static int setup(void **state)
+{
+	board_init(&b);
+	pit = make(&b);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	board_end(pit);
+	board_destroy(&b);
+	return 0;
+}
+
+/* To the first nanosecond of a clock tick. */
+static void to_tick(uint64_t tick)
+{
+	board_step(&b, muldiv64_up(tick, NS_PER_SEC, PIT_HZ) - b.now);
+}
+
+static void write_count(unsigned channel, uint16_t count)
+{
+	outb(&b, (uint16_t)(0x40 + channel), (uint8_t)count);
+	outb(&b, (uint16_t)(0x40 + channel), (uint8_t)(count >> 8));
+}
+
+static uint16_t read_count(unsigned channel)
+{
+	outb(&b, 0x43, (uint8_t)(channel << 6));
+	uint16_t low = inb(&b, (uint16_t)(0x40 + channel));
+	return (uint16_t)(inb(&b, (uint16_t)(0x40 + channel)) << 8 | low);
+}
+
+static int out2(void)
+{
+	return inb(&b, 0x61) >> 5 & 1;
+}
+
+static void mode_0_counts_to_an_interrupt(void **state)
+{
+	to_tick(100);
+	outb(&b, 0x43, 0x30);
+	assert_int_equal(b.level[IRQ], 0);
+	write_count(0, 1000);
+	to_tick(101);
+	assert_int_equal(read_count(0), 1000);
+	to_tick(101 + 400);
+	assert_int_equal(read_count(0), 600);
+	to_tick(101 + 999);
+	assert_int_equal(b.level[IRQ], 0);
+	to_tick(101 + 1000);
+	assert_int_equal(b.level[IRQ], 1);
+	to_tick(101 + 1003);
+	assert_int_equal(read_count(0), 0xfffd); /* it goes on */
+	outb(&b, 0x40, 1); /* the first byte lowers the output and stops it */
+	assert_int_equal(b.level[IRQ], 0);
+	to_tick(200000);
+	assert_int_equal(b.level[IRQ], 0);
+}
+
+static void mode_0_pauses_by_gate(void **state)
+{
+	outb(&b, 0x61, 1);
+	outb(&b, 0x43, 0xb0);
+	write_count(2, 100);
+	to_tick(41);
+	assert_int_equal(read_count(2), 60);
+	outb(&b, 0x61, 0);
+	to_tick(500);
+	assert_int_equal(read_count(2), 60);
+	outb(&b, 0x61, 1);
+	to_tick(559);
+	assert_int_equal(out2(), 0);
+	to_tick(560);
+	assert_int_equal(out2(), 1);
+}
+
+static void mode_1_is_triggered_by_gate(void **state)
+{
+	outb(&b, 0x43, 0xb2);
+	write_count(2, 50);
+	assert_int_equal(out2(), 1);
+	to_tick(100);
+	assert_int_equal(out2(), 1);
+	outb(&b, 0x61, 1);
+	to_tick(101);
+	assert_int_equal(out2(), 0);
+	to_tick(121);
+	outb(&b, 0x61, 0); /* the gate's fall does not matter */
+	outb(&b, 0x61, 1); /* its rise triggers anew */
+	to_tick(171);
+	assert_int_equal(out2(), 0);
+	to_tick(172);
+	assert_int_equal(out2(), 1);
+}
+
+static void mode_2_divides(void **state)
+{
+	outb(&b, 0x43, 0x34);
+	write_count(0, 1193);
+	to_tick(1);
+	assert_int_equal(read_count(0), 1193);
+	to_tick(1 + 1192);
+	assert_int_equal(read_count(0), 1);
+	to_tick(1 + 1193);
+	assert_int_equal(read_count(0), 1193);
+	unsigned before = b.rises[IRQ];
+	to_tick(1 + 11 * 1193 - 1);
+	assert_int_equal(b.rises[IRQ] - before, 9);
+	/* A new count waits for the end of the period. */
+	write_count(0, 100);
+	to_tick(1 + 11 * 1193);
+	assert_int_equal(read_count(0), 100);
+	before = b.rises[IRQ];
+	to_tick(1 + 11 * 1193 + 1000);
+	assert_int_equal(b.rises[IRQ] - before, 10);
+}
+
+static void mode_3_is_a_square_wave(void **state)
+{
+	outb(&b, 0x61, 1);
+	outb(&b, 0x43, 0xb6);
+	write_count(2, 101); /* odd: 51 high, 50 low */
+	to_tick(1 + 50);
+	assert_int_equal(out2(), 1);
+	to_tick(1 + 51);
+	assert_int_equal(out2(), 0);
+	to_tick(1 + 100);
+	assert_int_equal(out2(), 0);
+	to_tick(1 + 101);
+	assert_int_equal(out2(), 1);
+	assert_int_equal(read_count(2), 100);
+	to_tick(1 + 101 + 10);
+	assert_int_equal(read_count(2), 80); /* by twos */
+	write_count(2, 20); /* from the end of this half */
+	to_tick(1 + 101 + 51);
+	assert_int_equal(out2(), 0);
+	to_tick(1 + 101 + 51 + 10);
+	assert_int_equal(out2(), 1);
+	outb(&b, 0x61, 0); /* the gate forces it high */
+	to_tick(1 + 101 + 51 + 25);
+	assert_int_equal(out2(), 1);
+}
+
+static void modes_4_and_5_strobe(void **state)
+{
+	outb(&b, 0x61, 1);
+	outb(&b, 0x43, 0xb8);
+	write_count(2, 10);
+	to_tick(10);
+	assert_int_equal(out2(), 1);
+	to_tick(11);
+	assert_int_equal(out2(), 0);
+	to_tick(12);
+	assert_int_equal(out2(), 1);
+	outb(&b, 0x61, 0);
+	outb(&b, 0x43, 0xba);
+	write_count(2, 10);
+	to_tick(100);
+	assert_int_equal(out2(), 1);
+	outb(&b, 0x61, 1);
+	to_tick(111);
+	assert_int_equal(out2(), 0);
+	to_tick(112);
+	assert_int_equal(out2(), 1);
+}
+
+static void bcd_counts_decimal(void **state)
+{
+	outb(&b, 0x43, 0x31);
+	write_count(0, 0x1000);
+	to_tick(2);
+	assert_int_equal(read_count(0), 0x0999);
+	to_tick(1 + 1001);
+	assert_int_equal(read_count(0), 0x9999);
+	outb(&b, 0x43, 0x35);
+	write_count(0, 0); /* 10000 */
+	to_tick(2000);
+	uint16_t first = read_count(0);
+	to_tick(12000);
+	assert_int_equal(read_count(0), first);
+}
+
+static void latch_and_read_back(void **state)
+{
+	outb(&b, 0x43, 0x34);
+	outb(&b, 0x43, 0xe2); /* status of channel 0 */
+	assert_int_equal(inb(&b, 0x40), 0xf4); /* output high, null count, both bytes, mode 2 */
+	write_count(0, 5000);
+	to_tick(10);
+	outb(&b, 0x43, 0x00);
+	to_tick(100);
+	outb(&b, 0x43, 0x00); /* a second latch does nothing */
+	uint8_t low = inb(&b, 0x40);
+	assert_int_equal(inb(&b, 0x40) << 8 | low, 5000 - 9);
+	low = inb(&b, 0x40);
+	assert_int_equal(inb(&b, 0x40) << 8 | low, 5000 - 99);
+	outb(&b, 0x43, 0xc2); /* both: status comes first */
+	assert_int_equal(inb(&b, 0x40), 0xb4);
+	low = inb(&b, 0x40);
+	assert_int_equal(inb(&b, 0x40) << 8 | low, 5000 - 99);
+	outb(&b, 0x43, 0x14); /* low byte only */
+	outb(&b, 0x40, 200);
+	to_tick(151);
+	assert_int_equal(inb(&b, 0x40), 200 - 50);
+}
+
+static void port_61(void **state)
+{
+	outb(&b, 0x61, 0x0f);
+	assert_int_equal(inb(&b, 0x61) & 0x0f, 0x0f);
+	outb(&b, 0x61, 0);
+	int refresh = inb(&b, 0x61) & 0x10;
+	board_step(&b, 15085);
+	assert_int_not_equal(inb(&b, 0x61) & 0x10, refresh);
+}
+
+static void writes_to_channel_2_do_not_delay_the_tick(void **state)
+{
+	outb(&b, 0x43, 0x34);
+	write_count(0, 100);
+	outb(&b, 0x43, 0xb6);
+	unsigned before = b.rises[IRQ];
+	for (unsigned i = 0; i < 1000; i++) {
+		outb(&b, 0x42, (uint8_t)i);
+		board_step(&b, 2000);
+	}
+	assert_in_range(b.rises[IRQ] - before, 23, 24); /* 2 ms */
+}
+
+static void state_survives_a_restore(void **state)
+{
+	struct board other;
+	board_init(&other);
+	struct pit *copy = make(&other);
+	outb(&b, 0x43, 0x34);
+	write_count(0, 1000);
+	to_tick(501);
+	other.now = b.now;
+	assert_int_equal(board_restore(copy, pit), 0);
+	board_step(&other, muldiv64_up(1000, NS_PER_SEC, PIT_HZ) - b.now);
+	assert_int_equal(other.rises[IRQ], 0);
+	other.level[IRQ] = 1; /* lines are not driven by a restore */
+	board_step(&other, 1000);
+	assert_int_equal(other.rises[IRQ], 1);
+	board_end(copy);
+	board_destroy(&other);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(mode_0_counts_to_an_interrupt, setup, teardown),
+		cmocka_unit_test_setup_teardown(mode_0_pauses_by_gate, setup, teardown),
+		cmocka_unit_test_setup_teardown(mode_1_is_triggered_by_gate, setup, teardown),
+		cmocka_unit_test_setup_teardown(mode_2_divides, setup, teardown),
+		cmocka_unit_test_setup_teardown(mode_3_is_a_square_wave, setup, teardown),
+		cmocka_unit_test_setup_teardown(modes_4_and_5_strobe, setup, teardown),
+		cmocka_unit_test_setup_teardown(bcd_counts_decimal, setup, teardown),
+		cmocka_unit_test_setup_teardown(latch_and_read_back, setup, teardown),
+		cmocka_unit_test_setup_teardown(port_61, setup, teardown),
+		cmocka_unit_test_setup_teardown(writes_to_channel_2_do_not_delay_the_tick, setup, teardown),
+		cmocka_unit_test_setup_teardown(state_survives_a_restore, setup, teardown),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,45 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# tools/setup.sh SET...: installs the Debian packages of these sets (build, test) that are missing.
+# As root by apt-get; else it says what to install and fails.
+set -eu
+
+build="gcc meson ninja-build pkg-config libc6-dev libjansson-dev libzstd-dev zlib1g-dev libmicrohttpd-dev"
+# Guests are unpacked from packages on the way; SeaBIOS is the firmware of a machine without a kernel.
+build="$build apt dpkg cpio gzip util-linux seabios"
+test="libcmocka-dev libzydis-dev python3 gdb curl"
+
+missing=
+for set; do
+	case $set in
+	build) packages=$build ;;
+	test) packages=$test ;;
+	*) echo "usage: tools/setup.sh build|test..." >&2; exit 2 ;;
+	esac
+	for package in $packages; do
+		dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q ' installed$' || missing="$missing $package"
+	done
+done
+[ -n "$missing" ] || exit 0
+
+if ! command -v apt-get >/dev/null; then
+	echo "setup.sh: this system is not Debian; install what these packages of Debian 12 have:$missing" >&2
+	exit 1
+fi
+if [ "$(id -u)" != 0 ]; then
+	echo "setup.sh: packages are missing; install them with: sudo apt-get install$missing" >&2
+	exit 1
+fi
+echo "setup.sh: installing$missing" >&2
+export DEBIAN_FRONTEND=noninteractive
+apt-get -q -y install --no-install-recommends $missing >/tmp/visor-setup.$$ 2>&1 || {
+	# The package lists may be missing or old.
+	apt-get -q update && apt-get -q -y install --no-install-recommends $missing
+} >/tmp/visor-setup.$$ 2>&1 || {
+	cat /tmp/visor-setup.$$ >&2
+	rm -f /tmp/visor-setup.$$
+	echo "setup.sh: cannot install$missing; see above" >&2
+	exit 1
+}
+rm -f /tmp/visor-setup.$$
