@@ -22,7 +22,7 @@ enum {
 #define X87_FCW_INIT 0x037fu
 
 #define MXCSR_RESET 0x1f80u
-#define MXCSR_MASK 0xffffu     /* MXCSR_MASK shown to the guest: AMD's misaligned-exception mask (bit 17) is not offered */
+#define MXCSR_MASK 0xffffu     /* shown to the guest: AMD's misaligned-exception mask (bit 17) is not offered */
 #define MXCSR_MASKS 0x1f80u    /* the six exception masks */
 
 /* XCR0 and XSTATE_BV bits (SDM 1, 13.1). */
@@ -58,7 +58,8 @@ uint16_t x87_full_tags(const struct cpu *c);
 void x87_set_full_tags(struct cpu *c, uint16_t tags);
 /* What every MMX instruction but EMMS does to the x87 state (SDM 1, 9.5.1). */
 void x87_enter_mmx(struct cpu *c);
-/* An unmasked exception is pending: raises #MF, or with CR0.NE = 0 signals FERR# and rewinds to wait for the interrupt. */
+/* An unmasked exception is pending: raises #MF, or with CR0.NE = 0 signals FERR# and rewinds to wait for the
+ * interrupt. */
 void x87_pending(struct cpu *c);
 
 /*

@@ -64,7 +64,7 @@ static void exec_load(struct cpu *c, const struct insn *insn)
 	run(c, insn, memory);
 }
 
-/* An unmasked exception may keep the store from happening: what does not go to memory directly is a read-modify-write. */
+/* An unmasked exception may keep the store from happening: what cannot go to memory directly is a read-modify-write. */
 static void exec_store(struct cpu *c, const struct insn *insn)
 {
 	if (!fpu_check(c, FPU_X87))

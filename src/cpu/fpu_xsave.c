@@ -209,7 +209,8 @@ static void save_component(struct cpu *c, const struct insn *insn, uint64_t line
 	fpu_write_memory(c, at(c, linear, offset), bytes, size);
 }
 
-static void save_components(struct cpu *c, const struct insn *insn, uint64_t linear, uint64_t components, const struct layout *l)
+static void save_components(struct cpu *c, const struct insn *insn, uint64_t linear, uint64_t components,
+			    const struct layout *l)
 {
 	for (unsigned i = 0; i <= LAST_COMPONENT; i++)
 		if (components >> i & 1)
@@ -276,7 +277,8 @@ static struct restore check_header(struct cpu *c, const uint8_t *header, bool su
 	return r;
 }
 
-/* MXCSR is part of component 1 in the compacted form; in the standard form it comes with SSE or AVX whatever XSTATE_BV. */
+/* MXCSR is part of component 1 in the compacted form; in the standard form it comes with SSE or AVX, whatever
+ * XSTATE_BV. */
 static bool restore_mxcsr(struct cpu *c, const struct restore *r, const uint8_t *area, uint32_t *mxcsr)
 {
 	uint64_t with = r->compacted ? XCR0_SSE : XCR0_SSE | XCR0_AVX;

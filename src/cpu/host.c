@@ -118,8 +118,8 @@ static void exec_store(struct cpu *c, const struct insn *insn)
 	}
 }
 
-/* MASKMOVQ, (V)MASKMOVDQU: bytes whose mask has the top bit set go to DS:rDI. All bytes must be writable: what an inactive
- * one does is the implementation's choice (SDM 2B). */
+/* MASKMOVQ, (V)MASKMOVDQU: bytes whose mask has the top bit set go to DS:rDI. All bytes must be writable: what an
+ * inactive one does is the implementation's choice (SDM 2B). */
 static void exec_maskmov(struct cpu *c, const struct insn *insn)
 {
 	if (!fpu_check(c, host_class(insn)))

@@ -37,7 +37,12 @@ static struct {
 	struct slot *table;
 	uint8_t *window;
 	unsigned vector_size;
-} arena = { .lock = PTHREAD_MUTEX_INITIALIZER, .window_lock = PTHREAD_MUTEX_INITIALIZER, .used = ARENA_UNIT, .room = ~0u };
+} arena = {
+	.lock = PTHREAD_MUTEX_INITIALIZER,
+	.window_lock = PTHREAD_MUTEX_INITIALIZER,
+	.used = ARENA_UNIT,
+	.room = ~0u,
+};
 
 static pthread_once_t arena_once = PTHREAD_ONCE_INIT;
 
@@ -69,8 +74,8 @@ static void arena_init(void)
 	host_signal_install((uintptr_t)executable, ARENA_SIZE);
 	return;
 fail:
-	log_error("no memory for instruction stubs (4 MiB, writable and executable): vector and x87 instructions will not work; "
-		  "raise the memory limit or allow executable memfd mappings");
+	log_error("no memory for instruction stubs (4 MiB, writable and executable): vector and x87 instructions will not "
+		  "work; raise the memory limit or allow executable memfd mappings");
 }
 
 static uint32_t hash_code(const struct host_code *code)

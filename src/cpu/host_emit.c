@@ -182,7 +182,8 @@ static bool wants_w(const struct insn *insn, const struct isa_row *row)
 
 static struct fields fields_of(const struct insn *insn, const struct isa_row *row)
 {
-	struct fields f = { .reg = insn->modrm >> 3 & 7, .rm = insn->memory ? REG_RSI : insn->modrm & 7u, .wide = wants_w(insn, row) };
+	struct fields f = { .reg = insn->modrm >> 3 & 7, .rm = insn->memory ? REG_RSI : insn->modrm & 7u,
+			    .wide = wants_w(insn, row) };
 	for (unsigned n = 0; n < 4; n++)
 		if (insn->operand[n].kind != OPERAND_NONE)
 			place_operand(&f, insn, n, (enum operand_method)method_of[row->operand[n]]);
@@ -221,7 +222,8 @@ static void emit_evex_opcode(struct host_code *code, const struct insn *insn, co
 	PUT(code, 0x62,
 	    (uint8_t)((~f->reg & 8) << 4 | (~f->rm & 16) << 2 | (~f->rm & 8) << 2 | (~f->reg & 16) | insn->map),
 	    (uint8_t)(f->wide << 7 | (~f->vvvv & 15) << 3 | 4 | insn->pp),
-	    (uint8_t)((insn->evex & EVEX_Z) << 7 | length << 5 | b << 4 | (~f->vvvv & 16) >> 1 | (insn->mask & 7)), insn->opcode);
+	    (uint8_t)((insn->evex & EVEX_Z) << 7 | length << 5 | b << 4 | (~f->vvvv & 16) >> 1 | (insn->mask & 7)),
+	    insn->opcode);
 }
 
 static void emit_insn(struct host_code *code, const struct insn *insn, const struct isa_row *row)

@@ -24,7 +24,8 @@ static struct elements elements_of(struct cpu *c, const struct insn *insn, unsig
 	return e;
 }
 
-static uint64_t element_linear(struct cpu *c, const struct insn *insn, const struct elements *e, unsigned i, unsigned access)
+static uint64_t element_linear(struct cpu *c, const struct insn *insn, const struct elements *e, unsigned i,
+			       unsigned access)
 {
 	int64_t index = e->index_size == 8 ? (int64_t)load_le64(e->index + 8 * i) : (int32_t)load_le32(e->index + 4 * i);
 	uint64_t address = c->gpr[insn->base] + ((uint64_t)index << insn->scale) + (uint64_t)(int64_t)insn->disp;

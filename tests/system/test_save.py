@@ -16,16 +16,14 @@ disk, other, save = f"{TMP}/disk", f"{TMP}/elsewhere", f"{TMP}/machine.visor"
 def start_work(g):
     """A loop of the shell, and writes that each reach the disk; both report when they are done."""
     g.command(f"head -c {MB}m /dev/urandom >/tmp/data && sha256sum </tmp/data >/tmp/sum")
-    g.command("mkdir -p /tmp/w; cat >/tmp/work <<'E'\n"
-              f"for n in 1 2 3; do for i in $(seq 0 {MB - 1}); do "
-              "dd if=/tmp/data of=/dev/vda bs=1M count=1 skip=$i seek=$i conv=notrunc,fsync 2>/dev/null; done; done\n"
-              "echo written\nE")
-    g.send(f"sh /tmp/work & {LOOP}\n")
+    g.command("echo 'for n in 1 2 3; do i=0; while [ $i -lt $1 ]; do dd if=/tmp/data of=/dev/vda bs=1M count=1 \\' >/tmp/work")
+    g.command("echo '  skip=$i seek=$i conv=notrunc,fsync 2>/dev/null; i=$((i+1)); done; done; echo written' >>/tmp/work")
+    g.send(f"sh /tmp/work {MB} & {LOOP}\n")
 
 
 def finish_work(g):
     g.expect(rf"^sum={s}=", 120)
-    g.expect(r"^written", 120)
+    g.expect(r"written", 120)
     g.send("\n")
     g.expect(PROMPT)
     want = g.command("cat /tmp/sum").split()[0]

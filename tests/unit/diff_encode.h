@@ -19,7 +19,7 @@ struct encoding {
 	struct insn insn;
 };
 
-/* A random encoding of the row for 64-bit mode, decoded. False: no bytes tried decode to it (a form of another mode). */
+/* A random encoding of the row for 64-bit mode, decoded. False: no bytes tried decode to it. */
 int diff_encode(struct encoding *e, unsigned row);
 /* Replaces the 32-bit displacement and decodes again. */
 void diff_set_disp(struct encoding *e, int32_t disp);

@@ -105,7 +105,8 @@ struct cpu *diff_machine(void)
 
 static uint64_t special_integer(void)
 {
-	static const uint64_t values[] = { 0, 1, 2, ~0ull, 0x7f, 0x80, 0xff, 0x7fff, 0x8000, 0xffff, 0x7fffffff, 0x80000000, 0xffffffff,
+	static const uint64_t values[] = { 0, 1, 2, ~0ull, 0x7f, 0x80, 0xff, 0x7fff, 0x8000, 0xffff, 0x7fffffff, 0x80000000,
+					   0xffffffff,
 					   0x7fffffffffffffff, 0x8000000000000000, 31, 32, 63, 64 };
 	return values[diff_below(ARRAY_SIZE(values))];
 }
@@ -337,8 +338,8 @@ static void prepare_implicit(struct diff_state *s, const struct encoding *e)
 static void prepare_memory(struct diff_state *s, const struct encoding *e, uint64_t target)
 {
 	const struct insn *i = &e->insn;
-	if ((i->op == OP_CMPXCHG || i->op == OP_CMPXCHG8B || i->op == OP_CMPXCHG16B) && diff_chance(50) && target >= DATA_BASE &&
-	    target < DATA_END - 16) {
+	bool compare = i->op == OP_CMPXCHG || i->op == OP_CMPXCHG8B || i->op == OP_CMPXCHG16B;
+	if (compare && diff_chance(50) && target >= DATA_BASE && target < DATA_END - 16) {
 		unsigned size = i->op == OP_CMPXCHG ? i->operand[0].size : i->op == OP_CMPXCHG8B ? 4 : 8;
 		if (i->base != REG_RAX && i->index != REG_RAX)
 			s->gpr[REG_RAX] = load_le(data + (target - DATA_BASE), size);
@@ -359,7 +360,8 @@ static void prepare_image(struct diff_state *s, const struct encoding *e, uint64
 		s->gpr[REG_RAX] |= 0xe7;
 	if (op != OP_FXRSTOR && op != OP_XRSTOR)
 		return;
-	store_both(at + X87_MXCSR, (diff_chance(95) ? diff_random() & 0xffff : diff_random() >> 32 & ~0x20000ull) | 0xffffull << 32);
+	uint64_t mxcsr = diff_chance(95) ? diff_random() & 0xffff : diff_random() >> 32 & ~0x20000ull;
+	store_both(at + X87_MXCSR, mxcsr | 0xffffull << 32);
 	uint64_t compacted = op == OP_XRSTOR && diff_chance(40) ? BIT64(63) | (diff_random() & components) : 0;
 	uint64_t present = diff_random() & (compacted ? compacted & components : components);
 	store_both(at + 512, diff_chance(95) ? present : diff_random());
@@ -523,8 +525,8 @@ static void print_bytes(const char *who, const uint8_t *bytes, unsigned size)
 	printf("\n");
 }
 
-static bool same_bytes(const char *name, unsigned number, const uint8_t *host, const uint8_t *guest, const uint8_t *before,
-		       unsigned size, bool print)
+static bool same_bytes(const char *name, unsigned number, const uint8_t *host, const uint8_t *guest,
+		       const uint8_t *before, unsigned size, bool print)
 {
 	if (memcmp(host, guest, size) == 0)
 		return true;
@@ -539,15 +541,16 @@ static bool same_bytes(const char *name, unsigned number, const uint8_t *host, c
 
 static bool same_x87(const struct diff_state *h, const struct diff_state *g, const struct diff_state *s, bool print)
 {
-	bool same = same_number("fcw", h->fcw, g->fcw, s->fcw, print) & same_number("fsw", h->fsw, g->fsw, s->fsw, print) &
-		same_number("tags", h->tags, g->tags, s->tags, print);
+	bool same = same_number("fcw", h->fcw, g->fcw, s->fcw, print);
+	same &= same_number("fsw", h->fsw, g->fsw, s->fsw, print);
+	same &= same_number("tags", h->tags, g->tags, s->tags, print);
 	for (unsigned n = 0; n < 8; n++)
 		same &= same_bytes("st", n, h->st[n], g->st[n], s->st[n], 10, print);
 	return same;
 }
 
-bool diff_state_equal(const struct diff_state *h, const struct diff_state *g, const struct diff_state *s, uint64_t undefined,
-		      bool print)
+bool diff_state_equal(const struct diff_state *h, const struct diff_state *g, const struct diff_state *s,
+		      uint64_t undefined, bool print)
 {
 	static const char *const names[16] = { "rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
 					       "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15" };
@@ -559,7 +562,8 @@ bool diff_state_equal(const struct diff_state *h, const struct diff_state *g, co
 		same &= same_bytes("vec", n, h->vec[n], g->vec[n], s->vec[n], 64, print);
 	for (unsigned n = 0; n < 8; n++)
 		same &= same_number("k", h->k[n], g->k[n], s->k[n], print);
-	return same_x87(h, g, s, print) & same;
+	same &= same_x87(h, g, s, print);
+	return same;
 }
 
 bool diff_memory_equal(bool print)

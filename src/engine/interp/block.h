@@ -14,6 +14,9 @@
  */
 struct block {
 	const uint8_t *host;
+	/* The blocks that came after this one the last times: looked at before the hash table. They may be stale, never freed:
+	 * the arena is emptied as a whole. */
+	struct block *link[2];
 	struct block *next;                  /* in its hash chain */
 	const _Atomic uint32_t *generation_now;
 	/* One instruction that crosses into the next page: where that page was; NULL otherwise. */
@@ -32,12 +35,13 @@ struct block {
 struct block_cache {
 	struct block **buckets;
 	uint8_t *arena;
-	size_t used;
+	size_t used, room;
 	struct block *single; /* scratch for an instruction that cannot be cached */
 	FILE *trace;
 };
 
-int block_cache_init(struct block_cache *cache, struct error *err);
+/* vcpus: how many share the memory meant for all caches. */
+int block_cache_init(struct block_cache *cache, unsigned vcpus, struct error *err);
 void block_cache_destroy(struct block_cache *cache);
 
 static inline unsigned block_hash(const uint8_t *host, unsigned mode)

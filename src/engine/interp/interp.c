@@ -22,7 +22,7 @@ static int create(struct cpu *c, struct error *err)
 	struct interp *interp = calloc(1, sizeof(*interp));
 	if (!interp)
 		return error_set(err, ENOMEM, "no memory for the interpreter of vCPU %u", c->index);
-	if (block_cache_init(&interp->cache, err) < 0) {
+	if (block_cache_init(&interp->cache, c->count, err) < 0) {
 		free(interp);
 		return -1;
 	}
@@ -52,11 +52,21 @@ static uint64_t code_linear(const struct cpu *c)
 	return c->code_mode == ISA_MODE_64 ? linear : (uint32_t)linear;
 }
 
+static bool names(const struct block *b, const uint8_t *host, unsigned mode)
+{
+	return b->host == host && b->mode == mode;
+}
+
+static bool holds(const struct block *b)
+{
+	return atomic_load_explicit(b->generation_now, memory_order_relaxed) == b->generation;
+}
+
 static struct block *lookup(struct block_cache *cache, const uint8_t *host, unsigned mode)
 {
 	for (struct block *b = cache->buckets[block_hash(host, mode)]; b; b = b->next)
-		if (b->host == host && b->mode == mode)
-			return *b->generation_now == b->generation ? b : NULL;
+		if (names(b, host, mode))
+			return holds(b) ? b : NULL;
 	return NULL;
 }
 
@@ -90,14 +100,19 @@ static bool crossing_holds(struct cpu *c, const struct block *b, uint64_t linear
 	return second == b->second && *b->second_generation_now == b->second_generation;
 }
 
-static struct block *find_block(struct cpu *c, struct block_cache *cache)
+/* Where the instruction at `linear` lies in guest memory, by the TLB alone; NULL when the slow way must look. */
+static const uint8_t *code_host(const struct cpu *c, uint64_t linear)
 {
-	uint64_t linear = code_linear(c);
 	const struct tlb_entry *set = c->tlbs[c->cpl == 3 ? TLB_USER : TLB_SUPERVISOR_AC];
 	const struct tlb_entry *e = &set[(linear >> GUEST_PAGE_SHIFT) & (TLB_SIZE - 1)];
-	struct block *b = NULL;
-	if (likely(e->execute == ALIGN_DOWN(linear, GUEST_PAGE_SIZE)))
-		b = lookup(cache, (const uint8_t *)(linear + e->addend), c->code_mode);
+	return likely(e->execute == ALIGN_DOWN(linear, GUEST_PAGE_SIZE)) ? (const uint8_t *)(linear + e->addend) : NULL;
+}
+
+static __attribute__((noinline)) struct block *find_block(struct cpu *c, struct block_cache *cache)
+{
+	uint64_t linear = code_linear(c);
+	const uint8_t *host = code_host(c, linear);
+	struct block *b = host ? lookup(cache, host, c->code_mode) : NULL;
 	if (unlikely(!b))
 		b = find_slow(c, cache, linear);
 	else if (unlikely(b->second) && !crossing_holds(c, b, linear))
@@ -109,6 +124,28 @@ static struct block *find_block(struct cpu *c, struct block_cache *cache)
 	return b;
 }
 
+/* The block after `prev`. Links serve 64-bit mode alone, where there is no limit to check. */
+static inline struct block *next_block(struct cpu *c, struct block_cache *cache, struct block *prev)
+{
+	if (likely(c->code_mode == ISA_MODE_64)) {
+		const uint8_t *host = code_host(c, c->gpr[REG_RIP]);
+		struct block *b = prev->link[0];
+		if (likely(b && names(b, host, ISA_MODE_64) && holds(b)))
+			return b;
+		b = prev->link[1];
+		if (b && names(b, host, ISA_MODE_64) && holds(b))
+			return b;
+	}
+	size_t used = cache->used;
+	struct block *b = find_block(c, cache);
+	/* Single and crossing blocks have conditions of their own; and the arena may have been emptied under prev. */
+	if (b->host && !b->second && cache->used >= used && prev->host) {
+		prev->link[1] = prev->link[0];
+		prev->link[0] = b;
+	}
+	return b;
+}
+
 /* IP and EIP wrap; in 16-bit code a limit beyond 64 KiB does not exist in practice and EIP keeps all its bits. */
 static uint64_t next_rip(const struct cpu *c, uint64_t rip, unsigned length)
 {
@@ -116,21 +153,27 @@ static uint64_t next_rip(const struct cpu *c, uint64_t rip, unsigned length)
 	return c->code_mode == ISA_MODE_64 ? rip : (uint32_t)rip;
 }
 
+/* Block after block until attention is asked for. */
 static void execute(struct cpu *c, struct interp *interp)
 {
-	const struct block *b = find_block(c, &interp->cache);
-	const struct insn *i = b->insn, *end = i + b->count;
-	uint64_t rip = c->gpr[REG_RIP];
-	interp->current = b;
-	do {
-		rip += i->length;
-		c->gpr[REG_RIP] = rip;
-		c->insn = i;
-		i->exec(c, i);
-		i++;
-	} while (i < end && likely(!atomic_load_explicit(&c->attention, memory_order_relaxed)));
-	c->stats.instructions += (unsigned)(i - b->insn);
-	interp->current = NULL;
+	struct block *b = find_block(c, &interp->cache);
+	for (;;) {
+		const struct insn *i = b->insn, *end = i + b->count;
+		uint64_t rip = c->gpr[REG_RIP];
+		interp->current = b;
+		do {
+			rip += i->length;
+			c->gpr[REG_RIP] = rip;
+			c->insn = i;
+			i->exec(c, i);
+			i++;
+		} while (i < end && likely(!atomic_load_explicit(&c->attention, memory_order_relaxed)));
+		c->stats.instructions += (unsigned)(i - b->insn);
+		interp->current = NULL;
+		if (unlikely(atomic_load_explicit(&c->attention, memory_order_relaxed)))
+			return;
+		b = next_block(c, &interp->cache, b);
+	}
 }
 
 static void trace(struct cpu *c, FILE *file, const struct insn *insn)
@@ -224,12 +267,10 @@ static enum exit_reason loop(struct cpu *c, struct interp *interp)
 {
 	enum exit_reason reason;
 	for (;;) {
-		if (unlikely(atomic_load_explicit(&c->attention, memory_order_relaxed))) {
-			if (attend(c, interp, &reason) == LEAVE)
-				return reason;
-			continue;
-		}
-		execute(c, interp);
+		if (!atomic_load_explicit(&c->attention, memory_order_relaxed))
+			execute(c, interp);
+		if (attend(c, interp, &reason) == LEAVE)
+			return reason;
 	}
 }
 
