@@ -49,8 +49,8 @@ void gdt_set(unsigned selector, uint32_t base, uint32_t limit, unsigned access, 
 
 void gate_set(uint32_t address, uint64_t offset, unsigned selector, unsigned type, unsigned dpl, unsigned low)
 {
-	poke64(address, (offset & 0xffff) | (uint64_t)selector << 16 | (uint64_t)low << 32 | (uint64_t)(type | dpl << 5 | 0x80) << 40 |
-	       (offset >> 16 & 0xffff) << 48);
+	poke64(address, (offset & 0xffff) | (uint64_t)selector << 16 | (uint64_t)low << 32 |
+	       (uint64_t)(type | dpl << 5 | 0x80) << 40 | (offset >> 16 & 0xffff) << 48);
 	if (m.efer & EFER_LMA)
 		poke64(address + 8, offset >> 32);
 }
