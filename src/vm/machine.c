@@ -156,18 +156,18 @@ void machine_request(struct machine *m, enum machine_request request, const char
 
 void machine_request_reset(struct machine *m)
 {
-	machine_request(m, REQUEST_RESET, "reset");
+	machine_request(m, REQUEST_RESET, "the machine was reset");
 }
 
 void machine_request_power_off(struct machine *m)
 {
-	machine_request(m, REQUEST_POWER_OFF, "powered off");
+	machine_request(m, REQUEST_POWER_OFF, "the machine powered off");
 }
 
 void machine_request_stop(struct machine *m, int status)
 {
 	atomic_store(&m->asked_status, status);
-	machine_request(m, REQUEST_STOP, "stopped on request");
+	machine_request(m, REQUEST_STOP, "the machine was stopped on request");
 }
 
 void machine_power_button(struct machine *m)
