@@ -33,9 +33,8 @@ struct machine_file {
 };
 
 struct machine {
-	struct device device;       /* "machine": the clock and the time-stamp counter in a save file */
+	struct device device;       /* "machine": the clock in a save file */
 	uint64_t clock_ns;          /* saved: virtual time */
-	uint64_t stopped_tsc;       /* saved: the host's counter when the machine came to a stop */
 
 	struct machine_config config;
 	struct machine_file kernel, initrd, bios;
