@@ -377,8 +377,8 @@ struct machine *machine_create(const struct machine_config *config, struct error
 	lock_init(&m->board_lock);
 	device_init(&m->device, &machine_type, "machine", NULL);
 	machine_add_device(m, &m->device);
-	if (copy_config(m, config, err) < 0 || machine_read_files(m, err) < 0 || create_core(m, err) < 0 ||
-	    machine_add_board(m, err) < 0 || machine_add_virtio(m, err) < 0)
+	if (copy_config(m, config, err) < 0 || (!machine_direct_boot(m) && firmware_read(&m->bios, m->config.bios, err) < 0) ||
+	    create_core(m, err) < 0 || machine_add_board(m, err) < 0 || machine_add_virtio(m, err) < 0)
 		goto fail;
 	m->vcpus.stopped = vcpu_stopped;
 	m->vcpus.opaque = m;
@@ -443,7 +443,7 @@ void machine_destroy(struct machine *m)
 	io_space_destroy(&m->mmio);
 	vclock_destroy(&m->clock);
 	memory_destroy(&m->memory);
-	machine_free_files(m);
+	free(m->bios.data);
 	free_config(&m->config);
 	pthread_mutex_destroy(&m->text_lock);
 	lock_destroy(&m->board_lock);
