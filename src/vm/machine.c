@@ -114,6 +114,7 @@ int machine_drain(struct machine *m, struct error *err)
 
 int machine_loaded(struct machine *m, struct error *err)
 {
+	m->config.restore = false; /* the next reset boots */
 	memory_note_write_slow(&m->memory, 0, m->memory.size);
 	for (unsigned i = 0; i < m->cpu_count; i++) {
 		struct cpu *c = m->cpus[i];
