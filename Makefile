@@ -50,7 +50,7 @@ run: build guest
 test: setup-test build
 	@tests/run $(BUILD) $(GUEST)
 
-bench: setup-test build
+bench: setup build
 	@bench/run $(BUILD) $(GUEST)
 
 install: build

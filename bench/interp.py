@@ -66,6 +66,7 @@ def run(command, output, done=None):
         for name in ("shell", "loop"):
             if f"MARK {name}" in text and name not in marks:
                 marks[name] = time.monotonic() - start
+                marks["memory"] = own_memory(process.pid)
 
     if output:
         process.stdin.write(b"c\n")
@@ -83,6 +84,13 @@ def run(command, output, done=None):
     timer.cancel()
     marks["end"] = time.monotonic() - start
     return marks
+
+
+def own_memory(pid):
+    """MB of a monitor that are not its guest's RAM, where that is shared memory (as visor's is)."""
+    with open(f"/proc/{pid}/status") as f:
+        fields = dict(line.split(":", 1) for line in f if line.startswith("Rss"))
+    return sum(int(fields[name].split()[0]) for name in ("RssAnon", "RssFile")) / 1024
 
 
 class Visor:
@@ -174,7 +182,7 @@ def main():
             monitors.append(Bochs(kernel, initrd, work))
         boots = {m.name: [] for m in monitors}
         loops = {m.name: [] for m in monitors}
-        mips_boot, mips_loop, native = [], [], []
+        mips_boot, mips_loop, native, memory = [], [], [], []
         for _ in range(args.rounds):
             native.append(native_loop(shutil.which("busybox")))
             for monitor in monitors:
@@ -184,6 +192,7 @@ def main():
                 boots[monitor.name].append(marks["shell"])
                 loops[monitor.name].append(marks["loop"] - marks["shell"])
                 if "instructions" in marks:
+                    memory.append(marks["memory"])
                     boot_only = monitor.run(False)
                     mips_boot.append(boot_only["instructions"] / boot_only["end"] / 1e6)
                     mips_loop.append((marks["instructions"] - boot_only["instructions"]) / loops[monitor.name][-1] / 1e6)
@@ -191,6 +200,7 @@ def main():
     base_boot, base_loop = median(boots["visor interp"]), median(loops["visor interp"])
     print(f"interpreter: {median(mips_boot):.0f} million guest instructions/s over the boot, "
           f"{median(mips_loop):.0f} over the shell loop (medians of {args.rounds})")
+    print(f"visor's own memory besides the guest's RAM: {max(memory):.1f} MB")
     print(f"{'':18}{'to shell, s':>14}{'visor faster':>14}{'loop, s':>10}{'visor faster':>14}")
     for m in monitors:
         b, l = median(boots[m.name]), median(loops[m.name])

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# tools/setup.sh SET...: installs the Debian packages of these sets (build, test) that are missing.
+# tools/setup.sh SET...: installs the Debian packages of these sets (build, test, bench) that are missing.
 # As root by apt-get; else it says what to install and fails.
 set -eu
 
@@ -10,12 +10,15 @@ build="gcc meson ninja-build pkg-config libc6-dev libjansson-dev libzstd-dev zli
 build="$build apt dpkg cpio gzip util-linux seabios"
 test="libcmocka-dev libzydis-dev python3 gdb curl"
 
+bench="qemu-system-x86 bochs bochsbios vgabios grub-common grub-pc-bin xorriso mtools busybox-static python3"
+
 missing=
 for set; do
 	case $set in
 	build) packages=$build ;;
 	test) packages=$test ;;
-	*) echo "usage: tools/setup.sh build|test..." >&2; exit 2 ;;
+	bench) packages=$bench ;;
+	*) echo "usage: tools/setup.sh build|test|bench..." >&2; exit 2 ;;
 	esac
 	for package in $packages; do
 		dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q ' installed$' || missing="$missing $package"

@@ -11,7 +11,7 @@
  * decoded code. Everything here may end in cpu_fault.
  */
 
-/* Slow paths (cpu/mmu.c): page-crossing, TLB miss, MMIO, code pages, watchpoints. size 1..64. */
+/* Slow paths (cpu/access.c): page-crossing, TLB miss, MMIO, code pages, watchpoints. size 1..64. */
 void access_read_slow(struct cpu *c, uint64_t linear, void *buffer, unsigned size);
 void access_write_slow(struct cpu *c, uint64_t linear, const void *buffer, unsigned size);
 /* As if by the system itself (descriptor tables, TSS, interrupt stacks are not among them): supervisor rights, SMAP in force

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "cpu/fpu.h"
 #include "cpu/system.h"
 
 /* Control registers, EFER and XCR0 (SDM 3A, 2.5, 2.6; 4.10.4 for what a write invalidates). */
@@ -130,11 +131,6 @@ void cpu_set_efer(struct cpu *c, uint64_t value)
 		tlb_flush_all(c);
 	cpu_update_mode(c);
 }
-
-#define XCR0_X87 1ull
-#define XCR0_SSE 2ull
-#define XCR0_AVX 4ull
-#define XCR0_AVX512 0xe0ull
 
 /* SDM 1, 13.3. */
 bool xcr0_valid(const struct cpu *c, uint64_t value)

@@ -357,7 +357,7 @@ void cpu_start_time(struct cpu *c, uint64_t host_tsc);
 int cpu_loaded(struct cpu *c, struct error *err);
 void cpu_free_cpuid(struct cpu *c);
 
-/* --- cpu/mmu.c --- */
+/* --- cpu/tlb.c --- */
 void tlb_flush_all(struct cpu *c);
 void tlb_flush_non_global(struct cpu *c);
 void tlb_flush_page(struct cpu *c, uint64_t linear); /* INVLPG: global entries too */

@@ -68,10 +68,11 @@ struct event {
 	bool has_error;
 };
 
-#define VECTORS_WITH_ERROR (BIT(EXC_DF) | BIT(EXC_TS) | BIT(EXC_NP) | BIT(EXC_SS) | BIT(EXC_GP) | BIT(EXC_PF) | BIT(EXC_AC))
+#define VECTORS_WITH_ERROR \
+	(BIT(EXC_DF) | BIT(EXC_TS) | BIT(EXC_NP) | BIT(EXC_SS) | BIT(EXC_GP) | BIT(EXC_PF) | BIT(EXC_AC))
 
-/* RFLAGS as the frame shows them: RF set for faults, so that the instruction is not stopped again by the same breakpoint
- * (SDM 3B, 17.3.1.1); never for what follows an instruction. */
+/* RFLAGS as the frame shows them: RF set for faults, so that the instruction is not stopped again by the same
+ * breakpoint (SDM 3B, 17.3.1.1); never for what follows an instruction. */
 static uint64_t pushed_rflags(const struct cpu *c, const struct event *e)
 {
 	uint64_t rflags = cpu_get_rflags(c);

@@ -55,7 +55,11 @@ struct call_gate {
 
 static struct call_gate read_call_gate(struct cpu *c, uint16_t selector, uint64_t d)
 {
-	struct call_gate g = { .offset = (d & 0xffff) | (d >> 32 & 0xffff0000), .selector = (uint16_t)(d >> 16), .count = d >> 32 & 31 };
+	struct call_gate g = {
+		.offset = (d & 0xffff) | (d >> 32 & 0xffff0000),
+		.selector = (uint16_t)(d >> 16),
+		.count = d >> 32 & 31,
+	};
 	check_system_access(c, selector, d);
 	if (cpu_long_mode(c)) {
 		g.offset |= segment_fetch_upper(c, selector, EXC_GP) & 0xffffffff00000000;
@@ -305,7 +309,8 @@ static uint64_t add_to_stack(const struct cpu *c, uint64_t rsp, unsigned bytes, 
 	return mask == 0xffff ? (rsp & ~0xffffull) | ((rsp + bytes) & 0xffff) : (rsp + bytes) & mask;
 }
 
-static void return_outer(struct cpu *c, uint16_t selector, uint64_t cs, uint64_t rip, unsigned opsize, uint16_t pop_bytes)
+static void return_outer(struct cpu *c, uint16_t selector, uint64_t cs, uint64_t rip, unsigned opsize,
+			 uint16_t pop_bytes)
 {
 	unsigned cpl = selector_rpl(selector);
 	uint64_t rsp = stack_peek(c, 2 * opsize + pop_bytes, opsize);

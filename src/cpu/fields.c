@@ -73,6 +73,7 @@ const struct field cpu_fields[] = {
 	FIELD(struct cpu, x87_cs),
 	FIELD(struct cpu, x87_ds),
 	FIELD(struct cpu, ferr_raised),
+	FIELD(struct cpu, ferr_raised),
 	FIELD(struct cpu, halted),
 	FIELD(struct cpu, wait_for_sipi),
 	FIELD(struct cpu, interrupt_shadow),

@@ -43,6 +43,9 @@ static inline uint8_t *x87_st(struct cpu *c, unsigned n) { return c->x87 + X87_S
 /* The state after power-on or RESET (SDM 3A, table 10-1); INIT leaves it alone. */
 void cpu_fpu_reset(struct cpu *c);
 
+/* XINUSE (SDM 1, 13.6): which of these state components are not in their initial state. */
+uint64_t fpu_xinuse(const struct cpu *c, uint64_t of);
+
 /* --- fpu_state.c --- */
 /* FCW and FSW as a load of them leaves them: reserved bits forced, ES and B following the unmasked exceptions. */
 void x87_set_control(struct cpu *c, uint16_t fcw, uint16_t fsw);

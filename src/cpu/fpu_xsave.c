@@ -117,7 +117,7 @@ static bool in_use(const struct cpu *c, unsigned i)
 	}
 }
 
-static uint64_t xinuse(const struct cpu *c, uint64_t of)
+uint64_t fpu_xinuse(const struct cpu *c, uint64_t of)
 {
 	uint64_t result = 0;
 	for (unsigned i = 0; i <= LAST_COMPONENT; i++)
@@ -221,7 +221,7 @@ static void exec_xsave(struct cpu *c, const struct insn *insn)
 {
 	uint64_t linear = begin(c, insn, false, ACCESS_W), rfbm = requested(c) & c->xcr0;
 	struct layout l = layout_of(c, c->xcr0, false);
-	uint64_t used = xinuse(c, rfbm), old;
+	uint64_t used = fpu_xinuse(c, rfbm), old;
 	access_probe(c, at(c, linear, LEGACY_SIZE), HEADER_SIZE, true);
 	fpu_read_memory(c, at(c, linear, LEGACY_SIZE), &old, 8);
 	save_components(c, insn, linear, insn->op == OP_XSAVEOPT ? used : rfbm, &l);
@@ -233,7 +233,7 @@ static void exec_xsave(struct cpu *c, const struct insn *insn)
 
 static void save_compacted(struct cpu *c, const struct insn *insn, uint64_t linear)
 {
-	uint64_t rfbm = requested(c) & c->xcr0, used = xinuse(c, rfbm);
+	uint64_t rfbm = requested(c) & c->xcr0, used = fpu_xinuse(c, rfbm);
 	struct layout l = layout_of(c, rfbm, true);
 	uint64_t header[2] = { used, rfbm | XCOMP_COMPACTED };
 	save_components(c, insn, linear, used, &l);

@@ -71,7 +71,8 @@ static void iret_task(struct cpu *c)
 	cpu_task_switch(c, link, TASK_IRET, false, 0);
 }
 
-static void iret_same_level(struct cpu *c, uint16_t selector, uint64_t cs, uint64_t rip, uint64_t flags, unsigned opsize)
+static void iret_same_level(struct cpu *c, uint16_t selector, uint64_t cs, uint64_t rip, uint64_t flags,
+			    unsigned opsize)
 {
 	far_check_target(c, cs, rip);
 	cs = segment_mark_accessed(c, selector, cs);
@@ -83,7 +84,8 @@ static void iret_same_level(struct cpu *c, uint16_t selector, uint64_t cs, uint6
 }
 
 /* To an outer level; in 64-bit mode SS:RSP come from the frame at any level. */
-static void iret_with_stack(struct cpu *c, uint16_t selector, uint64_t cs, uint64_t rip, uint64_t flags, unsigned opsize)
+static void iret_with_stack(struct cpu *c, uint16_t selector, uint64_t cs, uint64_t rip, uint64_t flags,
+			    unsigned opsize)
 {
 	unsigned cpl = selector_rpl(selector);
 	uint64_t rsp = stack_peek(c, 3 * opsize, opsize);

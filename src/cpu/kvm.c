@@ -3,7 +3,7 @@
 
 #include "cpu/system.h"
 
-/* The KVM paravirtual interface as Linux documents it (Documentation/virt/kvm/x86: msr, hypercalls): clock and wall clock. */
+/* The KVM paravirtual interface as Linux documents it (Documentation/virt/kvm/x86: msr, hypercalls): the clocks. */
 
 #define CLOCK_ENABLED 1ull
 #define CLOCK_TSC_STABLE 1u

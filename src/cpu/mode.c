@@ -2,6 +2,7 @@
 #include "cpu/cpu.h"
 #include "cpu/flags.h"
 #include "cpu/fpu.h"
+#include "cpu/fpu.h"
 #include "cpu/system.h"
 
 struct tlb_entry *cpu_tlb(struct cpu *c, unsigned cpl)
@@ -16,8 +17,8 @@ struct tlb_entry *cpu_tlb(struct cpu *c, unsigned cpl)
 /* A present, writable, expand-up data segment of 4 GiB lets every access through. */
 static bool segment_unlimited(const struct segment *s)
 {
-	return s->limit == 0xffffffff && (s->attributes & (SEGATTR_P | SEGATTR_S | SEG_CODE | SEG_EXPAND_DOWN | SEG_WRITABLE)) ==
-		(SEGATTR_P | SEGATTR_S | SEG_WRITABLE);
+	uint16_t relevant = SEGATTR_P | SEGATTR_S | SEG_CODE | SEG_EXPAND_DOWN | SEG_WRITABLE;
+	return s->limit == 0xffffffff && (s->attributes & relevant) == (SEGATTR_P | SEGATTR_S | SEG_WRITABLE);
 }
 
 void cpu_update_segment(struct cpu *c, unsigned seg)
@@ -99,13 +100,6 @@ static void reset_core(struct cpu *c)
 	c->bounce = NULL;
 }
 
-static void reset_fpu(struct cpu *c)
-{
-	cpu_fpu_reset(c);
-	c->xcr0 = 1;
-	c->xss = 0;
-}
-
 void cpu_reset(struct cpu *c, bool power_on)
 {
 	uint64_t cr0 = c->cr0;
@@ -114,7 +108,9 @@ void cpu_reset(struct cpu *c, bool power_on)
 	c->cr0 = power_on ? CR0_CD | CR0_NW | CR0_ET : (cr0 & (CR0_CD | CR0_NW)) | CR0_ET;
 	if (power_on) {
 		atomic_store(&c->signals, 0);
-		reset_fpu(c);
+		cpu_fpu_reset(c);
+		c->xcr0 = 1;
+		c->xss = 0;
 		cpu_reset_msrs(c);
 	}
 	tlb_flush_all(c);

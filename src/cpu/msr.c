@@ -9,7 +9,8 @@ enum {
 	MSR_MTRRCAP = 0xfe, MSR_SYSENTER_CS = 0x174, MSR_SYSENTER_ESP, MSR_SYSENTER_EIP, MSR_MCG_CAP = 0x179, MSR_MCG_STATUS,
 	MSR_MCG_CTL, MSR_MISC_ENABLE = 0x1a0, MSR_DEBUGCTL = 0x1d9, MSR_LBR_FIRST = 0x1db, MSR_LBR_LAST = 0x1de,
 	MSR_MTRR_VARIABLE = 0x200, MSR_MTRR_FIX64K = 0x250, MSR_MTRR_FIX16K = 0x258, MSR_MTRR_FIX4K = 0x268, MSR_PAT = 0x277,
-	MSR_MTRR_DEF_TYPE = 0x2ff, MSR_MC_BANK = 0x400, MSR_TSC_DEADLINE = 0x6e0, MSR_X2APIC_FIRST = 0x800, MSR_X2APIC_LAST = 0x8ff,
+	MSR_MTRR_DEF_TYPE = 0x2ff, MSR_MC_BANK = 0x400, MSR_TSC_DEADLINE = 0x6e0, MSR_X2APIC_FIRST = 0x800,
+	MSR_X2APIC_LAST = 0x8ff,
 	MSR_XSS = 0xda0, MSR_KVM_WALL_CLOCK = 0x4b564d00, MSR_KVM_SYSTEM_TIME = 0x4b564d01,
 };
 #define MSR_EFER 0xc0000080u
@@ -71,7 +72,8 @@ static int find_plain(const struct cpu *c, uint32_t msr)
 
 #define PAT_RESET 0x0007040600070406ull
 #define MISC_ENABLE_RESET 0x1801ull /* fast strings; no branch trace, no PEBS */
-#define MISC_ENABLE_WRITABLE 0x40000c9ull /* fast strings, thermal control, xTPR and others that only keep their value */
+/* Fast strings, thermal control, xTPR and others that only keep their value. */
+#define MISC_ENABLE_WRITABLE 0x40000c9ull
 
 void cpu_reset_msrs(struct cpu *c)
 {
@@ -193,7 +195,9 @@ static uint64_t *member_msr(struct cpu *c, uint32_t msr, enum value_rule *rule)
 	case MSR_FS_BASE: *rule = RULE_CANONICAL; return &c->seg[SEG_FS].base;
 	case MSR_GS_BASE: *rule = RULE_CANONICAL; return &c->seg[SEG_GS].base;
 	case MSR_KERNEL_GS_BASE: *rule = RULE_CANONICAL; return &c->kernel_gs_base;
-	case MSR_TSC_AUX: *rule = RULE_32BIT; return cpu_has(c, FEATURE_RDTSCP) || cpu_has(c, FEATURE_RDPID) ? &c->tsc_aux : NULL;
+	case MSR_TSC_AUX:
+		*rule = RULE_32BIT;
+		return cpu_has(c, FEATURE_RDTSCP) || cpu_has(c, FEATURE_RDPID) ? &c->tsc_aux : NULL;
 	default: return NULL;
 	}
 }

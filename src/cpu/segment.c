@@ -116,7 +116,8 @@ void cpu_load_segment_real(struct cpu *c, enum isa_seg seg, uint16_t selector)
 		/* The limit and the D flag of protected mode stay ("big real mode"); a null segment becomes usable. */
 		if (!(s->attributes & SEGATTR_P))
 			s->limit = 0xffff;
-		s->attributes = (uint16_t)((s->attributes & (SEGATTR_DB | SEGATTR_G)) | SEGATTR_P | SEGATTR_S | SEG_WRITABLE | SEG_ACCESSED);
+		s->attributes &= SEGATTR_DB | SEGATTR_G;
+		s->attributes |= SEGATTR_P | SEGATTR_S | SEG_WRITABLE | SEG_ACCESSED;
 	}
 	cpu_update_segment(c, seg);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "cpu/flags.h"
+#include "cpu/fpu.h"
 #include "cpu/system.h"
 #include "isa/op.h"
 
@@ -203,7 +204,7 @@ static void exec_xgetbv(struct cpu *c, const struct insn *i)
 	if (index == 0)
 		set_edx_eax(c, c->xcr0);
 	else if (index == 1 && cpu_has(c, FEATURE_XGETBV1))
-		set_edx_eax(c, c->xcr0); /* every component counts as in use: XSAVE writes them all */
+		set_edx_eax(c, fpu_xinuse(c, c->xcr0));
 	else
 		cpu_gp(c, 0);
 }

@@ -18,7 +18,8 @@
 
 /* System segment and gate types (SDM 3A, table 3-2). */
 enum { SYS_TSS16 = 1, SYS_LDT = 2, SYS_TSS16_BUSY = 3, SYS_CALL_GATE16 = 4, SYS_TASK_GATE = 5, SYS_INT_GATE16 = 6,
-       SYS_TRAP_GATE16 = 7, SYS_TSS32 = 9, SYS_TSS32_BUSY = 11, SYS_CALL_GATE32 = 12, SYS_INT_GATE32 = 14, SYS_TRAP_GATE32 = 15 };
+       SYS_TRAP_GATE16 = 7, SYS_TSS32 = 9, SYS_TSS32_BUSY = 11, SYS_CALL_GATE32 = 12,
+       SYS_INT_GATE32 = 14, SYS_TRAP_GATE32 = 15 };
 
 #define DR6_RESET 0xffff0ff0ull
 #define DR6_BD 0x2000ull
@@ -37,8 +38,16 @@ static inline bool desc_l(uint64_t d) { return d >> 53 & 1; }
 static inline bool desc_db(uint64_t d) { return d >> 54 & 1; }
 static inline bool desc_is_code(uint64_t d) { return desc_s(d) && (desc_type(d) & SEG_CODE); }
 static inline bool desc_is_conforming(uint64_t d) { return desc_type(d) & SEG_CONFORMING; }
-static inline bool desc_is_writable(uint64_t d) { return desc_s(d) && (desc_type(d) & (SEG_CODE | SEG_WRITABLE)) == SEG_WRITABLE; }
-static inline bool desc_is_readable(uint64_t d) { return desc_s(d) && (desc_type(d) & (SEG_CODE | SEG_READABLE)) != SEG_CODE; }
+
+static inline bool desc_is_writable(uint64_t d)
+{
+	return desc_s(d) && (desc_type(d) & (SEG_CODE | SEG_WRITABLE)) == SEG_WRITABLE;
+}
+
+static inline bool desc_is_readable(uint64_t d)
+{
+	return desc_s(d) && (desc_type(d) & (SEG_CODE | SEG_READABLE)) != SEG_CODE;
+}
 
 static inline bool selector_null(uint16_t selector) { return !(selector & 0xfffc); }
 static inline unsigned selector_rpl(uint16_t selector) { return selector & 3; }
@@ -75,14 +84,14 @@ void cpu_update_segment(struct cpu *c, unsigned seg);
 /* --- segment.c --- */
 /* Reads a descriptor or raises `vector` with the selector when it lies beyond its table. */
 uint64_t segment_fetch(struct cpu *c, uint16_t selector, enum exception vector);
-/* The upper half of a 16-byte descriptor of long mode: its base or offset bits 63..32. #GP(selector) when beyond the table
- * or when its type field is not zero. */
+/* The upper half of a 16-byte descriptor of long mode: its base or offset bits 63..32. Raises `vector` with the
+ * selector when it is beyond the table or when its type field is not zero. */
 uint64_t segment_fetch_upper(struct cpu *c, uint16_t selector, enum exception vector);
 /* Sets the accessed bit in memory when it is clear and returns the descriptor with it. */
 uint64_t segment_mark_accessed(struct cpu *c, uint16_t selector, uint64_t descriptor);
 /* True when offset .. offset + size - 1 lies within the limits. */
 bool segment_contains(const struct segment *s, uint64_t offset, unsigned size);
-/* The stack segment for another privilege level, from a TSS or a stack: `vector` is #TS or #GP; null and not present as SDM says. */
+/* The stack segment for a privilege level, from a TSS or a stack; `vector` (#TS or #GP) for all but one not present. */
 uint64_t segment_check_stack(struct cpu *c, uint16_t selector, unsigned cpl, enum exception vector);
 /* A data segment register becomes unusable. */
 void segment_clear(struct cpu *c, unsigned seg, uint16_t selector);
@@ -141,7 +150,6 @@ uint64_t kvm_hypercall(struct cpu *c, uint64_t number, const uint64_t args[4]);
 void cpu_set_xcr0(struct cpu *c, uint64_t value);
 bool xcr0_valid(const struct cpu *c, uint64_t value);
 void cpu_set_debug_register(struct cpu *c, unsigned n, uint64_t value);
-/* Hosts's TSC. */
 static inline uint64_t host_tsc(void)
 {
 	return __builtin_ia32_rdtsc();

@@ -11,10 +11,12 @@ struct tss_layout {
 	unsigned eip, eflags, gpr, segment, segments, ldt;
 };
 
-static const struct tss_layout tss32 = { .size = 4, .minimum = 0x67, .eip = 0x20, .eflags = 0x24, .gpr = 0x28, .segment = 0x48,
-					 .segments = 6, .ldt = 0x60 };
-static const struct tss_layout tss16 = { .size = 2, .minimum = 0x2b, .eip = 0x0e, .eflags = 0x10, .gpr = 0x12, .segment = 0x22,
-					 .segments = 4, .ldt = 0x2a };
+static const struct tss_layout tss32 = {
+	.size = 4, .minimum = 0x67, .eip = 0x20, .eflags = 0x24, .gpr = 0x28, .segment = 0x48, .segments = 6, .ldt = 0x60,
+};
+static const struct tss_layout tss16 = {
+	.size = 2, .minimum = 0x2b, .eip = 0x0e, .eflags = 0x10, .gpr = 0x12, .segment = 0x22, .segments = 4, .ldt = 0x2a,
+};
 #define TSS32_CR3 0x1c
 #define TSS32_TRAP 0x64
 

@@ -22,11 +22,10 @@
 #define STATUS_FAILURE 1
 #define STATUS_TRIPLE_FAULT 3
 
-/* --- the machine as a device: time --- */
+/* --- the machine as a device: virtual time; the processors have their counters themselves --- */
 
 static const struct field machine_fields[] = {
 	FIELD(struct machine, clock_ns),
-	FIELD(struct machine, stopped_tsc),
 	FIELD_END,
 };
 
@@ -61,14 +60,21 @@ static void run(struct machine *m)
 {
 	if (m->running || !wants_to_run(m))
 		return;
-	/* The guest's time-stamp counter stood still with the machine: all processors alike, so they stay in step. */
-	uint64_t gap = host_tsc() - m->stopped_tsc;
+	/* One reading of the host's counter for all processors, so that theirs stay in step. */
+	uint64_t tsc = host_tsc();
 	for (unsigned i = 0; i < m->cpu_count; i++)
-		m->cpus[i]->tsc_offset -= (int64_t)gap;
+		cpu_start_time(m->cpus[i], tsc);
 	m->run_since = host_time_ns();
 	m->running = true;
 	vclock_start(&m->clock);
 	vcpus_release(&m->vcpus);
+}
+
+static void stop_time(struct machine *m)
+{
+	uint64_t tsc = host_tsc();
+	for (unsigned i = 0; i < m->cpu_count; i++)
+		cpu_stop_time(m->cpus[i], tsc);
 }
 
 static void stand_still(struct machine *m)
@@ -77,7 +83,7 @@ static void stand_still(struct machine *m)
 		return;
 	vcpus_park(&m->vcpus);
 	vclock_stop(&m->clock);
-	m->stopped_tsc = host_tsc();
+	stop_time(m);
 	m->run_ns += host_time_ns() - m->run_since;
 	m->running = false;
 }
@@ -108,6 +114,7 @@ int machine_drain(struct machine *m, struct error *err)
 
 int machine_loaded(struct machine *m, struct error *err)
 {
+	m->config.restore = false; /* the next reset boots */
 	memory_note_write_slow(&m->memory, 0, m->memory.size);
 	for (unsigned i = 0; i < m->cpu_count; i++) {
 		struct cpu *c = m->cpus[i];
@@ -124,14 +131,11 @@ static int reset(struct machine *m, struct error *err)
 {
 	for (struct device *d = m->devices; d; d = d->next)
 		device_reset(d);
-	m->stopped_tsc = host_tsc();
 	for (unsigned i = 0; i < m->cpu_count; i++) {
-		struct cpu *c = m->cpus[i];
-		cpu_reset(c, true);
-		c->exit_detail[0] = 0;
-		c->tsc_offset = -(int64_t)m->stopped_tsc;
-		c->tsc_adjust = 0;
+		cpu_reset(m->cpus[i], true);
+		m->cpus[i]->exit_detail[0] = 0;
 	}
+	stop_time(m);
 	return m->config.restore ? 0 : machine_boot(m, err);
 }
 
@@ -153,18 +157,18 @@ void machine_request(struct machine *m, enum machine_request request, const char
 
 void machine_request_reset(struct machine *m)
 {
-	machine_request(m, REQUEST_RESET, "reset");
+	machine_request(m, REQUEST_RESET, "the machine was reset");
 }
 
 void machine_request_power_off(struct machine *m)
 {
-	machine_request(m, REQUEST_POWER_OFF, "powered off");
+	machine_request(m, REQUEST_POWER_OFF, "the machine powered off");
 }
 
 void machine_request_stop(struct machine *m, int status)
 {
 	atomic_store(&m->asked_status, status);
-	machine_request(m, REQUEST_STOP, "stopped on request");
+	machine_request(m, REQUEST_STOP, "the machine was stopped on request");
 }
 
 void machine_power_button(struct machine *m)
@@ -358,7 +362,6 @@ static int create_core(struct machine *m, struct error *err)
 	for (unsigned i = 0; i < m->config.cpus; i++)
 		if (add_cpu(m, i, err) < 0)
 			return -1;
-	m->stopped_tsc = host_tsc();
 	return 0;
 }
 
@@ -375,8 +378,8 @@ struct machine *machine_create(const struct machine_config *config, struct error
 	lock_init(&m->board_lock);
 	device_init(&m->device, &machine_type, "machine", NULL);
 	machine_add_device(m, &m->device);
-	if (copy_config(m, config, err) < 0 || machine_read_files(m, err) < 0 || create_core(m, err) < 0 ||
-	    machine_add_board(m, err) < 0 || machine_add_virtio(m, err) < 0)
+	if (copy_config(m, config, err) < 0 || (!machine_direct_boot(m) && firmware_read(&m->bios, m->config.bios, err) < 0) ||
+	    create_core(m, err) < 0 || machine_add_board(m, err) < 0 || machine_add_virtio(m, err) < 0)
 		goto fail;
 	m->vcpus.stopped = vcpu_stopped;
 	m->vcpus.opaque = m;
@@ -441,7 +444,7 @@ void machine_destroy(struct machine *m)
 	io_space_destroy(&m->mmio);
 	vclock_destroy(&m->clock);
 	memory_destroy(&m->memory);
-	machine_free_files(m);
+	free(m->bios.data);
 	free_config(&m->config);
 	pthread_mutex_destroy(&m->text_lock);
 	lock_destroy(&m->board_lock);

@@ -122,7 +122,7 @@ struct cpu *machine_cpu(struct machine *machine, unsigned index); /* NULL beyond
 struct guest_memory *machine_memory(struct machine *machine);
 struct vclock *machine_clock(struct machine *machine);
 /* The list of devices, linked by `next`, in an order that does not change: controllers before what hangs on them.
- * The first is "machine" itself: clock and time-stamp counter. CPUs are not in it. */
+ * The first is "machine" itself with the clock. CPUs are not in it. */
 struct device *machine_devices(struct machine *machine);
 
 /* --- debugger: vm/ knows of stops only; breakpoints are cpu.debug_check's --- */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include <stdio.h>
+#include <stdlib.h>
 
 #include "base/util.h"
 #include "dev/pc/lapic.h"
@@ -22,29 +22,8 @@ static int read_file(struct machine_file *file, const char *path, const char *wh
 {
 	if (!path)
 		return 0;
-	file->path = strdup(path);
-	if (!file->path)
-		return error_set(err, 0, "out of memory for %s '%s'", what, path);
 	file->data = file_read(path, IMAGE_MAX, &file->size, err);
 	return file->data ? 0 : error_prefix(err, "%s", what);
-}
-
-int machine_read_files(struct machine *m, struct error *err)
-{
-	if (m->config.kernel)
-		return read_file(&m->kernel, m->config.kernel, "kernel", err) < 0 ? -1 :
-		       read_file(&m->initrd, m->config.initrd, "initrd", err);
-	return firmware_read(&m->bios, m->config.bios, err);
-}
-
-void machine_free_files(struct machine *m)
-{
-	struct machine_file *const files[] = { &m->kernel, &m->initrd, &m->bios };
-	for (unsigned i = 0; i < ARRAY_SIZE(files); i++) {
-		free(files[i]->path);
-		free(files[i]->data);
-		*files[i] = (struct machine_file){ 0 };
-	}
 }
 
 /* --- in firmware's stead --- */
@@ -118,22 +97,36 @@ static int set_up_pci(struct machine *m, struct error *err)
 	return pci_bus_assign(m->pci, &windows, err);
 }
 
-static int direct_boot(struct machine *m, struct error *err)
+static int load_kernel(struct machine *m, struct machine_file *kernel, struct machine_file *initrd, struct error *err)
 {
+	if (read_file(kernel, m->config.kernel, "kernel", err) < 0 || read_file(initrd, m->config.initrd, "initrd", err) < 0)
+		return -1;
 	const struct boot_request request = {
 		.memory = &m->memory, .cmdline = m->config.append, .rsdp = RSDP_ADDRESS,
-		.kernel = { m->kernel.path, m->kernel.data, m->kernel.size },
-		.initrd = { m->initrd.path, m->initrd.data, m->initrd.size },
+		.kernel = { m->config.kernel, kernel->data, kernel->size },
+		.initrd = { m->config.initrd, initrd->data, initrd->size },
 	};
 	struct boot_entry entry;
-	if (boot_load(&request, &entry, err) < 0 || put_acpi(m, err) < 0 || put_smbios(m, err) < 0 || set_up_pci(m, err) < 0)
+	if (boot_load(&request, &entry, err) < 0)
+		return -1;
+	boot_enter(&entry, m->cpus[0]);
+	return 0;
+}
+
+/* The files are read at each boot and not kept: tens of megabytes that a running machine has no use for. */
+static int direct_boot(struct machine *m, struct error *err)
+{
+	struct machine_file kernel = { 0 }, initrd = { 0 };
+	int rc = load_kernel(m, &kernel, &initrd, err);
+	free(kernel.data);
+	free(initrd.data);
+	if (rc < 0 || put_acpi(m, err) < 0 || put_smbios(m, err) < 0 || set_up_pci(m, err) < 0)
 		return -1;
 	put_bios_data(m);
 	for (unsigned i = 0; i < m->cpu_count; i++) {
 		lapic_virtual_wire(m->lapics[i]);
 		set_memory_types(m->cpus[i]);
 	}
-	boot_enter(&entry, m->cpus[0]);
 	return 0;
 }
 

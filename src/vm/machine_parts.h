@@ -27,18 +27,16 @@ enum machine_request {
 };
 
 struct machine_file {
-	char *path;
 	uint8_t *data;
 	size_t size;
 };
 
 struct machine {
-	struct device device;       /* "machine": the clock and the time-stamp counter in a save file */
+	struct device device;       /* "machine": the clock in a save file */
 	uint64_t clock_ns;          /* saved: virtual time */
-	uint64_t stopped_tsc;       /* saved: the host's counter when the machine came to a stop */
 
 	struct machine_config config;
-	struct machine_file kernel, initrd, bios;
+	struct machine_file bios;
 	struct loop *loop;
 	struct guest_memory memory;
 	struct io_space ports, mmio;
@@ -95,12 +93,9 @@ void machine_drain_virtio(struct machine *m);
 size_t machine_hvc_input(struct machine *m, const uint8_t *data, size_t size);
 
 /* --- machine_boot.c --- */
-/* Reads kernel, initrd or firmware image as the configuration says. */
-int machine_read_files(struct machine *m, struct error *err);
-void machine_free_files(struct machine *m);
-/* After a reset: puts the boot code into guest memory and the first processor at its start. */
+/* After a reset: puts the boot code (kernel and initrd are read anew) into guest memory and the first processor at its start. */
 int machine_boot(struct machine *m, struct error *err);
-static inline bool machine_direct_boot(const struct machine *m) { return m->kernel.data != NULL; }
+static inline bool machine_direct_boot(const struct machine *m) { return m->config.kernel != NULL; }
 
 /* --- firmware.c --- */
 /* Finds the firmware image when none was named. */

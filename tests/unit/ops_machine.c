@@ -35,6 +35,7 @@ void machine_reset(enum isa_mode mode)
 		c->seg[s] = (struct segment){ .limit = mode == ISA_MODE_16 ? 0xffff : 0xffffffff,
 					      .attributes = s == SEG_CS ? 0xc09b : 0xc093 };
 	memset(c->features, 0xff, sizeof(c->features));
+	c->physical_bits = 46;
 	c->tlb = c->tlbs[TLB_SUPERVISOR_AC];
 	c->gpr[REG_RIP] = 0x1000;
 	tlb_flush_all(c);

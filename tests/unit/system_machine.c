@@ -9,6 +9,7 @@
 
 struct cpu m;
 struct guest_memory ram;
+static struct io_space mmio; /* nobody answers */
 
 uint32_t peek32(uint32_t address)
 {
@@ -48,8 +49,8 @@ void gdt_set(unsigned selector, uint32_t base, uint32_t limit, unsigned access, 
 
 void gate_set(uint32_t address, uint64_t offset, unsigned selector, unsigned type, unsigned dpl, unsigned low)
 {
-	poke64(address, (offset & 0xffff) | (uint64_t)selector << 16 | (uint64_t)low << 32 | (uint64_t)(type | dpl << 5 | 0x80) << 40 |
-	       (offset >> 16 & 0xffff) << 48);
+	poke64(address, (offset & 0xffff) | (uint64_t)selector << 16 | (uint64_t)low << 32 |
+	       (uint64_t)(type | dpl << 5 | 0x80) << 40 | (offset >> 16 & 0xffff) << 48);
 	if (m.efer & EFER_LMA)
 		poke64(address + 8, offset >> 32);
 }
@@ -67,6 +68,8 @@ static void make_ram(void)
 		exit(1);
 	}
 	memset(ram.host, 0, 4 << 20);
+	if (!mmio.limit)
+		io_space_init(&mmio, 1ull << 46, NULL);
 }
 
 void machine_real(void)
@@ -76,6 +79,7 @@ void machine_real(void)
 	cpu_free_cpuid(&m);
 	memset(&m, 0, sizeof(m));
 	m.memory = &ram;
+	m.mmio = &mmio;
 	m.count = 1;
 	m.tsc_hz = 2000000000;
 	if (cpu_init_cpuid(&m, CPU_HOST, &err) < 0) {
@@ -243,10 +247,10 @@ static void execute(void)
 	m.insn = NULL;
 }
 
-static bool decode(void)
+static bool decode(const uint8_t *bytes, unsigned available)
 {
 	m.insn = NULL;
-	if (isa_decode(&insn, ram.host + code_linear(), 15, (enum isa_mode)m.code_mode) < 0)
+	if (isa_decode(&insn, bytes, available, (enum isa_mode)m.code_mode) < 0)
 		return false;
 	cpu_select(&m, &insn);
 	return true;
@@ -254,23 +258,25 @@ static bool decode(void)
 
 int run_bytes(const uint8_t *bytes, unsigned length)
 {
-	lay((uint32_t)code_linear(), bytes, length);
-	return decode() ? catching(execute) : EXC_UD;
+	uint32_t linear = (uint32_t)code_linear();
+	lay(linear, bytes, length);
+	return decode(ram.host + linear, 15) ? catching(execute) : EXC_UD;
 }
 
 static void step_events(void)
 {
-	uint64_t linear;
+	uint64_t gpa;
 	if (!cpu_take_events(&m))
 		return;
-	linear = code_linear();
-	uint64_t gpa;
-	if (!mmu_fetch(&m, linear, &gpa))
+	uint64_t linear = code_linear();
+	if (m.code_mode == ISA_MODE_64 && !is_canonical(linear))
+		cpu_gp(&m, 0);
+	const uint8_t *host = mmu_fetch(&m, linear, &gpa);
+	if (!host)
 		return;
-	if (decode())
-		execute();
-	else
+	if (!decode(host, MIN(15u, GUEST_PAGE_SIZE - (unsigned)(linear & GUEST_PAGE_MASK))))
 		cpu_ud(&m);
+	execute();
 }
 
 static void deliver(void)

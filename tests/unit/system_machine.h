@@ -20,7 +20,8 @@ enum { GDT = 0x1000, IDT = 0x2000, TSS = 0x3000, TSS2 = 0x3200, LDT = 0x3800, CO
 enum {
 	CODE32 = 0x08, DATA32 = 0x10, UCODE32 = 0x18, UDATA32 = 0x20, CODE64 = 0x28, UCODE64 = 0x30, CONFORMING = 0x38,
 	ABSENT_DATA = 0x40, EXECUTE_ONLY = 0x48, READ_ONLY = 0x50, EXPAND_DOWN = 0x58, CODE16 = 0x60, DATA16 = 0x68,
-	CODE1 = 0x70, DATA1 = 0x78, ABSENT_CODE = 0x80, ABSENT_STACK = 0x88, GATE = 0x90 /* 16 bytes */, TSS_SEL = 0xa0 /* 16 bytes */,
+	CODE1 = 0x70, DATA1 = 0x78, ABSENT_CODE = 0x80, ABSENT_STACK = 0x88, GATE = 0x90 /* 16 bytes */,
+	TSS_SEL = 0xa0 /* 16 bytes */,
 	LDT_SEL = 0xb0 /* 16 bytes */, TSS2_SEL = 0xc0, TASK_GATE_SEL = 0xc8, SCRATCH = 0xd0 /* 16 bytes */, GDT_SIZE = 0xe0,
 };
 
@@ -28,8 +29,8 @@ enum { ACC_PRESENT = 0x80, ACC_CODE = 0x1b, ACC_DATA = 0x13 };
 void gdt_set(unsigned selector, uint32_t base, uint32_t limit, unsigned access, unsigned flags);
 void gdt_raw(unsigned selector, uint64_t descriptor);
 uint64_t gdt_get(unsigned selector);
-/* A call, task, interrupt or trap gate; in long mode 16 bytes. */
-void gate_set(uint32_t address, uint64_t offset, unsigned selector, unsigned type, unsigned dpl, unsigned low /* count or IST */);
+/* A call, task, interrupt or trap gate; in long mode 16 bytes. low: parameter count or IST. */
+void gate_set(uint32_t address, uint64_t offset, unsigned selector, unsigned type, unsigned dpl, unsigned low);
 void idt_set(unsigned vector, unsigned selector, unsigned type, unsigned dpl, unsigned ist);
 
 void machine_real(void);
@@ -55,5 +56,13 @@ void lay(uint32_t address, const uint8_t *bytes, unsigned length);
 int catching(void (*fn)(void));
 /* The error code of the last fault, and of what it was. */
 #define LAST_ERROR (m.fault_error)
+
+#define expect_fault(vector, error, run) \
+	do { \
+		int got_ = (run); \
+		assert_int_equal(got_, vector); \
+		assert_int_equal(LAST_ERROR, error); \
+	} while (0)
+#define expect_ok(run) assert_int_equal(run, OK)
 
 #endif

@@ -125,6 +125,11 @@ static void bars_are_sized_moved_and_gated(void **state)
 	/* Writing a byte of a BAR. */
 	cfg_write(&rig, THING, PCI_BAR(1) + 1, 0x02, 1);
 	assert_int_equal(io_read(&rig.mmio, 0xe0010204, 4), 0xdeadbeef);
+	/* Learning the size with decoding on must not put the BAR over what lies below 4 GiB. */
+	cfg_write(&rig, THING, PCI_BAR(1), 0xffffffff, 4);
+	assert_false(io_space_claimed(&rig.mmio, 0xffffff00));
+	cfg_write(&rig, THING, PCI_BAR(1), 0xe0010200, 4);
+	assert_true(io_space_claimed(&rig.mmio, 0xe0010200));
 	pci_function_destroy(&thing.function);
 	assert_false(io_space_claimed(&rig.mmio, 0xe0010200));
 	rig_destroy(&rig);

@@ -11,8 +11,6 @@
 
 /* Delivery of exceptions and interrupts, task switches, virtual-8086 mode, and what happens between instructions. */
 
-#define expect_fault(vector, error, run) do { int got_ = (run); assert_int_equal(got_, vector); assert_int_equal(LAST_ERROR, error); } while (0)
-#define expect_ok(run) assert_int_equal(run, OK)
 #define IDT_ERROR(v) ((v) * 8 + 2)
 
 static void at(uint32_t address, const uint8_t *bytes, unsigned length)
@@ -163,7 +161,7 @@ static void page_fault_pushes_and_cr2(void **state)
 
 static void supervisor_stack_pushes(void **state)
 {
-	/* The frame is written with the rights of the new level: a supervisor page takes it, a missing one faults as level 0. */
+	/* The frame is written with the rights of the new level: a supervisor page takes it, a missing one faults so. */
 	machine_long(3);
 	uint32_t pte = TABLES + 0x3000 + ((STACK0 - 8) >> 12) * 8;
 	poke64(pte, ((STACK0 - 8) & ~0xfffu) | 3);

@@ -5,12 +5,25 @@
 #include "dev/virtio/console.h"
 #include "dev/virtio/rng.h"
 
+/* A processor that makes chains available while the device serves them. */
+static struct driver_queue *refill;
+static unsigned refills;
+
+static void refill_queue(void)
+{
+	if (refill && refills) {
+		refills--;
+		queue_publish(refill, 0);
+	}
+}
+
 static size_t counting_entropy(void *opaque, void *buffer, size_t length)
 {
 	size_t *limit = opaque;
 	size_t n = MIN(length, *limit);
 	memset(buffer, 0x5a, n);
 	*limit -= n;
+	refill_queue();
 	return n;
 }
 
@@ -87,6 +100,8 @@ static void identity_and_negotiation(void **state)
 	assert_int_equal(io_read(&r.rig.mmio, REG(&r.driver, 0x10), 2), 0xffff);
 	io_write(&r.rig.mmio, REG(&r.driver, 0x10), 1, 2);
 	assert_int_equal(io_read(&r.rig.mmio, REG(&r.driver, 0x10), 2), 1);
+	io_write(&r.rig.mmio, REG(&r.driver, 0x14), 0, 1);
+	assert_int_equal(io_read(&r.rig.mmio, REG(&r.driver, 0x10), 2), 0xffff);
 	rng_rig_destroy(&r);
 }
 
@@ -213,6 +228,28 @@ static void no_entropy_keeps_the_request(void **state)
 	r.entropy = 10;
 	queue_notify(&r.queue);
 	assert_int_equal(queue_wait(&r.queue, NULL), 10);
+	rng_rig_destroy(&r);
+}
+
+/* One round serves a ring's worth, then others have their turn; the rest is not forgotten. */
+static void endless_work_is_served_in_rounds(void **state)
+{
+	struct rng_rig r;
+	const struct buffer buffer = { 0x200000, 16, true };
+	rng_rig_init(&r);
+	rng_rig_start(&r, 0);
+	refill = &r.queue;
+	refills = 19;
+	queue_add(&r.queue, &buffer, 1);
+	queue_notify(&r.queue);
+	assert_int_equal(r.rig.job_count, 1);
+	r.rig.job_count = 0;
+	r.rig.jobs[0].fn(r.rig.jobs[0].arg);
+	assert_int_equal(queue_used(&r.queue), 8);
+	assert_int_equal(r.rig.job_count, 1);
+	rig_run(&r.rig, false);
+	assert_int_equal(queue_used(&r.queue), 20);
+	refill = NULL;
 	rng_rig_destroy(&r);
 }
 
@@ -592,6 +629,7 @@ int main(void)
 		cmocka_unit_test(config_access_capability),
 		cmocka_unit_test(no_bus_master_no_dma),
 		cmocka_unit_test(no_entropy_keeps_the_request),
+		cmocka_unit_test(endless_work_is_served_in_rounds),
 		cmocka_unit_test(broken_rings_stop_the_device),
 		cmocka_unit_test(chains_in_use_are_limited),
 		cmocka_unit_test(bad_queue_set_up),

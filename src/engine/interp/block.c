@@ -8,8 +8,10 @@
 #include "cpu/access.h"
 #include "isa/table.h"
 
-/* Bounds the memory of a vCPU's cache; a Debian boot decodes about half of it. */
-#define ARENA_SIZE (6u << 20)
+/* Bounds the memory of the caches of all vCPUs together; a Debian boot fills about 6 MiB of one. */
+#define ARENA_TOTAL (12u << 20)
+#define ARENA_MAX (6u << 20)
+#define ARENA_MIN (1u << 20)
 
 static void exec_invalid(struct cpu *c, const struct insn *insn)
 {
@@ -26,12 +28,12 @@ static size_t block_size(unsigned count)
 	return ALIGN_UP(sizeof(struct block) + count * sizeof(struct insn), 64);
 }
 
-int block_cache_init(struct block_cache *cache, struct error *err)
+int block_cache_init(struct block_cache *cache, unsigned vcpus, struct error *err)
 {
-	*cache = (struct block_cache){ 0 };
+	*cache = (struct block_cache){ .room = MAX(ARENA_MIN, MIN(ARENA_MAX, ARENA_TOTAL / vcpus)) };
 	cache->buckets = calloc(BLOCK_BUCKETS, sizeof(*cache->buckets));
 	cache->single = aligned_alloc(64, block_size(1));
-	cache->arena = mmap(NULL, ARENA_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	cache->arena = mmap(NULL, cache->room, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (cache->arena == MAP_FAILED)
 		cache->arena = NULL;
 	if (!cache->buckets || !cache->single || !cache->arena) {
@@ -46,13 +48,13 @@ void block_cache_destroy(struct block_cache *cache)
 	free(cache->buckets);
 	free(cache->single);
 	if (cache->arena)
-		munmap(cache->arena, ARENA_SIZE);
+		munmap(cache->arena, cache->room);
 	*cache = (struct block_cache){ 0 };
 }
 
 static struct block *arena_block(struct block_cache *cache)
 {
-	if (cache->used + block_size(BLOCK_MAX_INSNS) > ARENA_SIZE) {
+	if (cache->used + block_size(BLOCK_MAX_INSNS) > cache->room) {
 		memset(cache->buckets, 0, BLOCK_BUCKETS * sizeof(*cache->buckets));
 		cache->used = 0;
 	}

@@ -35,12 +35,13 @@ struct block {
 struct block_cache {
 	struct block **buckets;
 	uint8_t *arena;
-	size_t used;
+	size_t used, room;
 	struct block *single; /* scratch for an instruction that cannot be cached */
 	FILE *trace;
 };
 
-int block_cache_init(struct block_cache *cache, struct error *err);
+/* vcpus: how many share the memory meant for all caches. */
+int block_cache_init(struct block_cache *cache, unsigned vcpus, struct error *err);
 void block_cache_destroy(struct block_cache *cache);
 
 static inline unsigned block_hash(const uint8_t *host, unsigned mode)

@@ -22,7 +22,7 @@ static int create(struct cpu *c, struct error *err)
 	struct interp *interp = calloc(1, sizeof(*interp));
 	if (!interp)
 		return error_set(err, ENOMEM, "no memory for the interpreter of vCPU %u", c->index);
-	if (block_cache_init(&interp->cache, err) < 0) {
+	if (block_cache_init(&interp->cache, c->count, err) < 0) {
 		free(interp);
 		return -1;
 	}

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef VISOR_CPU_MMU_H
+#define VISOR_CPU_MMU_H
+
+#include "cpu/cpu.h"
+
+/* Inside cpu/: the page walk, the TLB that remembers it, and what both give to memory accesses. */
+
+enum access_kind { KIND_READ, KIND_WRITE, KIND_EXECUTE };
+
+/* What a walk found. */
+struct translation {
+	uint64_t gpa;       /* of the 4 KiB page */
+	uint64_t page_size; /* of the mapping: 4 KiB, 2 or 4 MiB, 1 GiB */
+	bool user, write, no_execute, global, dirty;
+};
+
+struct walk {
+	struct cpu *c;
+	uint64_t linear;
+	enum access_kind kind;
+	bool user_access;  /* CPL 3 rights */
+	bool smap;         /* supervisor data access that SMAP governs */
+	bool side_effects; /* set A and D */
+	struct translation out;
+};
+
+/* WALK_OK, or the page-fault error code's P and RSVD bits. */
+enum { WALK_OK = -1 };
+int page_walk(struct walk *w);
+/* Rights of the translation found against w->kind: WALK_OK or P. */
+int page_check_rights(const struct walk *w);
+/* #PF for what page_walk returned. */
+_Noreturn void page_walk_fault(const struct walk *w, int rc);
+
+/* A page for one access: its host address, or NULL and the guest-physical address for device space. */
+struct page {
+	uint8_t *host;
+	uint64_t gpa;
+	bool rom;
+};
+
+/* Walks, faults, and fills the TLB of this set of rights (TLB_USER, ...). */
+struct page mmu_translate(struct cpu *c, unsigned set, uint64_t linear, enum access_kind kind);
+
+#endif
