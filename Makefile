@@ -35,7 +35,7 @@ setup-test:
 	@tools/setup.sh build test
 
 $(BUILD)/build.ninja:
-	@meson setup $(BUILD) --prefix=$(PREFIX) $(MESON_FLAGS)
+	@meson setup $(BUILD) --prefix=$(PREFIX) -Dtests=false $(MESON_FLAGS)
 
 guest: setup
 	@tools/guest.sh -d $(GUEST) cloud-amd64
@@ -47,7 +47,10 @@ run: build guest
 	@$(BUILD)/visor run $(RUN_FLAGS) --kernel $(GUEST)/cloud-amd64/vmlinuz \
 		--initrd $(GUEST)/cloud-amd64/initrd.gz --append "console=ttyS0"
 
-test: setup-test build
+# What the tests need is installed and configured only here, so that `make run` gets by with less.
+test: setup-test $(BUILD)/build.ninja
+	@meson configure $(BUILD) -Dtests=true
+	@ninja -C $(BUILD)
 	@tests/run $(BUILD) $(GUEST)
 
 bench: setup build
