@@ -118,9 +118,9 @@ int machine_loaded(struct machine *m, struct error *err)
 	memory_note_write_slow(&m->memory, 0, m->memory.size);
 	for (unsigned i = 0; i < m->cpu_count; i++) {
 		struct cpu *c = m->cpus[i];
-		cpu_update_mode(c);
-		tlb_flush_all(c);
-		cpu_attention(c, ATTN_INTR | ATTN_STEP | atomic_load(&c->signals));
+		if (cpu_loaded(c, err) < 0)
+			return -1;
+		cpu_attention(c, atomic_load(&c->signals));
 	}
 	return 0;
 }
