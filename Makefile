@@ -61,7 +61,8 @@ bench: setup build
 	@bench/run $(BUILD) $(GUEST)
 
 install: build
-	@meson install -C $(BUILD) --no-rebuild
+	@meson configure $(BUILD) -Dprefix=$(PREFIX) # it may be set up for another
+	@meson install -C $(BUILD)
 
 clean:
 	@rm -rf build build-sanitize
