@@ -11,8 +11,15 @@ RUN_FLAGS ?= --memory 512M
 ifdef SANITIZE
 override BUILD := $(BUILD)-sanitize
 MESON_FLAGS += -Db_sanitize=address,undefined -Db_lundef=false
+# Some ten times slower: one kernel stands for all, and everything may take its time.
+export BOOT_KERNELS ?= cloud-amd64
+export BOOT_CPUS ?= 1 2
+export TEST_PATIENCE ?= 20
+export TEST_TIMEOUT ?= 1800
+export UBSAN_OPTIONS ?= halt_on_error=1:print_stacktrace=1
 endif
 
+.NOTPARALLEL:
 .PHONY: help build setup setup-test run guest guests test bench install clean
 
 build: setup $(BUILD)/build.ninja
@@ -57,7 +64,8 @@ bench: setup build
 	@bench/run $(BUILD) $(GUEST)
 
 install: build
-	@meson install -C $(BUILD) --no-rebuild
+	@meson configure $(BUILD) -Dprefix=$(PREFIX) # it may be set up for another
+	@meson install -C $(BUILD)
 
 clean:
 	@rm -rf build build-sanitize
