@@ -116,12 +116,9 @@ int machine_loaded(struct machine *m, struct error *err)
 {
 	m->config.restore = false; /* the next reset boots */
 	memory_note_write_slow(&m->memory, 0, m->memory.size);
-	for (unsigned i = 0; i < m->cpu_count; i++) {
-		struct cpu *c = m->cpus[i];
-		cpu_update_mode(c);
-		tlb_flush_all(c);
-		cpu_attention(c, ATTN_INTR | ATTN_STEP | atomic_load(&c->signals));
-	}
+	for (unsigned i = 0; i < m->cpu_count; i++)
+		if (cpu_loaded(m->cpus[i], err) < 0)
+			return -1;
 	return 0;
 }
 
