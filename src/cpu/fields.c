@@ -2,6 +2,7 @@
 #include "base/log.h"
 #include "base/util.h"
 #include "cpu/flags.h"
+#include "cpu/fpu.h"
 #include "cpu/system.h"
 
 /* What a saved processor consists of. Reset values are cpu_reset's business (SDM 3A, table 9-1 has two columns). */
@@ -91,17 +92,16 @@ const struct field cpu_fields[] = {
 	FIELD_END
 };
 
+/* What the rest of the program may rely on; values that an instruction could load are not judged again. */
 static bool state_valid(const struct cpu *c)
 {
-	if (c->cpl > 3 || c->gpr[REG_NONE] || !(c->xcr0 & 1) || !xcr0_valid(c, c->xcr0))
+	if (c->cpl > 3 || c->gpr[REG_NONE] || !control_registers_valid(c) || (c->mxcsr & ~MXCSR_MASK))
 		return false;
-	if ((c->cr0 & CR0_PG) && !(c->cr0 & CR0_PE))
+	if (c->rflags & ~(RFLAGS_VALID | 2))
 		return false;
-	if ((c->efer & EFER_LMA) && (!(c->cr0 & CR0_PG) || !(c->cr4 & CR4_PAE)))
+	if (cpu_v86(c) && (c->cpl != 3 || !cpu_protected(c) || cpu_long_mode(c)))
 		return false;
-	if (c->mxcsr & ~0xffffu)
-		return false;
-	return cpu_has(c, FEATURE_SMAP) || !(c->cr4 & CR4_SMAP);
+	return cpu_protected(c) || !c->cpl;
 }
 
 /* The guest has seen its features and goes on using them. */
@@ -121,6 +121,8 @@ static int check_host(const struct cpu *c, struct error *err)
 	return 0;
 }
 
+#define SIGNALS (ATTN_INTR | ATTN_NMI | ATTN_INIT | ATTN_SIPI | ATTN_SMI)
+
 int cpu_loaded(struct cpu *c, struct error *err)
 {
 	if (check_host(c, err) < 0)
@@ -134,7 +136,10 @@ int cpu_loaded(struct cpu *c, struct error *err)
 	c->insn = NULL;
 	c->bounce = NULL;
 	c->delivering = c->event_ext = c->borrowed_cpl = 0;
-	cpu_attention(c, ATTN_INTR | ATTN_NMI | ATTN_STEP | ATTN_SHADOW);
+	/* The error summary follows from the rest, and the host refuses an image where it does not. */
+	x87_set_control(c, x87_fcw(c), x87_fsw(c));
+	uint32_t signals = atomic_fetch_and(&c->signals, SIGNALS) & SIGNALS;
+	cpu_attention(c, ATTN_INTR | ATTN_NMI | ATTN_STEP | ATTN_SHADOW | signals);
 	tlb_flush_all(c);
 	cpu_update_mode(c);
 	return 0;

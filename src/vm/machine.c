@@ -116,12 +116,9 @@ int machine_loaded(struct machine *m, struct error *err)
 {
 	m->config.restore = false; /* the next reset boots */
 	memory_note_write_slow(&m->memory, 0, m->memory.size);
-	for (unsigned i = 0; i < m->cpu_count; i++) {
-		struct cpu *c = m->cpus[i];
-		if (cpu_loaded(c, err) < 0)
+	for (unsigned i = 0; i < m->cpu_count; i++)
+		if (cpu_loaded(m->cpus[i], err) < 0)
 			return -1;
-		cpu_attention(c, atomic_load(&c->signals));
-	}
 	return 0;
 }
 
