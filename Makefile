@@ -20,7 +20,7 @@ export UBSAN_OPTIONS ?= halt_on_error=1:print_stacktrace=1
 endif
 
 .NOTPARALLEL:
-.PHONY: help build setup setup-test run guest guests test bench install clean
+.PHONY: help build build-tests setup setup-test run guest guests test bench install clean
 
 build: setup $(BUILD)/build.ninja
 	@ninja -C $(BUILD)
@@ -28,7 +28,7 @@ build: setup $(BUILD)/build.ninja
 help:
 	@echo "make            build $(BUILD)/visor"
 	@echo "make run        build, prepare Debian's cloud kernel in $(GUEST)/ and boot it to a shell"
-	@echo "make test       all tests; SANITIZE=1: under AddressSanitizer and UBSan"
+	@echo "make test       all tests, some of them again under AddressSanitizer and UBSan; SANITIZE=1: all there"
 	@echo "make bench      speed, compared with other programs on the same guest"
 	@echo "make guests     prepare all stock guests that the tests use in $(GUEST)/"
 	@echo "make install    install under PREFIX ($(PREFIX))"
@@ -55,10 +55,17 @@ run: build guest
 		--initrd $(GUEST)/cloud-amd64/initrd.gz --append "console=ttyS0"
 
 # What the tests need is installed and configured only here, so that `make run` gets by with less.
-test: setup-test $(BUILD)/build.ninja
+test: build-tests
+ifdef SANITIZE
+	@tests/run $(BUILD) $(GUEST)
+else
+	@$(MAKE) --no-print-directory build-tests SANITIZE=1
+	@tests/run --sanitized $(BUILD)-sanitize $(BUILD) $(GUEST)
+endif
+
+build-tests: setup-test $(BUILD)/build.ninja
 	@meson configure $(BUILD) -Dtests=true
 	@ninja -C $(BUILD)
-	@tests/run $(BUILD) $(GUEST)
 
 bench: setup build
 	@bench/run $(BUILD) $(GUEST)

@@ -51,6 +51,10 @@ static const char *exclusion(unsigned row)
 		{ OP_INS, "port access: guest tests" }, { OP_OUTS, "port access: guest tests" },
 	};
 	const struct isa_row *r = &isa_rows[row];
+#ifdef __SANITIZE_ADDRESS__
+	if (r->attributes & ROW_VSIB)
+		return "AddressSanitizer's shadow memory answers where a wild element faults in a plain process";
+#endif
 	if (!cpu_has(cpu, (enum isa_feature)r->feature))
 		return "the host does not have it";
 	if (r->attributes & ROW_CPL0)
