@@ -21,6 +21,7 @@
 
 #define STATUS_FAILURE 1
 #define STATUS_TRIPLE_FAULT 3
+#define CLOCK_MAX (UINT64_MAX >> 3) /* 73 years */
 
 /* --- the machine as a device: virtual time; the processors have their counters themselves --- */
 
@@ -38,6 +39,10 @@ static void saving(void *device)
 static int loaded(void *device, struct error *err)
 {
 	struct machine *m = device;
+	/* Devices compute with deadlines that lie ahead of it, in 64 bits. */
+	if (m->clock_ns > CLOCK_MAX)
+		return error_set(err, 0, "its clock shows %llu seconds; the file is damaged, use another copy",
+				 (unsigned long long)(m->clock_ns / NS_PER_SEC));
 	vclock_set(&m->clock, m->clock_ns);
 	return 0;
 }
