@@ -277,8 +277,8 @@ void cpu_deliver(struct cpu *c, enum event_kind kind, unsigned vector, uint32_t 
 	e.has_error = kind == EVENT_EXCEPTION && vector < 32 && (VECTORS_WITH_ERROR >> vector & 1);
 	if (kind == EVENT_EXTERNAL || kind == EVENT_NMI)
 		c->stats.interrupts++;
-	else if (vector < 32)
-		c->stats.exceptions[vector]++;
+	else if (vector < 32 && (kind != EVENT_SOFT || vector == EXC_BP || vector == EXC_OF))
+		c->stats.exceptions[vector]++; /* INT 10h and the like are a BIOS's services */
 	if (kind == EVENT_EXCEPTION && vector == EXC_DB) {
 		c->dr[6] = (c->dr[6] & ~0xfull) | c->db_pending;
 		c->dr[7] &= ~DR7_GD;

@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "base/log.h"
+#include "base/util.h"
 #include "cpu/flags.h"
 #include "cpu/fpu.h"
 #include "cpu/system.h"
@@ -74,6 +76,8 @@ const struct field cpu_fields[] = {
 	FIELD(struct cpu, x87_cs),
 	FIELD(struct cpu, x87_ds),
 	FIELD(struct cpu, ferr_raised),
+	FIELD_ARRAY(struct cpu, saved_features),
+	FIELD(struct cpu, saved_tsc_hz),
 	FIELD(struct cpu, halted),
 	FIELD(struct cpu, wait_for_sipi),
 	FIELD(struct cpu, interrupt_shadow),
@@ -100,13 +104,34 @@ static bool state_valid(const struct cpu *c)
 	return cpu_protected(c) || !c->cpl;
 }
 
+/* The guest has seen its features and goes on using them. */
+static int check_host(const struct cpu *c, struct error *err)
+{
+	int missing = 0;
+	for (unsigned i = 0; i < ARRAY_SIZE(c->features); i++)
+		missing += __builtin_popcountll(c->saved_features[i] & ~c->features[i]);
+	if (missing)
+		return error_set(err, 0, "cpu %u: this host's processor lacks %d of the features that the guest was started with; restore it "
+				 "on a host like the first, or start it there with --cpu x86-64-v1 to v4", c->index, missing);
+	/* TSC and timers are scaled by the frequency that the guest once measured. */
+	uint64_t low = MIN(c->saved_tsc_hz, c->tsc_hz), high = MAX(c->saved_tsc_hz, c->tsc_hz);
+	if (low && high - low > high / 1000 && !c->index)
+		log_warn("the host's time-stamp counter runs at %llu kHz, where the guest was saved at %llu: its timers will be off",
+			 (unsigned long long)c->tsc_hz / 1000, (unsigned long long)c->saved_tsc_hz / 1000);
+	return 0;
+}
+
 #define SIGNALS (ATTN_INTR | ATTN_NMI | ATTN_INIT | ATTN_SIPI | ATTN_SMI)
 
 int cpu_loaded(struct cpu *c, struct error *err)
 {
+	if (check_host(c, err) < 0)
+		return -1;
 	if (!state_valid(c))
 		return error_set(err, 0, "cpu %u: the saved registers are none that a processor can hold; the file is damaged, or "
 				 "from a machine with another --cpu", c->index);
+	memcpy(c->saved_features, c->features, sizeof(c->features));
+	c->saved_tsc_hz = c->tsc_hz;
 	c->rflags = (c->rflags & ~FLAG_ARITH) | 2;
 	c->insn = NULL;
 	c->bounce = NULL;

@@ -607,6 +607,11 @@ static int listen_unix(struct gdb *g, const char *path, struct error *err)
 				 sizeof(address.sun_path) - 1);
 	strcpy(address.sun_path, path);
 	g->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	/* The socket of a process that was killed is in the way: nobody listens there any more. */
+	if (g->listener >= 0 && connect(g->listener, (struct sockaddr *)&address, sizeof(address)) == 0)
+		return error_set(err, EADDRINUSE, "--gdb unix:%s: another program listens there; choose another path", path);
+	if (errno == ECONNREFUSED)
+		unlink(path);
 	if (g->listener < 0 || bind(g->listener, (struct sockaddr *)&address, sizeof(address)) || listen(g->listener, 1))
 		return error_set(err, errno, "--gdb unix:%s: %s", path, strerror(errno));
 	g->unix_path = strdup(path);

@@ -387,7 +387,7 @@ struct machine *machine_create(const struct machine_config *config, struct error
 	m->vcpus.opaque = m;
 	if (vcpus_init(&m->vcpus, m->cpus, m->cpu_count, m->config.engine, err) < 0)
 		goto fail;
-	if (!machine_direct_boot(m) && firmware_install(m, err) < 0)
+	if (firmware_install(m, err) < 0)
 		goto fail;
 	if (reset(m, err) < 0)
 		goto fail;
