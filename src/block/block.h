@@ -87,6 +87,9 @@ void block_submit(struct block *block, struct block_request *request);
  * as well. The caller holds the owner's lock, or knows that the worker stands still. */
 void block_drain(struct block *block);
 
+/* The same, but what no thread has begun ends with ECANCELED, and so does what completions submit meanwhile. */
+void block_cancel(struct block *block);
+
 /* Drains, flushes to stable storage, and frees. On the worker, or while it stands still; what is posted to it by then it may
  * run afterwards, without effect. */
 void block_close(struct block *block);

@@ -39,7 +39,7 @@ struct block_queue {
 	unsigned in_flight;
 	bool posted;   /* a delivery that nobody has forestalled is on its way to the worker */
 	unsigned deliveries; /* all that are on their way */
-	bool stopping, closed;
+	bool stopping, closed, cancelling;
 	unsigned idle, threads;
 	pthread_t thread[MAX_THREADS];
 };
@@ -181,6 +181,8 @@ void block_submit(struct block *block, struct block_request *request)
 	int error = check(block, request);
 	pthread_mutex_lock(&queue->mutex);
 	queue->in_flight++;
+	if (queue->cancelling)
+		error = ECANCELED;
 	if (error) {
 		finish(queue, request, error);
 	} else {
@@ -207,6 +209,23 @@ void block_drain(struct block *block)
 		if (empty)
 			return;
 	}
+}
+
+void block_cancel(struct block *block)
+{
+	struct block_queue *queue = block->queue;
+	struct block_request *request;
+	pthread_mutex_lock(&queue->mutex);
+	queue->cancelling = true;
+	while ((request = list_pop(&queue->waiting))) {
+		request->error = ECANCELED;
+		list_append(&queue->finished, request);
+	}
+	pthread_mutex_unlock(&queue->mutex);
+	block_drain(block);
+	pthread_mutex_lock(&queue->mutex);
+	queue->cancelling = false;
+	pthread_mutex_unlock(&queue->mutex);
 }
 
 void block_set_owner(struct block *block, struct lock *lock)

@@ -111,6 +111,7 @@ static void loop_stop(struct loop *loop)
 }
 
 struct outcome {
+	struct block *block;
 	_Atomic int calls;
 	int error;
 };
@@ -313,6 +314,42 @@ static void many_at_once(void **state)
 	unlink(path);
 }
 
+static void never_again(struct block_request *request, int error)
+{
+	done(request, error);
+	if (error)
+		return;
+	request->op = BLOCK_FLUSH; /* a second step, as after a write for a driver that cannot flush */
+	block_submit(((struct outcome *)request->opaque)->block, request);
+}
+
+/* What was not begun ends at once, each request exactly once; the disk goes on afterwards. */
+static void cancelled_requests_end_once(void **state)
+{
+	struct error err = { 0 };
+	close(make_file(MANY * 512));
+	struct block *block = open_raw(false, &err);
+	static struct block_request requests[MANY];
+	static struct outcome outcomes[MANY];
+	static uint8_t data[512];
+	struct iovec iov = { data, sizeof(data) };
+	assert_non_null(block);
+	for (unsigned i = 0; i < MANY; i++) {
+		outcomes[i] = (struct outcome){ .block = block };
+		requests[i] = (struct block_request){ .op = BLOCK_WRITE, .iov = &iov, .iov_count = 1, .offset = i * 512u, .length = 512,
+						      .done = never_again, .opaque = &outcomes[i] };
+		block_submit(block, &requests[i]);
+	}
+	block_cancel(block);
+	for (unsigned i = 0; i < MANY; i++) {
+		assert_int_equal(outcomes[i].error, ECANCELED); /* at the latest with the second step */
+		assert_true(outcomes[i].calls == 1 || outcomes[i].calls == 2);
+	}
+	assert_int_equal(run(block, BLOCK_WRITE, 0, data, 512), 0);
+	close_disk(block);
+	unlink(path);
+}
+
 /* A host error is the request's, and the disk goes on: the file-size limit stands in for a full disk. */
 static void write_errors_reach_the_request(void **state)
 {
@@ -341,6 +378,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(reads_and_writes),
+		cmocka_unit_test(cancelled_requests_end_once),
 		cmocka_unit_test(odd_size_is_rounded_up),
 		cmocka_unit_test(read_only_and_errors),
 		cmocka_unit_test(image_is_locked),

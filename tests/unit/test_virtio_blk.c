@@ -143,6 +143,7 @@ static void configuration_space(void **state)
 	assert_int_equal(cfg_read(&r.rig, RIG_DEVFN, 0, 4), 0x10421af4);
 	assert_int_equal(io_read(mmio, r.driver.config, 8), DISK_SIZE / 512);
 	assert_int_equal(io_read(mmio, r.driver.config + 4, 4), 0);
+	assert_int_equal(io_read(mmio, r.driver.config + 8, 4), 65536);
 	assert_int_equal(io_read(mmio, r.driver.config + 12, 4), 254);
 	assert_int_equal(io_read(mmio, r.driver.config + 20, 4), 512);
 	assert_int_equal(io_read(mmio, r.driver.config + 24, 1), 3);

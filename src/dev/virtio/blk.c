@@ -19,6 +19,7 @@
 #define QUEUE_SIZE 256
 
 /* 5.2.3 */
+#define F_SIZE_MAX 1
 #define F_SEG_MAX 2
 #define F_READ_ONLY 5
 #define F_BLK_SIZE 6
@@ -41,8 +42,11 @@
 #define ID_LENGTH 20
 #define RANGE_F_UNMAP 1
 
+/* Limits, so that what is under way ends soon enough for a reset to wait for it. */
+#define MAX_SEGMENT 65536u
+#define MAX_TRANSFER (QUEUE_SIZE * MAX_SEGMENT)
 #define MAX_RANGES 16
-#define MAX_RANGE_SECTORS (1u << 22) /* 2 GiB at once, so that zeroing by hand ends some time */
+#define MAX_RANGE_SECTORS (1u << 18) /* 128 MiB: some file systems have to be given the zeros one by one */
 
 struct blk_config_space { /* 5.2.4; little-endian as the host */
 	uint64_t capacity;
@@ -152,6 +156,11 @@ static void disk_done(struct block_request *disk, int error)
 	struct virtio_blk *blk = request->blk;
 	if (!error && go_on(request))
 		return;
+	if (error == ECANCELED) { /* before a reset: as if the driver had never asked */
+		blk->in_flight--;
+		free(request);
+		return;
+	}
 	if (error)
 		log_warn_once("%s: %s: %s (reported to the guest as an I/O error; further ones are not logged)",
 			      blk->virtio.device.name, blk->block->name, strerror(error));
@@ -197,7 +206,7 @@ static struct blk_request *make_request(struct virtio_blk *blk, unsigned queue, 
 static int check_transfer(const struct virtio_blk *blk, const struct blk_header *header, uint64_t length)
 {
 	uint64_t sectors = length / BLOCK_SECTOR, capacity = blk->space.capacity;
-	if (length % BLOCK_SECTOR || !length || header->sector > capacity || sectors > capacity - header->sector)
+	if (length % BLOCK_SECTOR || !length || length > MAX_TRANSFER || header->sector > capacity || sectors > capacity - header->sector)
 		return STATUS_IO_ERROR;
 	return header->type == T_OUT && blk->block->read_only ? STATUS_IO_ERROR : -1;
 }
@@ -317,7 +326,14 @@ static void quiesce(struct virtio_device *virtio)
 		block_drain(blk->block);
 }
 
-static const struct virtio_ops blk_ops = { .serve = serve, .quiesce = quiesce };
+static void cancel(struct virtio_device *virtio)
+{
+	struct virtio_blk *blk = blk_of(virtio);
+	if (blk->in_flight)
+		block_cancel(blk->block);
+}
+
+static const struct virtio_ops blk_ops = { .serve = serve, .quiesce = quiesce, .cancel = cancel };
 
 static const struct field fields[] = {
 	FIELD_STRUCT(struct virtio_blk, virtio, virtio_device_fields),
@@ -350,6 +366,7 @@ static void fill_config_space(struct virtio_blk *blk, unsigned queues)
 	unsigned physical = block->physical_block >= BLOCK_SECTOR ? block->physical_block / BLOCK_SECTOR : 1;
 	blk->space = (struct blk_config_space){
 		.capacity = block->size / BLOCK_SECTOR,
+		.size_max = MAX_SEGMENT,
 		.seg_max = QUEUE_SIZE - 2, /* header and status take a descriptor each */
 		.blk_size = BLOCK_SECTOR,
 		.physical_block_exp = (uint8_t)(31 - __builtin_clz(physical)),
@@ -384,7 +401,7 @@ struct virtio_blk *virtio_blk_create(const struct virtio_blk_config *config, str
 	virtio->queue_count = queues;
 	virtio->config = (const uint8_t *)&blk->space;
 	virtio->config_size = sizeof(blk->space);
-	virtio->offered = BIT64(F_SEG_MAX) | BIT64(F_BLK_SIZE) | BIT64(F_FLUSH) | BIT64(F_TOPOLOGY) | BIT64(F_MULTI_QUEUE);
+	virtio->offered = BIT64(F_SIZE_MAX) | BIT64(F_SEG_MAX) | BIT64(F_BLK_SIZE) | BIT64(F_FLUSH) | BIT64(F_TOPOLOGY) | BIT64(F_MULTI_QUEUE);
 	virtio->offered |= blk->block->read_only ? BIT64(F_READ_ONLY) : BIT64(F_DISCARD) | BIT64(F_WRITE_ZEROES);
 	virtio_device_init(virtio, &virtio_blk_type, &config->device, QUEUE_SIZE);
 	block_set_owner(blk->block, &virtio->lock);

@@ -7,6 +7,9 @@
 #include "base/util.h"
 
 #define QUEUE_SIZE 64
+/* Bytes of one chain; a driver has a page or so to say, and buffers that overlap could make it 4 GiB for the back end to
+ * keep. The rest is dropped. */
+#define MOST_AT_ONCE (1u << 20)
 enum { QUEUE_RECEIVE, QUEUE_TRANSMIT, QUEUE_COUNT };
 
 /* 5.3.4; only emerg_wr and size have meaning, and neither feature is offered. */
@@ -27,8 +30,12 @@ static struct virtio_console *console_of(struct virtio_device *virtio)
 static bool transmit(struct virtio_device *virtio, unsigned queue, struct virtqueue_element *element)
 {
 	struct virtio_console *console = console_of(virtio);
-	for (unsigned i = 0; i < element->out_count; i++)
-		char_write(&console->backend, element->iov[i].iov_base, element->iov[i].iov_len);
+	size_t room = MOST_AT_ONCE;
+	for (unsigned i = 0; i < element->out_count && room; i++) {
+		size_t length = MIN(element->iov[i].iov_len, room);
+		char_write(&console->backend, element->iov[i].iov_base, length);
+		room -= length;
+	}
 	virtio_push(virtio, queue, element, 0);
 	virtio_signal(virtio, queue);
 	return true;

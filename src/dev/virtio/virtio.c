@@ -147,7 +147,9 @@ void virtio_signal(struct virtio_device *device, unsigned queue)
 /* Buffers that the device still holds are waited for: after a reset it must not touch guest memory (2.4.1). */
 static void reset_state(struct virtio_device *device)
 {
-	if (device->ops->quiesce)
+	if (device->ops->cancel)
+		device->ops->cancel(device);
+	else if (device->ops->quiesce)
 		device->ops->quiesce(device);
 	fields_reset(virtio_device_fields, device);
 	device->complained = false;

@@ -50,8 +50,10 @@ struct virtio_device;
 struct virtio_ops {
 	/* Serves one queue: called on the worker after notifications, the driver being up. */
 	void (*serve)(struct virtio_device *device, unsigned queue);
-	/* Returns when the device holds no buffer of the guest's: before a reset and before a save. May be NULL. */
+	/* Returns when the device holds no buffer of the guest's: before a save. May be NULL. */
 	void (*quiesce)(struct virtio_device *device);
+	/* The same before a reset, where requests that were not begun may fail. NULL: quiesce. */
+	void (*cancel)(struct virtio_device *device);
 	/* The guest reset the device, or the machine did. May be NULL. */
 	void (*reset)(struct virtio_device *device);
 };
