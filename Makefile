@@ -11,9 +11,16 @@ RUN_FLAGS ?= --memory 512M
 ifdef SANITIZE
 override BUILD := $(BUILD)-sanitize
 MESON_FLAGS += -Db_sanitize=address,undefined -Db_lundef=false
+# Some ten times slower: one kernel stands for all, and everything may take its time.
+export BOOT_KERNELS ?= cloud-amd64
+export BOOT_CPUS ?= 1 2
+export TEST_PATIENCE ?= 20
+export TEST_TIMEOUT ?= 1800
+export UBSAN_OPTIONS ?= halt_on_error=1:print_stacktrace=1
 endif
 
-.PHONY: help build setup setup-test run guest guests test bench install clean
+.NOTPARALLEL:
+.PHONY: help build build-tests setup setup-test run guest guests test bench install clean
 
 build: setup $(BUILD)/build.ninja
 	@ninja -C $(BUILD)
@@ -21,7 +28,7 @@ build: setup $(BUILD)/build.ninja
 help:
 	@echo "make            build $(BUILD)/visor"
 	@echo "make run        build, prepare Debian's cloud kernel in $(GUEST)/ and boot it to a shell"
-	@echo "make test       all tests; SANITIZE=1: under AddressSanitizer and UBSan"
+	@echo "make test       all tests, some of them again under AddressSanitizer and UBSan; SANITIZE=1: all there"
 	@echo "make bench      speed, compared with other programs on the same guest"
 	@echo "make guests     prepare all stock guests that the tests use in $(GUEST)/"
 	@echo "make install    install under PREFIX ($(PREFIX))"
@@ -35,7 +42,7 @@ setup-test:
 	@tools/setup.sh build test
 
 $(BUILD)/build.ninja:
-	@meson setup $(BUILD) --prefix=$(PREFIX) $(MESON_FLAGS)
+	@meson setup $(BUILD) --prefix=$(PREFIX) -Dtests=false $(MESON_FLAGS)
 
 guest: setup
 	@tools/guest.sh -d $(GUEST) cloud-amd64
@@ -47,14 +54,25 @@ run: build guest
 	@$(BUILD)/visor run $(RUN_FLAGS) --kernel $(GUEST)/cloud-amd64/vmlinuz \
 		--initrd $(GUEST)/cloud-amd64/initrd.gz --append "console=ttyS0"
 
-test: setup-test build
+# What the tests need is installed and configured only here, so that `make run` gets by with less.
+test: build-tests
+ifdef SANITIZE
 	@tests/run $(BUILD) $(GUEST)
+else
+	@$(MAKE) --no-print-directory build-tests SANITIZE=1
+	@tests/run --sanitized $(BUILD)-sanitize $(BUILD) $(GUEST)
+endif
+
+build-tests: setup-test $(BUILD)/build.ninja
+	@meson configure $(BUILD) -Dtests=true
+	@ninja -C $(BUILD)
 
 bench: setup build
 	@bench/run $(BUILD) $(GUEST)
 
 install: build
-	@meson install -C $(BUILD) --no-rebuild
+	@meson configure $(BUILD) -Dprefix=$(PREFIX) # it may be set up for another
+	@meson install -C $(BUILD)
 
 clean:
 	@rm -rf build build-sanitize

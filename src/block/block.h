@@ -87,7 +87,8 @@ void block_submit(struct block *block, struct block_request *request);
  * as well. The caller holds the owner's lock, or knows that the worker stands still. */
 void block_drain(struct block *block);
 
-/* Drains, flushes to stable storage, and frees. The worker must have run dry or stopped. */
+/* Drains, flushes to stable storage, and frees. On the worker, or while it stands still; what is posted to it by then it may
+ * run afterwards, without effect. */
 void block_close(struct block *block);
 
 /* For format drivers. block_start takes over `block`, calling ops->close for it when it fails. */

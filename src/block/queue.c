@@ -9,6 +9,9 @@
  * in_flight counts from submit until the completion has returned. Completions run
  * with the owner's lock taken, so block_drain, which holds it too, never
  * returns while another thread is inside one.
+ *
+ * A posted delivery may still be under way when the disk is closed: the queue
+ * itself lives until the last one has come.
  */
 #include "block/block.h"
 
@@ -34,8 +37,9 @@ struct block_queue {
 	pthread_cond_t work, progress;
 	struct request_list waiting, finished;
 	unsigned in_flight;
-	bool posted;   /* a delivery is on its way to the worker */
-	bool stopping;
+	bool posted;   /* a delivery that nobody has forestalled is on its way to the worker */
+	unsigned deliveries; /* all that are on their way */
+	bool stopping, closed;
 	unsigned idle, threads;
 	pthread_t thread[MAX_THREADS];
 };
@@ -83,9 +87,25 @@ static bool deliver_locked(struct block_queue *queue)
 	return any;
 }
 
+static void queue_free(struct block_queue *queue)
+{
+	pthread_cond_destroy(&queue->work);
+	pthread_cond_destroy(&queue->progress);
+	pthread_mutex_destroy(&queue->mutex);
+	free(queue);
+}
+
 static void deliver(void *opaque)
 {
 	struct block_queue *queue = opaque;
+	pthread_mutex_lock(&queue->mutex);
+	bool closed = queue->closed, last = --queue->deliveries == 0;
+	pthread_mutex_unlock(&queue->mutex);
+	if (closed) {
+		if (last)
+			queue_free(queue);
+		return;
+	}
 	lock_take(queue->owner);
 	deliver_locked(queue);
 	lock_release(queue->owner);
@@ -101,6 +121,7 @@ static void finish(struct block_queue *queue, struct block_request *request, int
 	pthread_cond_broadcast(&queue->progress);
 	if (!post)
 		return;
+	queue->deliveries++;
 	pthread_mutex_unlock(&queue->mutex);
 	worker_post(&queue->worker, deliver, queue);
 	pthread_mutex_lock(&queue->mutex);
@@ -193,14 +214,6 @@ void block_set_owner(struct block *block, struct lock *lock)
 	block->queue->owner = lock;
 }
 
-static void queue_free(struct block_queue *queue)
-{
-	pthread_cond_destroy(&queue->work);
-	pthread_cond_destroy(&queue->progress);
-	pthread_mutex_destroy(&queue->mutex);
-	free(queue);
-}
-
 /* One thread runs from the start, so that a request is always served. */
 int block_start(struct block *block, const struct block_config *config, struct error *err)
 {
@@ -237,7 +250,12 @@ void block_close(struct block *block)
 	pthread_mutex_unlock(&queue->mutex);
 	for (unsigned i = 0; i < queue->threads; i++)
 		pthread_join(queue->thread[i], NULL);
-	queue_free(queue);
+	pthread_mutex_lock(&queue->mutex);
+	queue->closed = true;
+	bool last = !queue->deliveries;
+	pthread_mutex_unlock(&queue->mutex);
+	if (last)
+		queue_free(queue);
 	block->queue = NULL;
 	const struct block_request flush = { .op = BLOCK_FLUSH };
 	int error = block->read_only ? 0 : block->ops->perform(block, &flush);

@@ -58,8 +58,8 @@ void vclock_stop(struct vclock *clock);
 /* Sets the virtual time of a stopped clock (after a restore). */
 void vclock_set(struct vclock *clock, uint64_t now);
 
-/* Fires what is due; returns nanoseconds to the next deadline, UINT64_MAX when there is none or
- * the clock stands still. */
+/* Fires what is due, up to some hundred timers; returns nanoseconds to the next deadline (0: it has passed, call again),
+ * UINT64_MAX when there is none or the clock stands still. */
 uint64_t vclock_run(struct vclock *clock);
 
 void timer_init(struct timer *timer, struct vclock *clock, struct lock *lock, timer_fn *fn, void *opaque);

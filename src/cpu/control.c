@@ -112,7 +112,7 @@ void cpu_set_cr4(struct cpu *c, uint64_t value)
 	cpu_update_mode(c);
 }
 
-void cpu_set_efer(struct cpu *c, uint64_t value)
+static uint64_t efer_valid(const struct cpu *c)
 {
 	uint64_t valid = EFER_LMA;
 	if (cpu_has(c, FEATURE_SYSCALL))
@@ -121,7 +121,12 @@ void cpu_set_efer(struct cpu *c, uint64_t value)
 		valid |= EFER_LME;
 	if (cpu_has(c, FEATURE_NX))
 		valid |= EFER_NXE;
-	if (value & ~valid)
+	return valid;
+}
+
+void cpu_set_efer(struct cpu *c, uint64_t value)
+{
+	if (value & ~efer_valid(c))
 		cpu_gp(c, 0);
 	uint64_t changed = c->efer ^ value;
 	if ((changed & EFER_LME) && (c->cr0 & CR0_PG))
@@ -148,4 +153,16 @@ void cpu_set_xcr0(struct cpu *c, uint64_t value)
 	if (!xcr0_valid(c, value))
 		cpu_gp(c, 0);
 	c->xcr0 = value;
+}
+
+bool control_registers_valid(const struct cpu *c)
+{
+	if ((c->cr0 & ~CR0_VALID) || ((c->cr0 & CR0_PG) && !(c->cr0 & CR0_PE)) || ((c->cr0 & CR0_NW) && !(c->cr0 & CR0_CD)))
+		return false;
+	if ((c->cr4 & ~cr4_valid(c)) || (c->efer & ~efer_valid(c)) || c->xss || !xcr0_valid(c, c->xcr0))
+		return false;
+	if ((c->cr4 & CR4_PCIDE) && !cpu_long_mode(c))
+		return false;
+	bool long_mode = (c->cr0 & CR0_PG) && (c->efer & EFER_LME);
+	return cpu_long_mode(c) == long_mode && (!long_mode || (c->cr4 & CR4_PAE));
 }

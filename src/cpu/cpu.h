@@ -230,6 +230,7 @@ struct cpu {
 	struct vclock *clock;
 	uint64_t tsc_hz;
 	uint64_t features[2];       /* bit per enum isa_feature */
+	uint64_t saved_features[2], saved_tsc_hz; /* the same two in a save file: what the guest was started with */
 	struct cpuid_leaf *cpuid;   /* the guest's leaves, cpu/cpuid.c */
 	unsigned cpuid_count;
 	uint64_t xcr0_allowed;

@@ -383,6 +383,8 @@ int cpu_init_cpuid(struct cpu *c, enum cpu_model model, struct error *err)
 	bool hygon = !memcmp(&id.reg[EBX], "Hygo", 4);
 	if (choose_features(c, model, err) < 0)
 		return -1;
+	memcpy(c->saved_features, c->features, sizeof(c->features));
+	c->saved_tsc_hz = c->tsc_hz;
 	cpu_free_cpuid(c);
 	c->cpuid = calloc(CPUID_MAX_LEAVES, sizeof(*c->cpuid));
 	if (!c->cpuid)

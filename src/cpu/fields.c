@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "base/log.h"
+#include "base/util.h"
 #include "cpu/flags.h"
+#include "cpu/fpu.h"
 #include "cpu/system.h"
 
 /* What a saved processor consists of. Reset values are cpu_reset's business (SDM 3A, table 9-1 has two columns). */
@@ -73,7 +76,8 @@ const struct field cpu_fields[] = {
 	FIELD(struct cpu, x87_cs),
 	FIELD(struct cpu, x87_ds),
 	FIELD(struct cpu, ferr_raised),
-	FIELD(struct cpu, ferr_raised),
+	FIELD_ARRAY(struct cpu, saved_features),
+	FIELD(struct cpu, saved_tsc_hz),
 	FIELD(struct cpu, halted),
 	FIELD(struct cpu, wait_for_sipi),
 	FIELD(struct cpu, interrupt_shadow),
@@ -88,29 +92,54 @@ const struct field cpu_fields[] = {
 	FIELD_END
 };
 
+/* What the rest of the program may rely on; values that an instruction could load are not judged again. */
 static bool state_valid(const struct cpu *c)
 {
-	if (c->cpl > 3 || c->gpr[REG_NONE] || !(c->xcr0 & 1) || !xcr0_valid(c, c->xcr0))
+	if (c->cpl > 3 || c->gpr[REG_NONE] || !control_registers_valid(c) || (c->mxcsr & ~MXCSR_MASK))
 		return false;
-	if ((c->cr0 & CR0_PG) && !(c->cr0 & CR0_PE))
+	if (c->rflags & ~(RFLAGS_VALID | 2))
 		return false;
-	if ((c->efer & EFER_LMA) && (!(c->cr0 & CR0_PG) || !(c->cr4 & CR4_PAE)))
+	if (cpu_v86(c) && (c->cpl != 3 || !cpu_protected(c) || cpu_long_mode(c)))
 		return false;
-	if (c->mxcsr & ~0xffffu)
-		return false;
-	return cpu_has(c, FEATURE_SMAP) || !(c->cr4 & CR4_SMAP);
+	return cpu_protected(c) || !c->cpl;
 }
+
+/* The guest has seen its features and goes on using them. */
+static int check_host(const struct cpu *c, struct error *err)
+{
+	int missing = 0;
+	for (unsigned i = 0; i < ARRAY_SIZE(c->features); i++)
+		missing += __builtin_popcountll(c->saved_features[i] & ~c->features[i]);
+	if (missing)
+		return error_set(err, 0, "cpu %u: this host's processor lacks %d of the features that the guest was started with; restore it "
+				 "on a host like the first, or start it there with --cpu x86-64-v1 to v4", c->index, missing);
+	/* TSC and timers are scaled by the frequency that the guest once measured. */
+	uint64_t low = MIN(c->saved_tsc_hz, c->tsc_hz), high = MAX(c->saved_tsc_hz, c->tsc_hz);
+	if (low && high - low > high / 1000 && !c->index)
+		log_warn("the host's time-stamp counter runs at %llu kHz, where the guest was saved at %llu: its timers will be off",
+			 (unsigned long long)c->tsc_hz / 1000, (unsigned long long)c->saved_tsc_hz / 1000);
+	return 0;
+}
+
+#define SIGNALS (ATTN_INTR | ATTN_NMI | ATTN_INIT | ATTN_SIPI | ATTN_SMI)
 
 int cpu_loaded(struct cpu *c, struct error *err)
 {
+	if (check_host(c, err) < 0)
+		return -1;
 	if (!state_valid(c))
 		return error_set(err, 0, "cpu %u: the saved registers are none that a processor can hold; the file is damaged, or "
 				 "from a machine with another --cpu", c->index);
+	memcpy(c->saved_features, c->features, sizeof(c->features));
+	c->saved_tsc_hz = c->tsc_hz;
 	c->rflags = (c->rflags & ~FLAG_ARITH) | 2;
 	c->insn = NULL;
 	c->bounce = NULL;
 	c->delivering = c->event_ext = c->borrowed_cpl = 0;
-	cpu_attention(c, ATTN_INTR | ATTN_NMI | ATTN_STEP | ATTN_SHADOW);
+	/* The error summary follows from the rest, and the host refuses an image where it does not. */
+	x87_set_control(c, x87_fcw(c), x87_fsw(c));
+	uint32_t signals = atomic_fetch_and(&c->signals, SIGNALS) & SIGNALS;
+	cpu_attention(c, ATTN_INTR | ATTN_NMI | ATTN_STEP | ATTN_SHADOW | signals);
 	tlb_flush_all(c);
 	cpu_update_mode(c);
 	return 0;

@@ -47,9 +47,6 @@ uint64_t cpu_get_rflags(const struct cpu *c)
 	return (c->rflags & ~FLAG_ARITH) | cc_to_rflags(c->cc) | 2;
 }
 
-#define RFLAGS_VALID (FLAG_ARITH | FLAG_TF | FLAG_IF | FLAG_DF | FLAG_IOPL | FLAG_NT | FLAG_RF | FLAG_VM | FLAG_AC | \
-	FLAG_VIF | FLAG_VIP | FLAG_ID)
-
 void cpu_set_rflags(struct cpu *c, uint64_t rflags)
 {
 	uint64_t changed = c->rflags ^ rflags;

@@ -117,7 +117,7 @@ void cpu_start_time(struct cpu *c, uint64_t host_now)
 
 static void move_tsc(struct cpu *c, uint64_t delta)
 {
-	c->tsc_offset += (int64_t)delta;
+	c->tsc_offset = (int64_t)((uint64_t)c->tsc_offset + delta);
 	c->tsc_adjust += delta;
 	kvm_clock_update(c);
 }

@@ -21,6 +21,9 @@ enum { SYS_TSS16 = 1, SYS_LDT = 2, SYS_TSS16_BUSY = 3, SYS_CALL_GATE16 = 4, SYS_
        SYS_TRAP_GATE16 = 7, SYS_TSS32 = 9, SYS_TSS32_BUSY = 11, SYS_CALL_GATE32 = 12,
        SYS_INT_GATE32 = 14, SYS_TRAP_GATE32 = 15 };
 
+#define RFLAGS_VALID (FLAG_ARITH | FLAG_TF | FLAG_IF | FLAG_DF | FLAG_IOPL | FLAG_NT | FLAG_RF | FLAG_VM | FLAG_AC | \
+	FLAG_VIF | FLAG_VIP | FLAG_ID)
+
 #define DR6_RESET 0xffff0ff0ull
 #define DR6_BD 0x2000ull
 #define DR6_BS 0x4000ull
@@ -149,6 +152,8 @@ void kvm_clock_update(struct cpu *c);
 uint64_t kvm_hypercall(struct cpu *c, uint64_t number, const uint64_t args[4]);
 void cpu_set_xcr0(struct cpu *c, uint64_t value);
 bool xcr0_valid(const struct cpu *c, uint64_t value);
+/* After a load: CR0, CR4, EFER, XCR0 and XSS are a set that this processor can hold. */
+bool control_registers_valid(const struct cpu *c);
 void cpu_set_debug_register(struct cpu *c, unsigned n, uint64_t value);
 static inline uint64_t host_tsc(void)
 {

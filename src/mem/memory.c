@@ -102,6 +102,21 @@ void memory_destroy(struct guest_memory *memory)
 	*memory = (struct guest_memory){ .fd = -1 };
 }
 
+void memory_clear(struct guest_memory *memory)
+{
+	if (madvise(memory->host, memory->size, MADV_REMOVE) < 0)
+		memset(memory->host, 0, memory->size);
+	memory_note_write_slow(memory, 0, memory->size);
+}
+
+uint64_t memory_next_used(const struct guest_memory *memory, uint64_t offset)
+{
+	off_t at = lseek(memory->fd, (off_t)offset, SEEK_DATA);
+	if (at < 0)
+		return errno == ENXIO ? memory->size : offset;
+	return ALIGN_DOWN((uint64_t)at, GUEST_PAGE_SIZE);
+}
+
 int memory_add_rom(struct guest_memory *memory, uint64_t end, const void *data, size_t size, struct error *err)
 {
 	uint64_t length = ALIGN_UP((uint64_t)size, GUEST_PAGE_SIZE);

@@ -53,6 +53,13 @@ struct guest_memory {
 int memory_init(struct guest_memory *memory, uint64_t ram_size, struct error *err);
 void memory_destroy(struct guest_memory *memory);
 
+/* All bytes of RAM and ROM become zero, and their memory goes back to the host. */
+void memory_clear(struct guest_memory *memory);
+
+/* Where at or after `offset` (in the memfd) something was ever written, in whole pages: what lies before reads as zero, but
+ * reading it would make the host allocate it. memory->size: nowhere. */
+uint64_t memory_next_used(const struct guest_memory *memory, uint64_t offset);
+
 /* Puts a copy of `size` bytes into ROM that ends at `end` (exclusive guest-physical address). */
 int memory_add_rom(struct guest_memory *memory, uint64_t end, const void *data, size_t size, struct error *err);
 

@@ -163,7 +163,7 @@ int firmware_install(struct machine *m, struct error *err)
 		.ram_below_4g = low, .ram_above_4g = m->memory.ram_size - low, .cpus = m->cpu_count, .boot_order = { 2 },
 	};
 	rtc_describe(m->rtc, &shape);
-	if (memory_add_rom(&m->memory, 1ull << 32, m->bios.data, m->bios.size, err) < 0)
+	if (!machine_direct_boot(m) && memory_add_rom(&m->memory, 1ull << 32, m->bios.data, m->bios.size, err) < 0)
 		return -1;
 	return describe(m, err);
 }

@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -83,8 +84,10 @@ static void send_all(struct gdb *g, const char *data, size_t length)
 		ssize_t n = send(g->client, data, length, MSG_NOSIGNAL);
 		if (n < 0 && errno == EINTR)
 			continue;
-		if (n <= 0)
-			return; /* the reader will see the closed connection */
+		if (n <= 0) {
+			shutdown(g->client, SHUT_RDWR); /* whoever reads sees the end of the connection */
+			return;
+		}
 		data += n;
 		length -= (size_t)n;
 	}
@@ -539,7 +542,8 @@ static bool take_input(struct gdb *g)
 		uint8_t sum = 0;
 		for (const char *p = g->in + 1; p < end; p++)
 			sum += (uint8_t)*p;
-		bool good = sum == (unsigned)(hex_digit(end[1]) << 4 | hex_digit(end[2]));
+		uint8_t given;
+		bool good = parse_bytes(end + 1, &given, 1) == 1 && given == sum;
 		*end = 0;
 		if (good)
 			handle_packet(g, g->in + 1);
@@ -584,6 +588,9 @@ static void on_listener(void *opaque, uint32_t events)
 		close(fd);
 		return;
 	}
+	/* Replies are sent on the machine's loop: a debugger that does not read them must not hold it up for ever. */
+	const struct timeval patience = { .tv_sec = 5 };
+	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
 	g->client = fd;
 	g->no_ack = false;
 	if (!g->holding) {
@@ -600,6 +607,11 @@ static int listen_unix(struct gdb *g, const char *path, struct error *err)
 				 sizeof(address.sun_path) - 1);
 	strcpy(address.sun_path, path);
 	g->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	/* The socket of a process that was killed is in the way: nobody listens there any more. */
+	if (g->listener >= 0 && connect(g->listener, (struct sockaddr *)&address, sizeof(address)) == 0)
+		return error_set(err, EADDRINUSE, "--gdb unix:%s: another program listens there; choose another path", path);
+	if (errno == ECONNREFUSED)
+		unlink(path);
 	if (g->listener < 0 || bind(g->listener, (struct sockaddr *)&address, sizeof(address)) || listen(g->listener, 1))
 		return error_set(err, errno, "--gdb unix:%s: %s", path, strerror(errno));
 	g->unix_path = strdup(path);

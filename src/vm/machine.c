@@ -21,6 +21,7 @@
 
 #define STATUS_FAILURE 1
 #define STATUS_TRIPLE_FAULT 3
+#define CLOCK_MAX (UINT64_MAX >> 3) /* 73 years */
 
 /* --- the machine as a device: virtual time; the processors have their counters themselves --- */
 
@@ -38,6 +39,10 @@ static void saving(void *device)
 static int loaded(void *device, struct error *err)
 {
 	struct machine *m = device;
+	/* Devices compute with deadlines that lie ahead of it, in 64 bits. */
+	if (m->clock_ns > CLOCK_MAX)
+		return error_set(err, 0, "its clock shows %llu seconds; the file is damaged, use another copy",
+				 (unsigned long long)(m->clock_ns / NS_PER_SEC));
 	vclock_set(&m->clock, m->clock_ns);
 	return 0;
 }
@@ -116,12 +121,9 @@ int machine_loaded(struct machine *m, struct error *err)
 {
 	m->config.restore = false; /* the next reset boots */
 	memory_note_write_slow(&m->memory, 0, m->memory.size);
-	for (unsigned i = 0; i < m->cpu_count; i++) {
-		struct cpu *c = m->cpus[i];
-		cpu_update_mode(c);
-		tlb_flush_all(c);
-		cpu_attention(c, ATTN_INTR | ATTN_STEP | atomic_load(&c->signals));
-	}
+	for (unsigned i = 0; i < m->cpu_count; i++)
+		if (cpu_loaded(m->cpus[i], err) < 0)
+			return -1;
 	return 0;
 }
 
@@ -385,7 +387,7 @@ struct machine *machine_create(const struct machine_config *config, struct error
 	m->vcpus.opaque = m;
 	if (vcpus_init(&m->vcpus, m->cpus, m->cpu_count, m->config.engine, err) < 0)
 		goto fail;
-	if (!machine_direct_boot(m) && firmware_install(m, err) < 0)
+	if (firmware_install(m, err) < 0)
 		goto fail;
 	if (reset(m, err) < 0)
 		goto fail;

@@ -100,7 +100,7 @@ static inline bool machine_direct_boot(const struct machine *m) { return m->conf
 /* --- firmware.c --- */
 /* Finds the firmware image when none was named. */
 int firmware_read(struct machine_file *file, const char *path, struct error *err);
-/* Puts it into ROM below 4 GiB, and describes the machine in fw_cfg and CMOS; once. */
+/* Puts it, if there is one, into ROM below 4 GiB, and describes the machine in fw_cfg and CMOS; once. */
 int firmware_install(struct machine *m, struct error *err);
 /* The copy below 1 MiB, after each reset. */
 void firmware_shadow(struct machine *m);

@@ -91,7 +91,10 @@ static int save_memory(struct stream_writer *w, const struct guest_memory *memor
 	struct stream_packer *packer = stream_packer_create(err);
 	struct buffer b = { 0 };
 	int result = packer ? 0 : -1;
-	for (uint64_t at = 0; result == 0 && at < memory->size; at += STREAM_CHUNK_SIZE) {
+	for (uint64_t at = 0; result == 0; at += STREAM_CHUNK_SIZE) {
+		at = ALIGN_DOWN(memory_next_used(memory, at), (uint64_t)STREAM_CHUNK_SIZE);
+		if (at >= memory->size)
+			break;
 		unsigned pages = (unsigned)(MIN(memory->size - at, STREAM_CHUNK_SIZE) / STREAM_PAGE_SIZE);
 		b.size = 0;
 		int used = stream_put_memory(packer, &b, at, memory->host + at, pages, err);
@@ -274,8 +277,7 @@ int snapshot_load(const struct snapshot *snapshot, struct machine *machine, stru
 	int result = load_sections(snapshot, machine, packer, false, err);
 	if (result == 0) {
 		/* What firmware or ROM loading has put there is not the saved machine's. */
-		struct guest_memory *memory = machine_memory(machine);
-		memset(memory->host, 0, memory->size);
+		memory_clear(machine_memory(machine));
 		result = load_sections(snapshot, machine, packer, true, err);
 	}
 	stream_packer_destroy(packer);

@@ -5,6 +5,7 @@
 #include "vm/snapshot_config.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -42,22 +43,31 @@ static void add_disk_stamp(json_t *disk, const char *path)
 	json_object_set_new(disk, "changed", json_integer((json_int_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec));
 }
 
+/* Absolute: who restores the machine may stand elsewhere. */
+static json_t *path_json(const char *path)
+{
+	char *absolute = path ? realpath(path, NULL) : NULL;
+	json_t *json = path ? json_string(absolute ? absolute : path) : NULL;
+	free(absolute);
+	return json;
+}
+
 json_t *machine_config_json(const struct machine *machine)
 {
 	const struct machine_config *c = machine_config(machine);
 	json_t *disks = json_array(), *ports = json_array();
 	for (unsigned i = 0; i < c->disk_count; i++) {
-		json_t *disk = json_pack("{s:s, s:b}", "path", c->disks[i].path, "read_only", c->disks[i].read_only);
+		json_t *disk = json_pack("{s:o, s:b}", "path", path_json(c->disks[i].path), "read_only", c->disks[i].read_only);
 		add_disk_stamp(disk, c->disks[i].path);
 		json_array_append_new(disks, disk);
 	}
 	for (unsigned i = 0; i < MACHINE_PORTS; i++)
 		if (c->console[i].output)
 			json_array_append_new(ports, json_string(port_names[i]));
-	return json_pack("{s:I, s:i, s:s, s:s, s:s*, s:s*, s:s*, s:s*, s:o, s:o, s:b}", "memory", (json_int_t)c->memory, "cpus",
+	return json_pack("{s:I, s:i, s:s, s:s, s:o*, s:o*, s:s*, s:o*, s:o, s:o, s:b}", "memory", (json_int_t)c->memory, "cpus",
 			 (int)c->cpus, "cpu", cpu_model_names[c->cpu_model], "engine", c->engine ? c->engine->name : "interp", "kernel",
-			 c->kernel, "initrd", c->initrd, "append", c->append, "bios", c->bios, "disks", disks, "ports", ports,
-			 "debug_exit", c->debug_exit);
+			 path_json(c->kernel), "initrd", path_json(c->initrd), "append", c->append, "bios", path_json(c->bios), "disks",
+			 disks, "ports", ports, "debug_exit", c->debug_exit);
 }
 
 json_t *snapshot_make_info(const struct machine *machine)

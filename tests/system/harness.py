@@ -84,13 +84,15 @@ class Guest:
 
     def command(self, line, timeout=30):
         """A shell command in the guest; its output."""
-        self.send(line + "; echo do''ne=$?=\n")
+        # The shell's echo of the line breaks where the terminal ends: markers, not lines, tell what is output.
+        self.send(f"echo be''gin=; {line}; echo do''ne=$?=\n")
+        self.expect(r"^begin=\r?$", timeout)
         start = self.at
         m = self.expect(r"^done=(\d+)=\r?$", timeout)
         check(m[1] == "0", f"'{line}' failed in the guest:\n{self.log[start:]}")
         text = self.log[start:self.at - len(m[0])].replace("\r", "")
         self.expect(PROMPT)
-        return text.split("=\n", 1)[-1]
+        return text.lstrip("\n")
 
     def wait(self, status=0, timeout=30):
         end = time.monotonic() + timeout * PATIENCE

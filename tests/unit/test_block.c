@@ -30,21 +30,35 @@ static int make_file(off_t size)
 	return fd;
 }
 
-/* Posted work waits here until the test runs it: never, when block_drain does all. */
-static _Atomic unsigned posted;
+/* A worker that comes too late: block_drain does all, and what was posted runs when the disk is closed. */
+#define LATE_MAX 64
+static struct { void (*fn)(void *); void *arg; } late[LATE_MAX];
+static _Atomic unsigned late_count;
 
-static void never(void *opaque, void (*fn)(void *), void *arg)
+static void post_late(void *opaque, void (*fn)(void *), void *arg)
 {
-	posted++;
+	unsigned at = late_count++;
+	assert_true(at < LATE_MAX);
+	late[at].fn = fn;
+	late[at].arg = arg;
 }
 
-/* A loop thread: one slot is enough, since a disk posts again only when its last delivery has begun. */
+static void close_disk(struct block *block)
+{
+	block_close(block);
+	for (unsigned i = 0; i < late_count; i++)
+		late[i].fn(late[i].arg);
+	late_count = 0;
+}
+
+/* A loop thread: one disk posts one function only. */
 struct loop {
 	pthread_t thread;
 	pthread_mutex_t mutex;
 	pthread_cond_t cond;
 	void (*fn)(void *);
 	void *arg;
+	unsigned pending;
 	bool stop;
 };
 
@@ -54,6 +68,7 @@ static void loop_post(void *opaque, void (*fn)(void *), void *arg)
 	pthread_mutex_lock(&loop->mutex);
 	loop->fn = fn;
 	loop->arg = arg;
+	loop->pending++;
 	pthread_cond_signal(&loop->cond);
 	pthread_mutex_unlock(&loop->mutex);
 }
@@ -62,15 +77,14 @@ static void *loop_run(void *opaque)
 {
 	struct loop *loop = opaque;
 	pthread_mutex_lock(&loop->mutex);
-	while (!loop->stop || loop->fn) {
-		void (*fn)(void *) = loop->fn;
-		loop->fn = NULL;
-		if (!fn) {
+	while (!loop->stop || loop->pending) {
+		if (!loop->pending) {
 			pthread_cond_wait(&loop->cond, &loop->mutex);
 			continue;
 		}
+		loop->pending--;
 		pthread_mutex_unlock(&loop->mutex);
-		fn(loop->arg);
+		loop->fn(loop->arg);
 		pthread_mutex_lock(&loop->mutex);
 	}
 	pthread_mutex_unlock(&loop->mutex);
@@ -123,7 +137,7 @@ static int run(struct block *block, enum block_op op, uint64_t offset, void *dat
 
 static struct block *open_raw(bool read_only, struct error *err)
 {
-	const struct block_config config = { .path = path, .read_only = read_only, .worker = { never, NULL } };
+	const struct block_config config = { .path = path, .read_only = read_only, .worker = { post_late, NULL } };
 	return block_open_raw(&config, err);
 }
 
@@ -153,7 +167,7 @@ static void reads_and_writes(void **state)
 	assert_int_equal(run(block, BLOCK_READ, (1 << 20) - 512, back, 1024), EINVAL);
 	assert_int_equal(run(block, BLOCK_READ, UINT64_MAX - 511, back, 512), EINVAL);
 	assert_int_equal(run(block, BLOCK_WRITE, 100, back, 512), EINVAL);
-	block_close(block);
+	close_disk(block);
 	close(fd);
 	unlink(path);
 }
@@ -177,7 +191,7 @@ static void odd_size_is_rounded_up(void **state)
 	struct stat st;
 	assert_int_equal(fstat(fd, &st), 0);
 	assert_int_equal(st.st_size, 1024);
-	block_close(block);
+	close_disk(block);
 	close(fd);
 	unlink(path);
 }
@@ -192,7 +206,7 @@ static void read_only_and_errors(void **state)
 	assert_int_equal(run(block, BLOCK_WRITE, 0, sector, 512), EROFS);
 	assert_int_equal(run(block, BLOCK_DISCARD, 0, NULL, 512), EROFS);
 	assert_int_equal(run(block, BLOCK_READ, 0, sector, 512), 0);
-	block_close(block);
+	close_disk(block);
 	assert_int_equal(ftruncate(fd, 0), 0);
 	assert_null(open_raw(false, &err));
 	assert_non_null(strstr(err.text, "empty"));
@@ -216,13 +230,13 @@ static void image_is_locked(void **state)
 	assert_int_equal(err.code, EBUSY);
 	assert_non_null(strstr(err.text, path));
 	assert_null(open_raw(true, &err));
-	block_close(writer);
+	close_disk(writer);
 	struct block *a = open_raw(true, &err), *b = open_raw(true, &err);
 	assert_non_null(a);
 	assert_non_null(b);
 	assert_null(open_raw(false, &err));
-	block_close(a);
-	block_close(b);
+	close_disk(a);
+	close_disk(b);
 	unlink(path);
 }
 
@@ -319,7 +333,7 @@ static void write_errors_reach_the_request(void **state)
 	assert_int_equal(error, EFBIG);
 	assert_int_equal(partial, EFBIG);
 	assert_int_equal(run(block, BLOCK_WRITE, 8192, data, 512), 0);
-	block_close(block);
+	close_disk(block);
 	unlink(path);
 }
 

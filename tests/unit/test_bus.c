@@ -50,6 +50,26 @@ static void timers_fire_in_order_and_cancel(void **state)
 	vclock_destroy(&clock);
 }
 
+static void rearm(void *opaque)
+{
+	timer_arm(opaque, 0);
+}
+
+/* A timer that is due again at once must not keep its thread from other work. */
+static void run_ends_when_a_timer_is_always_due(void **state)
+{
+	struct vclock clock;
+	struct timer t;
+	const struct vclock_source source = { .now = stepped };
+	vclock_init(&clock, &source);
+	timer_init(&t, &clock, NULL, rearm, &t);
+	timer_arm(&t, 0);
+	vclock_start(&clock);
+	assert_int_equal(vclock_run(&clock), 0);
+	timer_cancel(&t);
+	vclock_destroy(&clock);
+}
+
 static uint8_t registers[8];
 
 static uint64_t reg_read(void *opaque, uint64_t offset, unsigned size)
@@ -87,6 +107,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(timers_fire_in_order_and_cancel),
+		cmocka_unit_test(run_ends_when_a_timer_is_always_due),
 		cmocka_unit_test(space_splits_and_refuses_overlap),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

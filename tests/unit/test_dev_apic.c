@@ -306,6 +306,10 @@ static void timer_one_shot_and_periodic(void **state)
 	wr(0, EOI, 0);
 	board_step(&b, 10 * MS);
 	assert_false(pending(0));
+	wr(0, INITIAL, 10);
+	wr(0, LVT_TIMER, 0x60041); /* the reserved mode: nothing counts, nothing fires again and again */
+	board_step(&b, 10 * MS);
+	assert_false(pending(0));
 }
 
 static void timer_tsc_deadline(void **state)

@@ -485,12 +485,15 @@ static void state_moves_to_another_device(void **state)
 	b.queue.driver = &b.driver;
 	assert_int_equal(queue_wait(&b.queue, NULL), 16);
 	assert_int_equal(queue_used(&b.queue), 12);
-	/* Values that cannot be are refused. */
+	/* A guest may leave nonsense in the registers of a queue that it does not use. */
+	to->queue[0].enabled = false;
 	to->queue[0].size = 4096;
-	assert_int_equal(to->device.type->loaded(to, &err), -1);
-	to->queue[0].size = 8;
-	to->queue[0].used = RIG_RAM;
-	assert_int_equal(to->device.type->loaded(to, &err), -1);
+	assert_int_equal(to->device.type->loaded(to, &err), 0);
+	/* Rings that cannot be used stop the device, as they do when the guest enables them. */
+	to->queue[0].enabled = true;
+	assert_int_equal(to->device.type->loaded(to, &err), 0);
+	rig_run(&b.rig, false);
+	assert_true(to->status & VIRTIO_STATUS_NEEDS_RESET);
 	to->features |= 1;
 	assert_int_equal(to->device.type->loaded(to, &err), -1);
 	rng_rig_destroy(&a);

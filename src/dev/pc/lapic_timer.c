@@ -65,8 +65,8 @@ void lapic_timer_update(struct lapic *lapic)
 	if (mode(lapic) == TIMER_TSC_DEADLINE) {
 		if (lapic->tsc_deadline)
 			timer_arm(&lapic->timer, lapic->tsc_expiry);
-	} else if (lapic->timer_running && lapic->timer_initial) {
-		arm_count(lapic);
+	} else if (mode(lapic) <= TIMER_PERIODIC && lapic->timer_running && lapic->timer_initial) {
+		arm_count(lapic); /* the fourth mode is reserved: it counts nothing */
 	}
 }
 

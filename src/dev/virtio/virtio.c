@@ -238,10 +238,10 @@ int virtio_device_loaded(void *opaque, struct error *err)
 		if (i >= device->queue_count && queue->enabled)
 			return error_set(err, 0, "%s: the saved guest uses queue %u, but the device has %u", name, i,
 					 device->queue_count);
-		if (queue->size > queue->max_size)
-			return error_set(err, 0, "%s: queue %u of %u entries is too large", name, i, queue->size);
-		if (queue->enabled && !queue->broken && !virtqueue_enable(queue))
-			return error_set(err, 0, "%s: queue %u: %s", name, i, queue->reason);
+		/* Rings that cannot be used break the queue when it is served, as they would have done at the guest's request:
+		 * a guest may set nonsense, and take the memory under its rings away. */
+		if (queue->enabled && !queue->broken)
+			virtqueue_enable(queue);
 	}
 	if (agreed)
 		apply_features(device);
