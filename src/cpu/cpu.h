@@ -196,6 +196,8 @@ struct cpu {
 	uint64_t db_pending;        /* DR6 bits of a debug trap due after this instruction */
 	bool rf_clear;
 	bool step_armed;            /* the instruction under way began with TF set: a single-step trap follows it */
+	unsigned pauses;            /* PAUSE instructions, for EXIT_SPIN */
+	bool spinning;              /* enough of them: run() is to end with EXIT_SPIN */
 	bool mov_ss_shadow;         /* with interrupt_shadow: debug traps wait too (SDM 3A, 6.8.3) */
 
 	/* The fault that cpu_fault raised last, and what was under way (cpu/exception.c). */

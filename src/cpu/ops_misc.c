@@ -133,11 +133,22 @@ static void exec_movdir64b(struct cpu *c, const struct insn *i)
 	access_write_slow(c, to, buffer, 64);
 }
 
+/* A processor that waits for another one which has no host CPU to run on would wait for the rest of its time slice. The guest
+ * waits a little first, since most waits are short. */
+static void exec_pause(struct cpu *c, const struct insn *i)
+{
+	enum { PAUSES_BEFORE_YIELD = 64 };
+	if (++c->pauses % PAUSES_BEFORE_YIELD)
+		return;
+	c->spinning = true;
+	cpu_attention(c, ATTN_EXIT);
+}
+
 insn_exec *ops_select_misc(struct cpu *c, struct insn *i)
 {
 	switch (i->op) {
+	case OP_PAUSE: return c->count > 1 ? exec_pause : exec_nop;
 	case OP_NOP:
-	case OP_PAUSE:
 	case OP_ENDBR:
 	case OP_PREFETCH:
 	case OP_PREFETCHW:

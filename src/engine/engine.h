@@ -15,6 +15,7 @@
 enum exit_reason {
 	EXIT_KICK,     /* asked to leave (ATTN_KICK): pause, save, end */
 	EXIT_HALT,     /* HLT or wait-for-SIPI: sleep until the CPU is signalled */
+	EXIT_SPIN,     /* many PAUSEs: whom it waits for may need this host CPU */
 	EXIT_SHUTDOWN, /* triple fault */
 	EXIT_DEBUG,    /* breakpoint, watchpoint or step of a debugger */
 	EXIT_ERROR,    /* the monitor cannot go on; cpu->exit_detail says why */

@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include "host/thread.h"
 
+#include <sched.h>
 #include <signal.h>
 #include <string.h>
 
@@ -22,4 +23,9 @@ int host_thread_start(pthread_t *thread, const char *name, void *(*fn)(void *), 
 		return error_set(err, rc, "cannot start the thread %s: %s; raise the limit of processes (ulimit -u)", name, strerror(rc));
 	pthread_setname_np(*thread, name);
 	return 0;
+}
+
+void host_thread_yield(void)
+{
+	sched_yield();
 }

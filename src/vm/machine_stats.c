@@ -4,7 +4,8 @@
 #include "vm/machine_parts.h"
 
 static const char *const exit_names[EXIT_COUNT] = {
-	[EXIT_KICK] = "kick", [EXIT_HALT] = "halt", [EXIT_SHUTDOWN] = "shutdown", [EXIT_DEBUG] = "debug", [EXIT_ERROR] = "error",
+	[EXIT_KICK] = "kick", [EXIT_HALT] = "halt", [EXIT_SPIN] = "spin", [EXIT_SHUTDOWN] = "shutdown",
+	[EXIT_DEBUG] = "debug", [EXIT_ERROR] = "error",
 };
 
 static const char *const exception_names[32] = {

@@ -65,6 +65,8 @@ static void *vcpu_thread(void *opaque)
 		v->exits[reason]++;
 		if (reason == EXIT_HALT) {
 			idle(v);
+		} else if (reason == EXIT_SPIN) {
+			host_thread_yield();
 		} else if (reason != EXIT_KICK) {
 			vcpus_hold(v->set);
 			v->set->stopped(v->set->opaque, v->index, reason);

@@ -241,6 +241,11 @@ static enum verdict attend(struct cpu *c, struct interp *interp, enum exit_reaso
 		*reason = EXIT_ERROR;
 		return LEAVE;
 	}
+	if (c->spinning) {
+		c->spinning = false;
+		*reason = EXIT_SPIN;
+		return LEAVE;
+	}
 	if (!cpu_take_events(c)) {
 		*reason = c->shutdown ? EXIT_SHUTDOWN : EXIT_HALT;
 		return LEAVE;
