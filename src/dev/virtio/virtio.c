@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/util.h"
 
+#define MAX_COMPLAINTS 3 /* of a device: a guest can provoke them without end */
 #define COMMON_FEATURES (BIT64(VIRTIO_F_INDIRECT_DESC) | BIT64(VIRTIO_F_EVENT_IDX) | BIT64(VIRTIO_F_VERSION_1))
 
 const struct field virtio_device_fields[] = {
@@ -110,12 +111,11 @@ static void virtio_notify_all(struct virtio_device *device)
 
 void virtio_fail(struct virtio_device *device, const char *reason)
 {
-	if (!device->complained)
-		log_warn("%s: the guest's driver broke the rules of virtio (%s); the device stops until it is reset",
-			 device->device.name, reason);
-	device->complained = true;
 	if (device->status & VIRTIO_STATUS_NEEDS_RESET)
 		return;
+	if (device->complaints < MAX_COMPLAINTS)
+		log_warn("%s: the guest's driver broke the rules of virtio (%s); the device stops until it is reset%s",
+			 device->device.name, reason, ++device->complaints < MAX_COMPLAINTS ? "" : " (more is not logged)");
 	device->status |= VIRTIO_STATUS_NEEDS_RESET;
 	device->config_generation++;
 	if (device->status & VIRTIO_STATUS_DRIVER_OK && device->transport.config_interrupt)
@@ -152,7 +152,6 @@ static void reset_state(struct virtio_device *device)
 	else if (device->ops->quiesce)
 		device->ops->quiesce(device);
 	fields_reset(virtio_device_fields, device);
-	device->complained = false;
 	for (unsigned i = 0; i < VIRTIO_MAX_QUEUES; i++)
 		virtqueue_reset(&device->queue[i]);
 	if (device->ops->reset)

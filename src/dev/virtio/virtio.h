@@ -71,7 +71,7 @@ struct virtio_device {
 	struct worker worker;
 	struct virtio_transport transport;
 	bool work_posted;
-	bool complained;          /* the log has had its line since the last reset */
+	uint8_t complaints;       /* lines that the log has had about this device's driver */
 	struct iovec iov[VIRTQUEUE_MAX_SEGMENTS]; /* of the element in the hand of `serve` */
 	/* State. */
 	uint64_t features;        /* accepted by the driver */

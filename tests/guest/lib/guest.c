@@ -73,6 +73,27 @@ void idt_setup(void)
 	outb(0xa1, 0xff);
 }
 
+/* --- command line --- */
+
+extern uint64_t multiboot_info;
+
+uint64_t guest_option(const char *name, uint64_t otherwise)
+{
+	const char *text = (const char *)(uint64_t)*(uint32_t *)(multiboot_info + 16);
+	for (; *text; text++) {
+		unsigned n = 0;
+		while (name[n] && text[n] == name[n])
+			n++;
+		if (name[n] || text[n] != '=')
+			continue;
+		uint64_t value = 0;
+		for (text += n + 1; *text >= '0' && *text <= '9'; text++)
+			value = value * 10 + (uint64_t)(*text - '0');
+		return value;
+	}
+	return otherwise;
+}
+
 /* --- memory: a bump allocator behind the program --- */
 
 extern uint8_t guest_end[];

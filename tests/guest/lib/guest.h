@@ -25,6 +25,8 @@ struct fault {
 
 int guest_main(void);
 void guest_exit(int failures);
+/* The number after NAME= on the command line (--append), or `otherwise`. */
+uint64_t guest_option(const char *name, uint64_t otherwise);
 void print(const char *text);
 void print_hex(uint64_t value);
 extern int failures;

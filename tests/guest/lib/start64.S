@@ -11,6 +11,7 @@
 multiboot_entry:
 	cli
 	movl $boot_stack_top, %esp
+	movl %ebx, multiboot_info
 	/* PML4 -> PDPT -> 4 page directories */
 	movl $page_pdpt, %eax
 	orl $7, %eax
@@ -93,6 +94,8 @@ gdt_end:
 gdt_pointer:
 	.word gdt_end - gdt64 - 1
 	.quad gdt64
+	.globl multiboot_info
+multiboot_info: .quad 0
 	.globl tss64
 	.align 16
 tss64:	.fill 104, 1, 0
