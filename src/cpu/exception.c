@@ -72,14 +72,14 @@ struct event {
 	(BIT(EXC_DF) | BIT(EXC_TS) | BIT(EXC_NP) | BIT(EXC_SS) | BIT(EXC_GP) | BIT(EXC_PF) | BIT(EXC_AC))
 
 /* RFLAGS as the frame shows them: RF set for faults, so that the instruction is not stopped again by the same
- * breakpoint (SDM 3B, 17.3.1.1); never for what follows an instruction. */
+ * breakpoint, and between two iterations of a string instruction (SDM 3B, 17.3.1.1). */
 static uint64_t pushed_rflags(const struct cpu *c, const struct event *e)
 {
 	uint64_t rflags = cpu_get_rflags(c);
 	bool fault = e->kind == EVENT_EXCEPTION && e->vector != EXC_DB && e->vector != EXC_DF && e->vector != EXC_MC;
 	if (fault)
 		return rflags | FLAG_RF;
-	return e->kind == EVENT_EXTERNAL || e->kind == EVENT_NMI ? rflags : rflags & ~FLAG_RF;
+	return e->kind == EVENT_SOFT || e->kind == EVENT_ICEBP ? rflags & ~FLAG_RF : rflags;
 }
 
 /* What every delivery does to the flags. */

@@ -6,7 +6,8 @@
  * are committed after every iteration, so that a fault in the middle leaves the
  * state of the failing one. When attention is wanted between two iterations RIP
  * goes back to the instruction, which continues when it comes round again.
- * Forward MOVS and STOS work in chunks that stay within a page on each side.
+ * Forward MOVS and STOS work in chunks that stay within a page on each side,
+ * but for single steps, which trap after each iteration.
  */
 INLINE bool repeated(const struct insn *i)
 {
@@ -47,6 +48,9 @@ INLINE bool rep_next(struct cpu *c, const struct insn *i, uint64_t n)
 		return false;
 	if (unlikely(atomic_load_explicit(&c->attention, memory_order_relaxed))) {
 		c->gpr[REG_RIP] -= i->length;
+		/* What comes between two iterations sees RF set (SDM 3B, 17.3.1.1): no breakpoint at the next ones. */
+		c->rflags |= FLAG_RF;
+		c->rf_clear = false;
 		return false;
 	}
 	return true;
@@ -87,7 +91,7 @@ INLINE void host_stos(void *to, uint64_t v, uint64_t n, unsigned size)
 /* Number of iterations done, 0 when only the careful way serves. */
 INLINE uint64_t movs_chunk(struct cpu *c, const struct insn *i, unsigned size)
 {
-	if ((c->rflags & FLAG_DF) || c->segment_check[i->seg] || c->segment_check[SEG_ES])
+	if ((c->rflags & (FLAG_DF | FLAG_TF)) || c->segment_check[i->seg] || c->segment_check[SEG_ES])
 		return 0;
 	uint64_t mask = size_mask(i->adsize);
 	uint64_t from = source_linear(c, i, size), to = dest_linear(c, i, size, ACCESS_W);
@@ -108,7 +112,7 @@ INLINE uint64_t movs_chunk(struct cpu *c, const struct insn *i, unsigned size)
 
 INLINE uint64_t stos_chunk(struct cpu *c, const struct insn *i, unsigned size)
 {
-	if ((c->rflags & FLAG_DF) || c->segment_check[SEG_ES])
+	if ((c->rflags & (FLAG_DF | FLAG_TF)) || c->segment_check[SEG_ES])
 		return 0;
 	uint64_t to = dest_linear(c, i, size, ACCESS_W);
 	void *host_to = tlb_lookup_write(c, to, 1);

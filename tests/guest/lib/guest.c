@@ -112,30 +112,27 @@ void *alloc_page(void)
 
 extern uint64_t page_pml4[];
 
-static uint64_t *walk(uint64_t linear, bool make)
+uint64_t *table_entry(uint64_t linear, int level)
 {
 	uint64_t *table = page_pml4;
-	for (int shift = 39; shift > 12; shift -= 9) {
-		uint64_t *entry = &table[linear >> shift & 511];
-		if (!(*entry & PG_P)) {
-			if (!make)
-				return NULL;
+	for (int above = 4; above > level; above--) {
+		uint64_t *entry = &table[linear >> (3 + 9 * above) & 511];
+		if (!(*entry & PG_P))
 			*entry = (uint64_t)alloc_page() | PG_P | PG_W | PG_U;
-		}
 		table = (uint64_t *)(*entry & 0xffffffffff000);
 	}
-	return &table[linear >> 12 & 511];
+	return &table[linear >> (3 + 9 * level) & 511];
 }
 
 void map_page(uint64_t linear, uint64_t physical, uint64_t bits)
 {
-	*walk(linear, true) = physical | bits;
+	*table_entry(linear, 1) = physical | bits;
 	invlpg(linear);
 }
 
 uint64_t *page_entry(uint64_t linear)
 {
-	return walk(linear, false);
+	return table_entry(linear, 1);
 }
 
 /* --- user mode --- */
@@ -155,4 +152,17 @@ struct fault run_user(uint64_t rip, uint64_t rsp, uint64_t argument)
 {
 	struct user_start s = { rip, rsp, argument };
 	return guarded(enter_user, &s);
+}
+
+struct fault run_user_code(const uint8_t *from, const uint8_t *to, uint64_t argument)
+{
+	static uint8_t *page;
+	if (!page) {
+		page = alloc_page();
+		map_page(USER_CODE, (uint64_t)page, PG_P | PG_U);
+		map_page(USER_STACK, (uint64_t)alloc_page(), PG_P | PG_W | PG_U);
+	}
+	for (size_t i = 0; from + i < to; i++)
+		page[i] = from[i];
+	return run_user(USER_CODE, USER_STACK_TOP, argument);
 }

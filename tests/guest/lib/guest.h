@@ -59,6 +59,8 @@ void check_equal_(uint64_t got, uint64_t want, const char *text, const char *fil
 /* Maps one 4 KiB page at a linear address above 4 GiB with the given entry bits; NULL-safe page-table pool. */
 void map_page(uint64_t linear, uint64_t physical, uint64_t bits);
 uint64_t *page_entry(uint64_t linear); /* of a page mapped by map_page */
+/* The entry for an address in its table of this level: 1 page table ... 4 PML4; the tables above are made. */
+uint64_t *table_entry(uint64_t linear, int level);
 void *alloc_page(void);                /* zeroed, identity-mapped */
 void set_gate(unsigned vector, void *entry, unsigned type_dpl, unsigned ist);
 
@@ -82,6 +84,21 @@ static inline void wrmsr(uint32_t msr, uint64_t v)
 }
 #define READ_CR(n) ({ uint64_t v_; __asm__ volatile("mov %%cr" #n ", %0" : "=r"(v_)); v_; })
 #define WRITE_CR(n, value) __asm__ volatile("mov %0, %%cr" #n ::"r"((uint64_t)(value)) : "memory")
+struct cpuid {
+	uint32_t a, b, c, d;
+};
+static inline struct cpuid cpuid(uint32_t leaf, uint32_t sub)
+{
+	struct cpuid r;
+	__asm__ volatile("cpuid" : "=a"(r.a), "=b"(r.b), "=c"(r.c), "=d"(r.d) : "a"(leaf), "c"(sub));
+	return r;
+}
+static inline uint64_t rdtsc(void)
+{
+	uint32_t lo, hi;
+	__asm__ volatile("rdtsc" : "=a"(lo), "=d"(hi));
+	return lo | (uint64_t)hi << 32;
+}
 static inline void invlpg(uint64_t a) { __asm__ volatile("invlpg (%0)" ::"r"(a) : "memory"); }
 
 enum { PG_P = 1, PG_W = 2, PG_U = 4, PG_A = 0x20, PG_D = 0x40, PG_PS = 0x80, PG_G = 0x100 };
@@ -92,5 +109,10 @@ enum { SEL_CODE64 = 0x08, SEL_DATA = 0x10, SEL_CODE32 = 0x18, SEL_USER32 = 0x23,
 
 /* Calls fn at CPL 3 on its own stack; comes back when it executes INT 0x80 or faults. Code, data and stack must be mapped for the user. */
 struct fault run_user(uint64_t rip, uint64_t rsp, uint64_t argument);
+/* Copies code that runs at any address to a page of the user's; run_user with it and the user's stack. */
+struct fault run_user_code(const uint8_t *from, const uint8_t *to, uint64_t argument);
+#define USER_CODE 0x60000000000ull
+#define USER_STACK (USER_CODE + 0x10000) /* one page */
+#define USER_STACK_TOP (USER_STACK + 4096)
 
 #endif
