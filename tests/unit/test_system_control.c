@@ -598,6 +598,8 @@ static void absent_instructions(void **state)
 	machine_long(0);
 	assert_int_equal(RUN(0x0f, 0x01, 0xc8), EXC_UD); /* monitor */
 	assert_int_equal(RUN(0x0f, 0x01, 0xc9), EXC_UD); /* mwait */
+	assert_int_equal(RUN(0xf2, 0x0f, 0x01, 0xfc), EXC_UD); /* CLZERO with F2, F3 is none */
+	assert_int_equal(RUN(0xf3, 0x0f, 0x01, 0xfc), EXC_UD);
 	assert_int_equal(RUN(0x0f, 0xaa), EXC_UD);       /* rsm */
 	assert_int_equal(RUN(0x0f, 0x37), EXC_UD);       /* getsec */
 	expect_ok(RUN(0x0f, 0x09));
