@@ -41,9 +41,9 @@ static int acknowledge_pic(void *opaque)
 	return pic_acknowledge(m->pic);
 }
 
-static uint64_t guest_tsc(void *opaque)
+static uint64_t tsc_delay(void *opaque, uint64_t tsc)
 {
-	return cpu_read_tsc(opaque);
+	return cpu_tsc_delay(opaque, tsc);
 }
 
 static unsigned physical_bits(struct cpu *c)
@@ -62,7 +62,7 @@ static int add_lapics(struct machine *m, struct error *err)
 		const struct lapic_config config = {
 			.id = i, .bsp = i == 0, .x2apic = cpu_has(c, FEATURE_X2APIC), .phys_bits = physical_bits(c), .bus = &m->apic_bus,
 			.clock = &m->clock, .pins = pins, .extint = acknowledge_pic, .extint_opaque = m,
-			.guest_tsc = cpu_has(c, FEATURE_TSCDEADLINE) ? guest_tsc : NULL, .tsc_opaque = c, .tsc_hz = c->tsc_hz,
+			.tsc_delay = cpu_has(c, FEATURE_TSCDEADLINE) ? tsc_delay : NULL, .tsc_opaque = c,
 		};
 		m->lapics[i] = lapic_create(&config, err);
 		if (add(m, m->lapics[i]) < 0)
