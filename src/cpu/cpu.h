@@ -229,6 +229,7 @@ struct cpu {
 	struct intc intc;
 	struct irq_line ferr;       /* FERR#: x87 errors while CR0.NE is 0 (IRQ13); the boot processor's is connected */
 	bool ferr_raised;
+	_Atomic bool ignne;         /* IGNNE#: x87 errors are ignored while CR0.NE is 0; the board drives it by cpu_ignne */
 	struct vclock *clock;
 	uint64_t host_tsc_hz;
 	uint64_t features[2];       /* bit per enum isa_feature */
@@ -282,6 +283,9 @@ static inline _Noreturn void cpu_ud(struct cpu *c) { cpu_fault(c, EXC_UD, 0); }
 static inline _Noreturn void cpu_gp(struct cpu *c, uint32_t error_code) { cpu_fault(c, EXC_GP, error_code); }
 /* #PF with CR2. */
 _Noreturn void cpu_page_fault(struct cpu *c, uint64_t linear, uint32_t error_code);
+
+/* The IGNNE# pin; any thread. */
+struct irq_line cpu_ignne(struct cpu *c);
 
 /* Sets attention bits; from any thread. */
 static inline void cpu_attention(struct cpu *c, uint32_t bits)

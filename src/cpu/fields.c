@@ -77,6 +77,7 @@ const struct field cpu_fields[] = {
 	FIELD(struct cpu, x87_cs),
 	FIELD(struct cpu, x87_ds),
 	FIELD(struct cpu, ferr_raised),
+	FIELD(struct cpu, ignne),
 	FIELD_ARRAY(struct cpu, saved_features),
 	FIELD(struct cpu, saved_amd),
 	FIELD(struct cpu, tsc_hz),

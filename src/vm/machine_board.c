@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/util.h"
 #include "dev/pc/debugport.h"
+#include "dev/pc/ferr.h"
 #include "dev/pc/fw_cfg.h"
 #include "dev/pc/gsi.h"
 #include "dev/pc/hpet.h"
@@ -246,10 +247,25 @@ static int add_pci(struct machine *m, struct error *err)
 	return add(m, piix4_pm_create(&pm, err));
 }
 
+/* As on every board, that of the first processor alone. */
+static int add_ferr(struct machine *m, struct error *err)
+{
+	struct cpu *c = m->cpus[0];
+	const struct ferr_config config = {
+		.lock = &m->board_lock, .ports = &m->ports, .irq = gsi_line(m->gsi, 13), .ignne = cpu_ignne(c),
+	};
+	struct ferr *ferr = ferr_create(&config, err);
+	if (add(m, ferr) < 0)
+		return -1;
+	c->ferr = ferr_input(ferr);
+	return 0;
+}
+
 int machine_add_board(struct machine *m, struct error *err)
 {
 	static int (*const parts[])(struct machine *, struct error *) = {
 		add_lapics, add_interrupt_controllers, add_timers, add_pm, add_serial, add_small_devices, add_pci,
+		add_ferr,
 	};
 	for (unsigned i = 0; i < ARRAY_SIZE(parts); i++)
 		if (parts[i](m, err) < 0)
