@@ -9,6 +9,7 @@
 #include <pthread.h>
 
 #include "cpu/mmu.h"
+#include "cpu/system.h"
 #include "isa/op.h"
 #include "isa/table.h"
 
@@ -34,8 +35,8 @@ static enum isa_seg fault_segment(const struct cpu *c, uint64_t linear)
 		return SEG_SS;
 	if (i->memory)
 		return (enum isa_seg)i->seg;
-	bool implicit = isa_rows[i->row].attributes & (ROW_REP | ROW_MMX | ROW_SSE | ROW_AVX) || i->op == OP_XLAT || i->op == OP_CLZERO;
-	return implicit ? SEG_DS : SEG_SS;
+	bool data = isa_rows[i->row].attributes & (ROW_REP | ROW_MMX | ROW_SSE | ROW_AVX);
+	return data || i->op == OP_XLAT || i->op == OP_CLZERO ? SEG_DS : SEG_SS;
 }
 
 static void check_linear(struct cpu *c, uint64_t linear, unsigned size)
@@ -143,95 +144,105 @@ static unsigned first_part(uint64_t linear, unsigned size)
 	return MIN(size, GUEST_PAGE_SIZE - (unsigned)(linear & GUEST_PAGE_MASK));
 }
 
-static uint64_t wrap(const struct cpu *c, uint64_t linear)
-{
-	return c->code_mode == ISA_MODE_64 ? linear : (uint32_t)linear;
-}
+/*
+ * The one or two pages of an access, translated before a byte moves. The segments of legacy and compatibility mode end
+ * at 4 GiB and go on at 0; the system's tables in IA-32e mode do not, nor what lies higher (a 64-bit handler's stack).
+ */
+struct span {
+	struct page page[2];
+	uint64_t linear[2];
+	unsigned size[2];
+};
 
-static void read_with_set(struct cpu *c, unsigned set, uint64_t linear, void *buffer, unsigned size)
+static struct span translate(struct cpu *c, unsigned set, uint64_t linear, unsigned size, enum access_kind kind, bool wide)
 {
 	unsigned first = first_part(linear, size);
-	struct page page = mmu_translate(c, set, linear, KIND_READ);
-	if (first == size) {
-		read_page(c, &page, linear, buffer, size);
-		return;
-	}
-	uint64_t next = wrap(c, linear + first);
-	struct page second = mmu_translate(c, set, next, KIND_READ);
-	read_page(c, &page, linear, buffer, first);
-	read_page(c, &second, next, (uint8_t *)buffer + first, size - first);
+	struct span s = { .linear = { linear, linear + first }, .size = { first, size - first } };
+	s.page[0] = mmu_translate(c, set, linear, kind);
+	if (first == size)
+		return s;
+	if (!wide && !(linear >> 32))
+		s.linear[1] = (uint32_t)s.linear[1];
+	s.page[1] = mmu_translate(c, set, s.linear[1], kind);
+	return s;
 }
 
-static void write_with_set(struct cpu *c, unsigned set, uint64_t linear, const void *buffer, unsigned size)
+static bool wide_code(const struct cpu *c)
 {
-	unsigned first = first_part(linear, size);
-	struct page page = mmu_translate(c, set, linear, KIND_WRITE);
-	if (first == size) {
-		write_page(c, &page, linear, buffer, size);
-		return;
-	}
-	uint64_t next = wrap(c, linear + first);
-	struct page second = mmu_translate(c, set, next, KIND_WRITE);
-	write_page(c, &page, linear, buffer, first);
-	write_page(c, &second, next, (const uint8_t *)buffer + first, size - first);
+	return c->code_mode == ISA_MODE_64;
+}
+
+static void read_span(struct cpu *c, const struct span *s, void *buffer)
+{
+	read_page(c, &s->page[0], s->linear[0], buffer, s->size[0]);
+	if (s->size[1])
+		read_page(c, &s->page[1], s->linear[1], (uint8_t *)buffer + s->size[0], s->size[1]);
+}
+
+static void write_span(struct cpu *c, const struct span *s, const void *buffer)
+{
+	write_page(c, &s->page[0], s->linear[0], buffer, s->size[0]);
+	if (s->size[1])
+		write_page(c, &s->page[1], s->linear[1], (const uint8_t *)buffer + s->size[0], s->size[1]);
 }
 
 void access_read_slow(struct cpu *c, uint64_t linear, void *buffer, unsigned size)
 {
 	check_linear(c, linear, size);
-	read_with_set(c, current_set(c), linear, buffer, size);
+	struct span s = translate(c, current_set(c), linear, size, KIND_READ, wide_code(c));
+	read_span(c, &s, buffer);
 	watch(c, linear, size, ACCESS_R);
 }
 
 void access_write_slow(struct cpu *c, uint64_t linear, const void *buffer, unsigned size)
 {
 	check_linear(c, linear, size);
-	write_with_set(c, current_set(c), linear, buffer, size);
+	struct span s = translate(c, current_set(c), linear, size, KIND_WRITE, wide_code(c));
+	write_span(c, &s, buffer);
 	watch(c, linear, size, ACCESS_W);
+}
+
+static struct span translate_system(struct cpu *c, uint64_t linear, unsigned size, enum access_kind kind)
+{
+	bool wide = cpu_long_mode(c);
+	if (wide && (!is_canonical(linear) || !is_canonical(linear + size - 1)))
+		cpu_gp(c, 0);
+	return translate(c, TLB_SUPERVISOR, linear, size, kind, wide);
 }
 
 uint64_t access_read_system(struct cpu *c, uint64_t linear, unsigned size)
 {
 	uint64_t value = 0;
-	if (cpu_long_mode(c) && !is_canonical(linear))
-		cpu_gp(c, 0);
-	read_with_set(c, TLB_SUPERVISOR, linear, &value, size);
+	struct span s = translate_system(c, linear, size, KIND_READ);
+	read_span(c, &s, &value);
 	return value;
 }
 
 void access_write_system(struct cpu *c, uint64_t linear, uint64_t value, unsigned size)
 {
-	if (cpu_long_mode(c) && !is_canonical(linear))
-		cpu_gp(c, 0);
-	write_with_set(c, TLB_SUPERVISOR, linear, &value, size);
+	struct span s = translate_system(c, linear, size, KIND_WRITE);
+	write_span(c, &s, &value);
 }
 
 void access_probe(struct cpu *c, uint64_t linear, unsigned size, bool write)
 {
-	enum access_kind kind = write ? KIND_WRITE : KIND_READ;
 	check_linear(c, linear, size);
-	mmu_translate(c, current_set(c), linear, kind);
-	unsigned first = first_part(linear, size);
-	if (first != size)
-		mmu_translate(c, current_set(c), wrap(c, linear + first), kind);
+	translate(c, current_set(c), linear, size, write ? KIND_WRITE : KIND_READ, wide_code(c));
 }
 
 void *access_rmw_slow(struct cpu *c, uint64_t linear, unsigned size)
 {
 	check_linear(c, linear, size);
-	unsigned first = first_part(linear, size);
-	struct page page = mmu_translate(c, current_set(c), linear, KIND_WRITE);
-	if (first != size)
-		mmu_translate(c, current_set(c), wrap(c, linear + first), KIND_WRITE);
+	struct span s = translate(c, current_set(c), linear, size, KIND_WRITE, wide_code(c));
 	c->bounce_linear = linear;
 	c->bounce_size = size;
 	/* In place even where code was decoded or a watchpoint set, so that locked operations stay atomic; what else a
 	 * write needs is done in access_rmw_end_slow. */
-	if (first == size && page.host && !page.rom) {
-		c->bounce = page.host + (linear & GUEST_PAGE_MASK);
+	if (!s.size[1] && s.page[0].host && !s.page[0].rom) {
+		c->bounce = s.page[0].host + (linear & GUEST_PAGE_MASK);
 		return c->bounce;
 	}
-	read_with_set(c, current_set(c), linear, c->bounce_buffer, size);
+	read_span(c, &s, c->bounce_buffer);
 	c->bounce = c->bounce_buffer;
 	return c->bounce;
 }
@@ -240,13 +251,17 @@ void access_rmw_end_slow(struct cpu *c)
 {
 	uint8_t *at = c->bounce;
 	c->bounce = NULL;
-	if (at == c->bounce_buffer)
-		write_with_set(c, current_set(c), c->bounce_linear, at, c->bounce_size);
-	else if (memory_note_write_slow(c->memory, memory_offset(c->memory, at), c->bounce_size))
+	if (at == c->bounce_buffer) {
+		struct span s = translate(c, current_set(c), c->bounce_linear, c->bounce_size, KIND_WRITE, wide_code(c));
+		write_span(c, &s, at);
+	} else if (memory_note_write_slow(c->memory, memory_offset(c->memory, at), c->bounce_size)) {
 		cpu_attention(c, ATTN_CODE);
+	}
 	watch(c, c->bounce_linear, c->bounce_size, ACCESS_RW);
 }
 
+/* For the whole process: vCPUs of several machines wait for one another, which costs time and changes nothing, and only
+ * where a locked access crosses a page or goes to a device. */
 static pthread_mutex_t bus_mutex = PTHREAD_MUTEX_INITIALIZER;
 
 void access_bus_lock(void)
@@ -270,20 +285,10 @@ static bool type_allows(const struct segment *s, unsigned access)
 	return !(access & ACCESS_W) || (s->attributes & 2);
 }
 
-static bool within_limit(const struct segment *s, uint64_t offset, unsigned size)
-{
-	uint64_t last = offset + size - 1;
-	if ((s->attributes & 0xc) == 4) { /* expand-down data */
-		uint64_t top = s->attributes & SEGATTR_DB ? 0xffffffff : 0xffff;
-		return offset > s->limit && last <= top;
-	}
-	return last <= s->limit;
-}
-
 void segment_check_slow(struct cpu *c, enum isa_seg seg, uint64_t offset, unsigned size, unsigned access)
 {
 	const struct segment *s = &c->seg[seg];
-	bool ok = (!cpu_protected_segments(c) || type_allows(s, access)) && within_limit(s, offset, size ? size : 1);
+	bool ok = (!cpu_protected_segments(c) || type_allows(s, access)) && segment_contains(s, offset, size ? size : 1);
 	if (!ok)
 		cpu_fault(c, seg == SEG_SS ? EXC_SS : EXC_GP, 0);
 }

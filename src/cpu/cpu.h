@@ -174,7 +174,9 @@ struct cpu {
 	uint64_t kvm_wall_clock, kvm_system_time, kvm_steal_time, kvm_async_pf, kvm_eoi, kvm_poll_control;
 	uint64_t debugctl, msr_plain[32]; /* msr_plain: registers that only keep what was written, see cpu/msr.c */
 	uint64_t kvm_clock_base_tsc, kvm_clock_base_ns; /* host TSC and virtual time that the clock page counts from */
-	int64_t tsc_offset;         /* guest TSC = host TSC + offset */
+	uint64_t tsc_hz;            /* the guest's, which stays when it is restored on another host */
+	uint64_t tsc_scale;         /* guest ticks for 2^48 of the host's; 0: the host's rate */
+	int64_t tsc_offset;         /* guest TSC = host TSC, scaled, + offset */
 	uint64_t tsc_stopped;       /* guest TSC while time stands still (cpu_stop_time) */
 	uint64_t tsc_adjust;
 
@@ -229,10 +231,13 @@ struct cpu {
 	struct intc intc;
 	struct irq_line ferr;       /* FERR#: x87 errors while CR0.NE is 0 (IRQ13); the boot processor's is connected */
 	bool ferr_raised;
+	_Atomic bool ignne;         /* IGNNE#: x87 errors are ignored while CR0.NE is 0; the board drives it by cpu_ignne */
 	struct vclock *clock;
-	uint64_t tsc_hz;
+	uint64_t host_tsc_hz;
 	uint64_t features[2];       /* bit per enum isa_feature */
-	uint64_t saved_features[2], saved_tsc_hz; /* the same two in a save file: what the guest was started with */
+	uint64_t saved_features[2]; /* in a save file: what the guest was started with */
+	bool saved_amd;
+	uint8_t model;              /* enum cpu_model */
 	struct cpuid_leaf *cpuid;   /* the guest's leaves, cpu/cpuid.c */
 	unsigned cpuid_count;
 	uint64_t xcr0_allowed;
@@ -280,6 +285,9 @@ static inline _Noreturn void cpu_ud(struct cpu *c) { cpu_fault(c, EXC_UD, 0); }
 static inline _Noreturn void cpu_gp(struct cpu *c, uint32_t error_code) { cpu_fault(c, EXC_GP, error_code); }
 /* #PF with CR2. */
 _Noreturn void cpu_page_fault(struct cpu *c, uint64_t linear, uint32_t error_code);
+
+/* The IGNNE# pin; any thread. */
+struct irq_line cpu_ignne(struct cpu *c);
 
 /* Sets attention bits; from any thread. */
 static inline void cpu_attention(struct cpu *c, uint32_t bits)
@@ -352,11 +360,14 @@ void cpu_set_cr3(struct cpu *c, uint64_t value);
 void cpu_set_cr4(struct cpu *c, uint64_t value);
 void cpu_set_efer(struct cpu *c, uint64_t value);
 uint64_t cpu_read_tsc(const struct cpu *c);
+/* Nanoseconds until the guest's TSC shows `tsc`, rounded up; 0: it is there. */
+uint64_t cpu_tsc_delay(const struct cpu *c, uint64_t tsc);
 /* Stops and restarts guest TSC and KVM clock with the machine's virtual clock (pause, save, restore). host_tsc: one
  * reading for all vCPUs, so that their TSCs stay equal. To be called with the vCPU outside run(). */
 void cpu_stop_time(struct cpu *c, uint64_t host_tsc);
 void cpu_start_time(struct cpu *c, uint64_t host_tsc);
-/* After cpu_fields were loaded: refuses what no processor can hold, rebuilds what is derived, flushes the TLB. */
+/* After cpu_fields were loaded: refuses what no processor can hold and what this host cannot go on with, rebuilds what is
+ * derived, flushes the TLB. The guest keeps the features and the TSC frequency that it was started with. */
 int cpu_loaded(struct cpu *c, struct error *err);
 void cpu_free_cpuid(struct cpu *c);
 

@@ -268,7 +268,7 @@ static void add_basic(struct cpu *c)
 	get_leaf(c, 7, 0)->reg[EAX] = 1;
 	if (!c->amd) {
 		add_leaf(c, host_leaf(2, 0));
-		if (host_leaf(0, 0).reg[EAX] >= 0x16) {
+		if (host_leaf(0, 0).reg[EAX] >= 0x16 && !c->tsc_scale) { /* frequencies of this host */
 			add_leaf(c, host_leaf(0x15, 0));
 			add_leaf(c, host_leaf(0x16, 0));
 		}
@@ -331,20 +331,20 @@ static void add_xsave(struct cpu *c)
 	get_leaf(c, 0xd, 1);
 }
 
-static void add_brand(struct cpu *c, enum cpu_model model)
+static void add_brand(struct cpu *c)
 {
-	if (model == CPU_HOST) {
+	if (c->model == CPU_HOST) {
 		for (uint32_t i = 0x80000002; i <= 0x80000004; i++)
 			add_leaf(c, host_leaf(i, 0));
 		return;
 	}
 	char brand[48] = "visor x86-64-v1 processor";
-	brand[14] = (char)('1' + model - CPU_V1);
+	brand[14] = (char)('1' + c->model - CPU_V1);
 	for (uint32_t i = 0; i < 3; i++)
 		memcpy(get_leaf(c, 0x80000002 + i, 0)->reg, brand + 16 * i, 16);
 }
 
-static void add_extended(struct cpu *c, enum cpu_model model)
+static void add_extended(struct cpu *c)
 {
 	struct cpuid_leaf id = host_leaf(0x80000000, 0), sizes = host_leaf(0x80000008, 0);
 	unsigned physical = sizes.reg[EAX] & 0xff;
@@ -352,7 +352,7 @@ static void add_extended(struct cpu *c, enum cpu_model model)
 	set_leaf(c, 0x80000000, 0, c->amd ? 0x80000021 : 0x80000008, id.reg[EBX], id.reg[ECX], id.reg[EDX]);
 	set_leaf(c, 0x80000001, 0, c->amd ? host_leaf(0x80000001, 0).reg[EAX] : 0,
 		 c->amd ? host_leaf(0x80000001, 0).reg[EBX] : 0, 0, 0);
-	add_brand(c, model);
+	add_brand(c);
 	if (c->amd) {
 		add_leaf(c, host_leaf(0x80000005, 0));
 		add_leaf(c, host_leaf(0x80000021, 0));
@@ -377,27 +377,43 @@ static void add_kvm(struct cpu *c)
 
 #define CPUID_MAX_LEAVES 64
 
+static void build_leaves(struct cpu *c)
+{
+	add_basic(c);
+	add_extended(c);
+	add_caches(c);
+	add_topology(c);
+	add_xsave(c);
+	add_feature_bits(c);
+	add_kvm(c);
+}
+
 int cpu_init_cpuid(struct cpu *c, enum cpu_model model, struct error *err)
 {
 	struct cpuid_leaf id = host_leaf(0, 0);
 	bool hygon = !memcmp(&id.reg[EBX], "Hygo", 4);
 	if (choose_features(c, model, err) < 0)
 		return -1;
-	memcpy(c->saved_features, c->features, sizeof(c->features));
-	c->saved_tsc_hz = c->tsc_hz;
 	cpu_free_cpuid(c);
 	c->cpuid = calloc(CPUID_MAX_LEAVES, sizeof(*c->cpuid));
 	if (!c->cpuid)
 		return error_set(err, 12, "cpu %u: no memory for its CPUID leaves", c->index);
-	c->amd = hygon || !memcmp(&id.reg[EBX], "Auth", 4);
-	add_basic(c);
-	add_extended(c, model);
-	add_caches(c);
-	add_topology(c);
-	add_xsave(c);
-	add_feature_bits(c);
-	add_kvm(c);
+	c->amd = c->saved_amd = hygon || !memcmp(&id.reg[EBX], "Auth", 4);
+	c->model = (uint8_t)model;
+	memcpy(c->saved_features, c->features, sizeof(c->features));
+	build_leaves(c);
 	return 0;
+}
+
+void cpuid_keep_features(struct cpu *c, const uint64_t features[2])
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(c->features); i++)
+		c->features[i] &= features[i];
+	set_feature(c, FEATURE_BASE, true);
+	drop_dependents(c);
+	memset(c->cpuid, 0, CPUID_MAX_LEAVES * sizeof(*c->cpuid));
+	c->cpuid_count = 0;
+	build_leaves(c);
 }
 
 void cpu_free_cpuid(struct cpu *c)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "base/log.h"
+#include <stdio.h>
+
 #include "base/util.h"
 #include "cpu/flags.h"
 #include "cpu/fpu.h"
@@ -76,8 +77,10 @@ const struct field cpu_fields[] = {
 	FIELD(struct cpu, x87_cs),
 	FIELD(struct cpu, x87_ds),
 	FIELD(struct cpu, ferr_raised),
+	FIELD(struct cpu, ignne),
 	FIELD_ARRAY(struct cpu, saved_features),
-	FIELD(struct cpu, saved_tsc_hz),
+	FIELD(struct cpu, saved_amd),
+	FIELD(struct cpu, tsc_hz),
 	FIELD(struct cpu, halted),
 	FIELD(struct cpu, wait_for_sipi),
 	FIELD(struct cpu, interrupt_shadow),
@@ -104,20 +107,52 @@ static bool state_valid(const struct cpu *c)
 	return cpu_protected(c) || !c->cpl;
 }
 
-/* The guest has seen its features and goes on using them. */
-static int check_host(const struct cpu *c, struct error *err)
+/* The names of the features in the mask; what a later visor knows has none. */
+static void list_features(char *text, size_t size, const uint64_t features[2])
 {
-	int missing = 0;
-	for (unsigned i = 0; i < ARRAY_SIZE(c->features); i++)
-		missing += __builtin_popcountll(c->saved_features[i] & ~c->features[i]);
-	if (missing)
-		return error_set(err, 0, "cpu %u: this host's processor lacks %d of the features that the guest was started with; restore it "
-				 "on a host like the first, or start it there with --cpu x86-64-v1 to v4", c->index, missing);
-	/* TSC and timers are scaled by the frequency that the guest once measured. */
-	uint64_t low = MIN(c->saved_tsc_hz, c->tsc_hz), high = MAX(c->saved_tsc_hz, c->tsc_hz);
-	if (low && high - low > high / 1000 && !c->index)
-		log_warn("the host's time-stamp counter runs at %llu kHz, where the guest was saved at %llu: its timers will be off",
-			 (unsigned long long)c->tsc_hz / 1000, (unsigned long long)c->saved_tsc_hz / 1000);
+	size_t at = 0;
+	text[0] = 0;
+	for (unsigned n = 0; n < 8 * sizeof(((struct cpu *)0)->features) && at < size; n++)
+		if (features[n / 64] >> (n % 64) & 1)
+			at += (size_t)snprintf(text + at, size - at, "%s%s", at ? ", " : "",
+					       n < FEATURE_COUNT ? isa_feature_names[n] : "one that this visor does not know");
+}
+
+/* The guest has seen its processor and goes on using what it saw. */
+static int keep_processor(struct cpu *c, struct error *err)
+{
+	uint64_t missing[2];
+	char names[160];
+	if (c->saved_amd != c->amd)
+		return error_set(err, 0, "cpu %u: the guest was started on an %s processor and relies on its ways; restore it on such a "
+				 "host", c->index, c->saved_amd ? "AMD" : "Intel");
+	for (unsigned i = 0; i < ARRAY_SIZE(missing); i++)
+		missing[i] = c->saved_features[i] & ~c->features[i];
+	if (missing[0] | missing[1]) {
+		list_features(names, sizeof(names), missing);
+		return error_set(err, 0, "cpu %u: this host's processor lacks what the guest was started with: %s; restore it on a host "
+				 "that has it, or start it there with --cpu x86-64-v1 to v4", c->index, names);
+	}
+	cpuid_keep_features(c, c->saved_features);
+	return 0;
+}
+
+/* A measured frequency is right to so many parts; what differs by less is the same (250 ppm). */
+#define TSC_TOLERANCE 4000
+#define TSC_MIN_HZ 10000000ull
+#define TSC_MAX_HZ 100000000000ull
+
+/* The guest measured its TSC once: it goes on at that rate. */
+static int keep_tsc_rate(struct cpu *c, struct error *err)
+{
+	uint64_t host = c->host_tsc_hz, low = MIN(c->tsc_hz, host), high = MAX(c->tsc_hz, host);
+	if (c->tsc_hz < TSC_MIN_HZ || c->tsc_hz > TSC_MAX_HZ)
+		return error_set(err, 0, "cpu %u: a time-stamp counter of %llu Hz; the file is damaged", c->index,
+				 (unsigned long long)c->tsc_hz);
+	bool same = !host || high - low <= high / TSC_TOLERANCE;
+	c->tsc_scale = same ? 0 : (uint64_t)(((unsigned __int128)c->tsc_hz << 48) / host);
+	if (same && host)
+		c->tsc_hz = host;
 	return 0;
 }
 
@@ -125,13 +160,11 @@ static int check_host(const struct cpu *c, struct error *err)
 
 int cpu_loaded(struct cpu *c, struct error *err)
 {
-	if (check_host(c, err) < 0)
+	if (keep_tsc_rate(c, err) < 0 || keep_processor(c, err) < 0)
 		return -1;
 	if (!state_valid(c))
 		return error_set(err, 0, "cpu %u: the saved registers are none that a processor can hold; the file is damaged, or "
 				 "from a machine with another --cpu", c->index);
-	memcpy(c->saved_features, c->features, sizeof(c->features));
-	c->saved_tsc_hz = c->tsc_hz;
 	c->rflags = (c->rflags & ~FLAG_ARITH) | 2;
 	c->insn = NULL;
 	c->bounce = NULL;

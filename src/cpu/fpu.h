@@ -58,9 +58,9 @@ uint16_t x87_full_tags(const struct cpu *c);
 void x87_set_full_tags(struct cpu *c, uint16_t tags);
 /* What every MMX instruction but EMMS does to the x87 state (SDM 1, 9.5.1). */
 void x87_enter_mmx(struct cpu *c);
-/* An unmasked exception is pending: raises #MF, or with CR0.NE = 0 signals FERR# and rewinds to wait for the
- * interrupt. */
-void x87_pending(struct cpu *c);
+/* An unmasked exception is pending: raises #MF; with CR0.NE = 0 returns true when IGNNE# lets the instruction go on, else
+ * signals FERR# and rewinds to wait for the interrupt. */
+bool x87_pending(struct cpu *c);
 
 /*
  * What must hold before an instruction of a class may execute; the manual's order of #UD, #NM and #MF (SDM 2A, 2.4;

@@ -136,7 +136,7 @@ static void exec_fwait(struct cpu *c, const struct insn *insn)
 {
 	if ((c->cr0 & (CR0_MP | CR0_TS)) == (CR0_MP | CR0_TS))
 		cpu_fault(c, EXC_NM, 0);
-	if (x87_fsw(c) & X87_FSW_ES)
+	if (x87_fsw(c) & X87_FSW_ES) /* with IGNNE# too there is nothing else to do */
 		x87_pending(c);
 }
 

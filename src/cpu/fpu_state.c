@@ -99,27 +99,27 @@ void x87_enter_mmx(struct cpu *c)
 
 /*
  * CR0.NE = 0 (SDM 1, 8.7.2): FERR# asks the interrupt controller for IRQ13, and the processor waits at this
- * instruction. Going back to it time and again is that wait; the handler clears the exception with an instruction that
+ * instruction unless IGNNE# is asserted. Going back to it time and again is that wait; the handler clears the exception with an instruction that
  * does not wait.
  */
-void x87_pending(struct cpu *c)
+bool x87_pending(struct cpu *c)
 {
 	if (c->cr0 & CR0_NE)
 		cpu_fault(c, EXC_MF, 0);
+	if (atomic_load_explicit(&c->ignne, memory_order_relaxed))
+		return true;
 	c->gpr[REG_RIP] -= c->insn->length;
 	if (!c->ferr_raised) {
 		c->ferr_raised = true;
 		irq_set(&c->ferr, 1);
 	}
 	cpu_attention(c, ATTN_INTR);
+	return false;
 }
 
 static bool check_pending(struct cpu *c)
 {
-	if (likely(!(x87_fsw(c) & X87_FSW_ES)))
-		return true;
-	x87_pending(c);
-	return false;
+	return likely(!(x87_fsw(c) & X87_FSW_ES)) || x87_pending(c);
 }
 
 static void check_sse(struct cpu *c)

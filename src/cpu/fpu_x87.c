@@ -36,11 +36,17 @@ static void run(struct cpu *c, const struct insn *insn, void *memory)
 	store_le64(image.bytes + X87_FIP, 0);
 	store_le64(image.bytes + X87_FDP, 0);
 	store_le32(image.bytes + X87_MXCSR, MXCSR_RESET);
+	/* Errors that IGNNE# lets pass would stop the host. */
+	uint16_t ignored = x87_fsw(c) & X87_FSW_ES ? x87_fsw(c) & X87_FSW_EXCEPTIONS : 0;
+	if (unlikely(ignored))
+		store_le16(image.bytes + X87_FSW, x87_fsw(c) & (uint16_t)~(X87_FSW_EXCEPTIONS | X87_FSW_ES | X87_FSW_B));
 	struct host_result result = host_run(c, insn, memory, image.bytes);
 	if (unlikely(result.fault))
 		host_raise(c, result);
 	memcpy(c->x87, image.bytes, X87_FOP);
 	memcpy(x87_st(c, 0), image.bytes + X87_ST, 128);
+	if (unlikely(ignored))
+		x87_set_control(c, x87_fcw(c), x87_fsw(c) | ignored);
 	x87_note_instruction(c, insn);
 }
 

@@ -59,7 +59,7 @@ static void write_time(struct cpu *c, uint64_t address)
 	if (!memory_read(c->memory, address, &old, sizeof(old)))
 		return;
 	t.version = (old.version | 1) + 2;
-	t.tsc_timestamp = c->kvm_clock_base_tsc + (uint64_t)c->tsc_offset;
+	t.tsc_timestamp = cpu_scale_tsc(c, c->kvm_clock_base_tsc) + (uint64_t)c->tsc_offset;
 	t.system_time = c->kvm_clock_base_ns;
 	t.flags = CLOCK_TSC_STABLE;
 	scale_tsc(c->tsc_hz, &t.tsc_to_system_mul, &t.tsc_shift);

@@ -94,22 +94,33 @@ void cpu_reset_msrs(struct cpu *c)
 	c->kvm_clock_base_tsc = c->kvm_clock_base_ns = 0;
 	c->tsc_adjust = 0;
 	/* One TSC for all: the first processor's reset starts it. */
-	c->tsc_offset = c->index && c->peers && c->peers[0] ? c->peers[0]->tsc_offset : -(int64_t)host_tsc();
+	c->tsc_offset = c->index && c->peers && c->peers[0] ? c->peers[0]->tsc_offset : -(int64_t)cpu_scale_tsc(c, host_tsc());
+}
+
+uint64_t cpu_scale_tsc(const struct cpu *c, uint64_t host)
+{
+	return c->tsc_scale ? (uint64_t)((unsigned __int128)host * c->tsc_scale >> 48) : host;
 }
 
 uint64_t cpu_read_tsc(const struct cpu *c)
 {
-	return host_tsc() + (uint64_t)c->tsc_offset;
+	return cpu_scale_tsc(c, host_tsc()) + (uint64_t)c->tsc_offset;
+}
+
+uint64_t cpu_tsc_delay(const struct cpu *c, uint64_t tsc)
+{
+	uint64_t now = cpu_read_tsc(c);
+	return tsc > now ? muldiv64_up(tsc - now, NS_PER_SEC, c->tsc_hz) : 0;
 }
 
 void cpu_stop_time(struct cpu *c, uint64_t host_now)
 {
-	c->tsc_stopped = host_now + (uint64_t)c->tsc_offset;
+	c->tsc_stopped = cpu_scale_tsc(c, host_now) + (uint64_t)c->tsc_offset;
 }
 
 void cpu_start_time(struct cpu *c, uint64_t host_now)
 {
-	c->tsc_offset = (int64_t)(c->tsc_stopped - host_now);
+	c->tsc_offset = (int64_t)(c->tsc_stopped - cpu_scale_tsc(c, host_now));
 	c->kvm_clock_base_tsc = host_now;
 	c->kvm_clock_base_ns = c->clock ? vclock_now(c->clock) : 0;
 	kvm_clock_update(c);

@@ -6,8 +6,8 @@
  * are committed after every iteration, so that a fault in the middle leaves the
  * state of the failing one. When attention is wanted between two iterations RIP
  * goes back to the instruction, which continues when it comes round again.
- * Forward MOVS and STOS work in chunks that stay within a page on each side,
- * but for single steps, which trap after each iteration.
+ * MOVS, STOS, CMPS and SCAS work in chunks that stay within a page on each side:
+ * the host's own instruction over guest memory. Single steps trap after each iteration.
  */
 INLINE bool repeated(const struct insn *i)
 {
@@ -58,71 +58,122 @@ INLINE bool rep_next(struct cpu *c, const struct insn *i, uint64_t n)
 
 /* --- Chunks --- */
 
-/* Whole elements from `offset` (at `linear`) to the end of the page, and of what the address size reaches. */
-INLINE uint64_t elements_in_page(const struct insn *i, uint64_t offset, uint64_t linear, unsigned size)
+/* Whole elements from `offset` (at `linear`) to the end of the page in the direction of DF, and of what the address size
+ * reaches. */
+INLINE uint64_t elements_in_page(const struct cpu *c, const struct insn *i, uint64_t offset, uint64_t linear, unsigned size)
 {
-	uint64_t bytes = GUEST_PAGE_SIZE - (linear & GUEST_PAGE_MASK);
-	uint64_t reach = size_mask(i->adsize) - offset;
-	uint64_t last = MIN(bytes - 1, reach);
+	uint64_t in_page = linear & GUEST_PAGE_MASK, mask = size_mask(i->adsize);
+	if (c->rflags & FLAG_DF) {
+		bool whole = in_page + size <= GUEST_PAGE_SIZE && mask - offset >= size - 1;
+		return whole ? MIN(in_page, offset) / size + 1 : 0;
+	}
+	uint64_t last = MIN(GUEST_PAGE_MASK - in_page, mask - offset);
 	return last / size + (last % size == size - 1);
 }
 
-/* The host's own REP MOVS is right for every overlap, since both addresses name the same bytes as the guest's. */
-INLINE void host_movs(void *to, const void *from, uint64_t n, unsigned size)
+/* The registers of the host's instruction. It is right for every overlap, since both addresses name the same bytes as the
+ * guest's. */
+struct host_string {
+	const void *from;
+	void *to;
+	uint64_t count, rax;
+};
+
+#define HOST_RUN(h, text) __asm__ volatile(text : "+D"((h)->to), "+S"((h)->from), "+c"((h)->count), "+a"((h)->rax) : : "memory", "cc")
+#define HOST_EITHER_WAY(down, h, text) \
+	do { \
+		if (down) \
+			HOST_RUN(h, "std\n\t" text "\n\tcld"); \
+		else \
+			HOST_RUN(h, text); \
+	} while (0)
+#define HOST_STRING(c, h, size, text, end) \
+	do { \
+		const bool down_ = (c)->rflags & FLAG_DF; \
+		switch (size) { \
+		case 1: HOST_EITHER_WAY(down_, h, text "b" end); break; \
+		case 2: HOST_EITHER_WAY(down_, h, text "w" end); break; \
+		case 4: HOST_EITHER_WAY(down_, h, text "l" end); break; \
+		default: HOST_EITHER_WAY(down_, h, text "q" end); break; \
+		} \
+	} while (0)
+
+/* How many elements at RSI, at RDI the host may work through; 0 where only the careful way serves. */
+INLINE uint64_t source_elements(struct cpu *c, const struct insn *i, unsigned size, struct host_string *h)
 {
-	switch (size) {
-	case 1: __asm__ volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(n) : : "memory"); break;
-	case 2: __asm__ volatile("rep movsw" : "+D"(to), "+S"(from), "+c"(n) : : "memory"); break;
-	case 4: __asm__ volatile("rep movsl" : "+D"(to), "+S"(from), "+c"(n) : : "memory"); break;
-	default: __asm__ volatile("rep movsq" : "+D"(to), "+S"(from), "+c"(n) : : "memory"); break;
-	}
+	if (c->segment_check[i->seg] || c->rflags & FLAG_TF)
+		return 0;
+	uint64_t linear = source_linear(c, i, size);
+	h->from = tlb_lookup_read(c, linear, 1);
+	return h->from ? elements_in_page(c, i, c->gpr[REG_RSI] & size_mask(i->adsize), linear, size) : 0;
 }
 
-INLINE void host_stos(void *to, uint64_t v, uint64_t n, unsigned size)
+INLINE uint64_t dest_elements(struct cpu *c, const struct insn *i, unsigned size, unsigned access, struct host_string *h)
 {
-	switch (size) {
-	case 1: __asm__ volatile("rep stosb" : "+D"(to), "+c"(n) : "a"(v) : "memory"); break;
-	case 2: __asm__ volatile("rep stosw" : "+D"(to), "+c"(n) : "a"(v) : "memory"); break;
-	case 4: __asm__ volatile("rep stosl" : "+D"(to), "+c"(n) : "a"(v) : "memory"); break;
-	default: __asm__ volatile("rep stosq" : "+D"(to), "+c"(n) : "a"(v) : "memory"); break;
-	}
+	if (c->segment_check[SEG_ES] || c->rflags & FLAG_TF)
+		return 0;
+	uint64_t linear = dest_linear(c, i, size, access);
+	h->to = access == ACCESS_W ? tlb_lookup_write(c, linear, 1) : tlb_lookup_read(c, linear, 1);
+	return h->to ? elements_in_page(c, i, c->gpr[REG_RDI] & size_mask(i->adsize), linear, size) : 0;
 }
 
-/* Number of iterations done, 0 when only the careful way serves. */
+/* The chunks return the number of iterations done, 0 when a page has not one whole element. */
 INLINE uint64_t movs_chunk(struct cpu *c, const struct insn *i, unsigned size)
 {
-	if ((c->rflags & (FLAG_DF | FLAG_TF)) || c->segment_check[i->seg] || c->segment_check[SEG_ES])
-		return 0;
-	uint64_t mask = size_mask(i->adsize);
-	uint64_t from = source_linear(c, i, size), to = dest_linear(c, i, size, ACCESS_W);
-	const void *host_from = tlb_lookup_read(c, from, 1);
-	void *host_to = tlb_lookup_write(c, to, 1);
-	if (!host_from || !host_to)
-		return 0;
-	uint64_t n = elements_in_page(i, c->gpr[REG_RSI] & mask, from, size);
-	n = MIN(n, elements_in_page(i, c->gpr[REG_RDI] & mask, to, size));
-	n = MIN(n, counter(c, i));
+	struct host_string h = { 0 };
+	uint64_t n = MIN(counter(c, i), source_elements(c, i, size, &h));
+	h.count = n = n ? MIN(n, dest_elements(c, i, size, ACCESS_W, &h)) : 0;
 	if (!n)
 		return 0;
-	host_movs(host_to, host_from, n, size);
-	advance(c, i, REG_RSI, n * size);
-	advance(c, i, REG_RDI, n * size);
+	HOST_STRING(c, &h, size, "rep movs", "");
+	advance(c, i, REG_RSI, n * step_of(c, size));
+	advance(c, i, REG_RDI, n * step_of(c, size));
 	return n;
 }
 
 INLINE uint64_t stos_chunk(struct cpu *c, const struct insn *i, unsigned size)
 {
-	if ((c->rflags & (FLAG_DF | FLAG_TF)) || c->segment_check[SEG_ES])
-		return 0;
-	uint64_t to = dest_linear(c, i, size, ACCESS_W);
-	void *host_to = tlb_lookup_write(c, to, 1);
-	if (!host_to)
-		return 0;
-	uint64_t n = MIN(elements_in_page(i, c->gpr[REG_RDI] & size_mask(i->adsize), to, size), counter(c, i));
+	struct host_string h = { .rax = c->gpr[REG_RAX] };
+	uint64_t n = h.count = MIN(counter(c, i), dest_elements(c, i, size, ACCESS_W, &h));
 	if (!n)
 		return 0;
-	host_stos(host_to, c->gpr[REG_RAX], n, size);
-	advance(c, i, REG_RDI, n * size);
+	HOST_STRING(c, &h, size, "rep stos", "");
+	advance(c, i, REG_RDI, n * step_of(c, size));
+	return n;
+}
+
+/* The flags are those of the last comparison, which may have ended the repetition. */
+INLINE uint64_t cmps_chunk(struct cpu *c, const struct insn *i, unsigned size)
+{
+	struct host_string h = { 0 };
+	uint64_t n = MIN(counter(c, i), source_elements(c, i, size, &h));
+	h.count = n = n ? MIN(n, dest_elements(c, i, size, ACCESS_R, &h)) : 0;
+	if (!n)
+		return 0;
+	if (i->prefixes & PREFIX_REPNE)
+		HOST_STRING(c, &h, size, "repne cmps", "\n\t" FLAGS_SAVE);
+	else
+		HOST_STRING(c, &h, size, "repe cmps", "\n\t" FLAGS_SAVE);
+	c->cc = (uint16_t)h.rax;
+	n -= h.count;
+	advance(c, i, REG_RSI, n * step_of(c, size));
+	advance(c, i, REG_RDI, n * step_of(c, size));
+	return n;
+}
+
+INLINE uint64_t scas_chunk(struct cpu *c, const struct insn *i, unsigned size)
+{
+	struct host_string h = { .rax = c->gpr[REG_RAX] };
+	uint64_t n = h.count = MIN(counter(c, i), dest_elements(c, i, size, ACCESS_R, &h));
+	if (!n)
+		return 0;
+	if (i->prefixes & PREFIX_REPNE)
+		HOST_STRING(c, &h, size, "repne scas", "\n\t" FLAGS_SAVE);
+	else
+		HOST_STRING(c, &h, size, "repe scas", "\n\t" FLAGS_SAVE);
+	c->cc = (uint16_t)h.rax;
+	n -= h.count;
+	advance(c, i, REG_RDI, n * step_of(c, size));
 	return n;
 }
 
@@ -221,17 +272,20 @@ static void name##_rep##bits(struct cpu *c, const struct insn *i) \
 static void name##_rep##bits(struct cpu *c, const struct insn *i) \
 { \
 	const uint16_t wanted = i->prefixes & PREFIX_REPNE ? 0 : CC_ZF; \
+	uint64_t n; \
 	if (!counter(c, i)) \
 		return; \
-	for (;;) { \
-		name##_one(c, i, bits / 8); \
+	do { \
+		n = name##_chunk(c, i, bits / 8); \
+		if (!n) { \
+			name##_one(c, i, bits / 8); \
+			n = 1; \
+		} \
 		if ((c->cc & CC_ZF) != wanted) { \
-			advance(c, i, REG_RCX, -1ull); \
+			advance(c, i, REG_RCX, -n); \
 			return; \
 		} \
-		if (!rep_next(c, i, 1)) \
-			return; \
-	} \
+	} while (rep_next(c, i, n)); \
 }
 
 #define SINGLE(name, bits) \

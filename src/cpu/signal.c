@@ -28,6 +28,17 @@ static void pins_signal(void *opaque, enum cpu_signal signal, unsigned argument)
 
 const struct cpu_pins cpu_pins_template = { .signal = pins_signal };
 
+static void ignne_set(void *opaque, unsigned pin, int level)
+{
+	struct cpu *c = opaque;
+	atomic_store_explicit(&c->ignne, level, memory_order_relaxed);
+}
+
+struct irq_line cpu_ignne(struct cpu *c)
+{
+	return (struct irq_line){ ignne_set, c, 0 };
+}
+
 static bool take_signal(struct cpu *c, uint32_t bit)
 {
 	return atomic_fetch_and(&c->signals, ~bit) & bit;

@@ -152,6 +152,10 @@ void kvm_clock_update(struct cpu *c);
 uint64_t kvm_hypercall(struct cpu *c, uint64_t number, const uint64_t args[4]);
 void cpu_set_xcr0(struct cpu *c, uint64_t value);
 bool xcr0_valid(const struct cpu *c, uint64_t value);
+/* The guest's count for one of the host's, without the offset. */
+uint64_t cpu_scale_tsc(const struct cpu *c, uint64_t host);
+/* Keeps of the features those in the mask, and builds the leaves anew. */
+void cpuid_keep_features(struct cpu *c, const uint64_t features[2]);
 /* After a load: CR0, CR4, EFER, XCR0 and XSS are a set that this processor can hold. */
 bool control_registers_valid(const struct cpu *c);
 void cpu_set_debug_register(struct cpu *c, unsigned n, uint64_t value);

@@ -214,6 +214,9 @@ const struct isa_row isa_rows[] = {
 	{ .mnemonic = "(bad)", .operands = "" },
 #include "isa/table_all.h"
 };
+#define FEATURE_NAME(name) #name,
+const char *const isa_feature_names[] = { ISA_FEATURES(FEATURE_NAME) };
+
 const unsigned isa_row_count = sizeof(isa_rows) / sizeof(isa_rows[0]);
 
 /* The index: every row writes its number under its map and opcode, and the last one stays. */

@@ -332,7 +332,7 @@ static int add_cpu(struct machine *m, unsigned index, struct error *err)
 	c->mmio = &m->mmio;
 	c->pio = &m->ports;
 	c->clock = &m->clock;
-	c->tsc_hz = host_tsc_hz();
+	c->tsc_hz = c->host_tsc_hz = host_tsc_hz();
 	return cpu_init_cpuid(c, m->config.cpu_model, err);
 }
 

@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/util.h"
 #include "dev/pc/debugport.h"
+#include "dev/pc/ferr.h"
 #include "dev/pc/fw_cfg.h"
 #include "dev/pc/gsi.h"
 #include "dev/pc/hpet.h"
@@ -41,9 +42,9 @@ static int acknowledge_pic(void *opaque)
 	return pic_acknowledge(m->pic);
 }
 
-static uint64_t guest_tsc(void *opaque)
+static uint64_t tsc_delay(void *opaque, uint64_t tsc)
 {
-	return cpu_read_tsc(opaque);
+	return cpu_tsc_delay(opaque, tsc);
 }
 
 static unsigned physical_bits(struct cpu *c)
@@ -62,7 +63,7 @@ static int add_lapics(struct machine *m, struct error *err)
 		const struct lapic_config config = {
 			.id = i, .bsp = i == 0, .x2apic = cpu_has(c, FEATURE_X2APIC), .phys_bits = physical_bits(c), .bus = &m->apic_bus,
 			.clock = &m->clock, .pins = pins, .extint = acknowledge_pic, .extint_opaque = m,
-			.guest_tsc = cpu_has(c, FEATURE_TSCDEADLINE) ? guest_tsc : NULL, .tsc_opaque = c, .tsc_hz = c->tsc_hz,
+			.tsc_delay = cpu_has(c, FEATURE_TSCDEADLINE) ? tsc_delay : NULL, .tsc_opaque = c,
 		};
 		m->lapics[i] = lapic_create(&config, err);
 		if (add(m, m->lapics[i]) < 0)
@@ -246,10 +247,25 @@ static int add_pci(struct machine *m, struct error *err)
 	return add(m, piix4_pm_create(&pm, err));
 }
 
+/* As on every board, that of the first processor alone. */
+static int add_ferr(struct machine *m, struct error *err)
+{
+	struct cpu *c = m->cpus[0];
+	const struct ferr_config config = {
+		.lock = &m->board_lock, .ports = &m->ports, .irq = gsi_line(m->gsi, 13), .ignne = cpu_ignne(c),
+	};
+	struct ferr *ferr = ferr_create(&config, err);
+	if (add(m, ferr) < 0)
+		return -1;
+	c->ferr = ferr_input(ferr);
+	return 0;
+}
+
 int machine_add_board(struct machine *m, struct error *err)
 {
 	static int (*const parts[])(struct machine *, struct error *) = {
 		add_lapics, add_interrupt_controllers, add_timers, add_pm, add_serial, add_small_devices, add_pci,
+		add_ferr,
 	};
 	for (unsigned i = 0; i < ARRAY_SIZE(parts); i++)
 		if (parts[i](m, err) < 0)

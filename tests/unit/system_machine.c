@@ -81,7 +81,7 @@ void machine_real(void)
 	m.memory = &ram;
 	m.mmio = &mmio;
 	m.count = 1;
-	m.tsc_hz = 2000000000;
+	m.tsc_hz = m.host_tsc_hz = 2000000000;
 	if (cpu_init_cpuid(&m, CPU_HOST, &err) < 0) {
 		fprintf(stderr, "%s\n", err.text);
 		exit(1);

@@ -38,6 +38,12 @@ static uint64_t guest_tsc(void *opaque)
 	return vclock_now(&b.clock) * tsc_per_ns;
 }
 
+static uint64_t tsc_delay(void *opaque, uint64_t tsc)
+{
+	uint64_t now = guest_tsc(opaque);
+	return tsc > now ? (tsc - now - 1) / tsc_per_ns + 1 : 0;
+}
+
 static int extint(void *opaque)
 {
 	return pic_vector;
@@ -48,7 +54,7 @@ static struct lapic *make_lapic(unsigned id, struct apic_bus *to, struct board *
 	const struct lapic_config config = {
 		.id = id, .bsp = id == 0, .x2apic = true, .bus = to, .clock = &board->clock,
 		.pins = { on_signal, (void *)(uintptr_t)id }, .extint = extint,
-		.guest_tsc = guest_tsc, .tsc_hz = tsc_per_ns * NS_PER_SEC,
+		.tsc_delay = tsc_delay,
 	};
 	struct lapic *made = lapic_create(&config, NULL);
 	assert_non_null(made);

@@ -51,9 +51,10 @@ static unsigned below(unsigned n)
 	return (unsigned)(rnd() % n);
 }
 
-static uint64_t guest_tsc(void *opaque)
+static uint64_t tsc_delay(void *opaque, uint64_t tsc)
 {
-	return vclock_now(&b.clock) * 3;
+	uint64_t now = vclock_now(&b.clock) * 3;
+	return tsc > now ? (tsc - now) / 3 + 1 : 0;
 }
 
 static int extint(void *opaque)
@@ -77,7 +78,7 @@ static void make_interrupts(void)
 	for (unsigned i = 0; i < CPUS; i++) {
 		const struct lapic_config config = {
 			.id = i, .bsp = !i, .x2apic = true, .bus = &bus, .clock = &b.clock, .extint = extint,
-			.guest_tsc = guest_tsc, .tsc_hz = 3 * NS_PER_SEC,
+			.tsc_delay = tsc_delay,
 		};
 		lapic[i] = keep(lapic_create(&config, NULL));
 	}

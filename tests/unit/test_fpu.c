@@ -175,6 +175,18 @@ static void ferr(void **state)
 	assert_int_equal(RUN(0xd9, 0xe8), NO_FAULT);
 	assert_int_equal(ferr_level, 1);
 	assert_int_equal(c->gpr[REG_RIP], 0x1000);       /* waits */
+	const struct irq_line ignne = cpu_ignne(c);
+	irq_set(&ignne, 1);
+	assert_int_equal(RUN(0xd9, 0xe8), NO_FAULT);     /* fld1 goes on */
+	assert_int_equal(c->gpr[REG_RIP], 0x1002);
+	assert_int_equal(RUN(0x9b), NO_FAULT);
+	assert_int_equal(c->gpr[REG_RIP], 0x1001);
+	c->cr0 |= CR0_NE;
+	assert_int_equal(RUN(0x9b), EXC_MF);             /* IGNNE# counts with NE = 0 alone */
+	c->cr0 &= ~CR0_NE;
+	irq_set(&ignne, 0);
+	assert_int_equal(RUN(0x9b), NO_FAULT);
+	assert_int_equal(c->gpr[REG_RIP], 0x1000);
 	assert_int_equal(RUN(0xdb, 0xe2), NO_FAULT);
 	assert_int_equal(ferr_level, 0);
 	assert_int_equal(RUN(0xd9, 0xe8), NO_FAULT);

@@ -593,11 +593,68 @@ static void saved_state_is_checked(void **state)
 	assert_int_equal(cpu_loaded(&m, &err), -1);
 }
 
+static void restored_guest_keeps_its_features(void **state)
+{
+	struct error err;
+	machine_long(3);
+	m.saved_features[FEATURE_NEVER >> 6] |= BIT64(FEATURE_NEVER & 63);
+	m.saved_features[1] |= BIT64(63);
+	assert_int_equal(cpu_loaded(&m, &err), -1);
+	assert_non_null(strstr(err.text, "NEVER, one that this visor does not know;"));
+	machine_long(3);
+	m.saved_amd = !m.amd;
+	assert_int_equal(cpu_loaded(&m, &err), -1);
+	assert_non_null(strstr(err.text, m.saved_amd ? "AMD" : "Intel"));
+	/* What this host has more than the first stays hidden, with what needs it. */
+	machine_long(0);
+	assert_int_equal(cpuid(7, 0, 1) & BIT(20), BIT(20)); /* SMAP */
+	m.saved_features[FEATURE_SMAP >> 6] &= ~BIT64(FEATURE_SMAP & 63);
+	m.saved_features[FEATURE_XSAVE >> 6] &= ~BIT64(FEATURE_XSAVE & 63);
+	assert_int_equal(cpu_loaded(&m, &err), 0);
+	assert_int_equal(cpuid(7, 0, 1) & (BIT(20) | BIT(5)), 0);
+	assert_int_equal(cpuid(1, 0, 2) & (BIT(26) | BIT(28)), 0);
+	assert_int_equal(m.xcr0_allowed, 1);
+	assert_false(cpu_has(&m, FEATURE_SMAP) || cpu_has(&m, FEATURE_AVX));
+	assert_true(cpuid(0x80000002, 0, 0));
+	assert_int_equal(RUN(0x0f, 0x01, 0xca), EXC_UD); /* clac */
+}
+
+/* A second of virtual time is a second's worth of the rate that the guest measured, on a host of another rate too. */
+static void restored_guest_keeps_its_tsc_rate(void **state)
+{
+	const uint64_t base = 1000000000000;
+	struct error err;
+	machine_long(0);
+	cpu_stop_time(&m, base);
+	uint64_t then = m.tsc_stopped;
+	m.host_tsc_hz = 3100000000; /* where it was 2 GHz */
+	assert_int_equal(cpu_loaded(&m, &err), 0);
+	assert_int_equal(m.tsc_hz, 2000000000);
+	cpu_start_time(&m, base);
+	cpu_stop_time(&m, base + 10 * m.host_tsc_hz);
+	assert_in_range(m.tsc_stopped - then, 10 * m.tsc_hz - 1, 10 * m.tsc_hz + 1);
+	expect_ok(wrmsr(0x4b564d01, DATA | 1));
+	assert_int_equal(m.tsc_hz >> 1, 1000000000); /* so the clock page multiplies by 1/2 */
+	assert_int_equal(peek32(DATA + 24), 0x80000000);
+	assert_int_equal((int8_t)ram.host[DATA + 28], 0);
+	uint64_t ahead = cpu_read_tsc(&m) + 60 * m.tsc_hz;
+	assert_in_range(cpu_tsc_delay(&m, ahead), 50 * NS_PER_SEC, 60 * NS_PER_SEC);
+	assert_int_equal(cpu_tsc_delay(&m, 0), 0);
+	/* A measurement that differs a little is of the same rate; none at all is nonsense. */
+	m.host_tsc_hz = 2000100000;
+	assert_int_equal(cpu_loaded(&m, &err), 0);
+	assert_int_equal(m.tsc_scale, 0);
+	m.tsc_hz = 0;
+	assert_int_equal(cpu_loaded(&m, &err), -1);
+}
+
 static void absent_instructions(void **state)
 {
 	machine_long(0);
 	assert_int_equal(RUN(0x0f, 0x01, 0xc8), EXC_UD); /* monitor */
 	assert_int_equal(RUN(0x0f, 0x01, 0xc9), EXC_UD); /* mwait */
+	assert_int_equal(RUN(0xf2, 0x0f, 0x01, 0xfc), EXC_UD); /* CLZERO with F2, F3 is none */
+	assert_int_equal(RUN(0xf3, 0x0f, 0x01, 0xfc), EXC_UD);
 	assert_int_equal(RUN(0x0f, 0xaa), EXC_UD);       /* rsm */
 	assert_int_equal(RUN(0x0f, 0x37), EXC_UD);       /* getsec */
 	expect_ok(RUN(0x0f, 0x09));
@@ -628,6 +685,8 @@ int main(void)
 		cmocka_unit_test(sensitive_descriptor_queries),
 		cmocka_unit_test(sensitive_selectors),
 		cmocka_unit_test(saved_state_is_checked),
+		cmocka_unit_test(restored_guest_keeps_its_features),
+		cmocka_unit_test(restored_guest_keeps_its_tsc_rate),
 		cmocka_unit_test(absent_instructions),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

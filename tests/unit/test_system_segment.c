@@ -109,6 +109,31 @@ static void accessed_bit_and_bases(void **state)
 	assert_int_equal(m.segment_base[SEG_FS], 0);
 }
 
+/* A descriptor half below 4 GiB and half above it: the system's addresses do not end there in compatibility mode. */
+static void tables_cross_4_gib_in_long_mode(void **state)
+{
+	const uint32_t low = 0x200000, page_directory = TABLES + 0x10000;
+	machine_compat(0);
+	poke64(TABLES + 0x1000 + 8 * 3, page_directory | 7);
+	poke64(TABLES + 0x1000 + 8 * 4, page_directory | 7);
+	poke64(page_directory, low | 0x87);             /* 4 GiB */
+	poke64(page_directory + 8 * 511, low | 0x87);   /* 4 GiB - 2 MiB */
+	uint64_t descriptor = gdt_get(DATA32) & ~0xff0000ull; /* base 0 */
+	poke32(low + 0x1ffffc, (uint32_t)descriptor);
+	poke32(low, (uint32_t)(descriptor >> 32));
+	m.gdtr = (struct table_register){ 0xfffffffcull - DATA32, GDT_SIZE - 1 };
+	expect_ok(mov_to(SEG_ES, DATA32));
+	assert_int_equal(m.seg[SEG_ES].limit, 0xffffffff);
+	/* What a program of 32 bits computes does end there. */
+	poke32(0, 0x44332211);
+	poke32(low + 0x1ffffc, 0x88776655);
+	expect_ok(RUN(0xa1, 0xfe, 0xff, 0xff, 0xff)); /* mov eax, [0xfffffffe] */
+	assert_int_equal(m.gpr[REG_RAX], 0x22118877);
+	/* Beyond the canonical half there is nothing. */
+	m.gdtr.base = 0x7ffffffffffc - DATA32;
+	expect_fault(EXC_GP, 0, mov_to(SEG_ES, DATA32));
+}
+
 static void limits_and_types_on_access(void **state)
 {
 	machine_protected(0);
@@ -527,6 +552,7 @@ int main(void)
 		cmocka_unit_test(mov_data_segment),
 		cmocka_unit_test(mov_stack_segment),
 		cmocka_unit_test(accessed_bit_and_bases),
+		cmocka_unit_test(tables_cross_4_gib_in_long_mode),
 		cmocka_unit_test(limits_and_types_on_access),
 		cmocka_unit_test(lds_and_pop),
 		cmocka_unit_test(lldt_ltr),

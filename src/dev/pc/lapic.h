@@ -28,10 +28,10 @@ struct lapic_config {
 	int (*extint)(void *opaque);
 	void *extint_opaque;
 	uint64_t timer_hz;                 /* the timer's input clock, before the divider; 0: 1 GHz */
-	/* The guest's TSC now, called on the vCPU's thread, and its rate. NULL: no TSC-deadline mode. */
-	uint64_t (*guest_tsc)(void *opaque);
+	/* Nanoseconds until the guest's TSC shows `tsc`, 0 when it is there; called on the vCPU's thread. NULL: no TSC-deadline
+	 * mode. */
+	uint64_t (*tsc_delay)(void *opaque, uint64_t tsc);
 	void *tsc_opaque;
-	uint64_t tsc_hz;
 };
 
 /* Named "lapic" and the ID. The struct device is the first member. */

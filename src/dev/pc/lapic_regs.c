@@ -36,7 +36,7 @@ static int lvt_entry(unsigned reg)
 static uint32_t lvt_mask(const struct lapic *lapic, int entry)
 {
 	uint32_t mask = lvt_writable[entry];
-	if (entry == LVT_TIMER && lapic->config.guest_tsc)
+	if (entry == LVT_TIMER && lapic->config.tsc_delay)
 		mask |= TIMER_TSC_DEADLINE << 17;
 	return mask;
 }
@@ -302,7 +302,7 @@ int lapic_read_msr(void *opaque, uint32_t msr, uint64_t *value)
 		*value = lapic->base;
 		return 0;
 	}
-	if (msr == MSR_TSC_DEADLINE && lapic->config.guest_tsc) {
+	if (msr == MSR_TSC_DEADLINE && lapic->config.tsc_delay) {
 		lock_take(&lapic->lock);
 		*value = lapic->tsc_deadline;
 		lock_release(&lapic->lock);
@@ -318,7 +318,7 @@ int lapic_write_msr(void *opaque, uint32_t msr, uint64_t value)
 	struct lapic *lapic = opaque;
 	if (msr == MSR_APIC_BASE)
 		return write_base(lapic, value);
-	if (msr == MSR_TSC_DEADLINE && lapic->config.guest_tsc) {
+	if (msr == MSR_TSC_DEADLINE && lapic->config.tsc_delay) {
 		lock_take(&lapic->lock);
 		lapic_timer_set_deadline(lapic, value);
 		lock_release(&lapic->lock);

@@ -125,9 +125,9 @@ void lapic_timer_set_deadline(struct lapic *lapic, uint64_t deadline)
 		return;
 	lapic->tsc_deadline = deadline;
 	if (deadline) {
-		uint64_t tsc = config->guest_tsc(config->tsc_opaque), delta = deadline > tsc ? deadline - tsc : 0;
-		lapic->tsc_expiry = vclock_now(config->clock) + muldiv64_up(delta, NS_PER_SEC, config->tsc_hz);
-		if (!delta) {
+		uint64_t delay = config->tsc_delay(config->tsc_opaque, deadline);
+		lapic->tsc_expiry = vclock_now(config->clock) + delay;
+		if (!delay) {
 			lapic->tsc_deadline = 0;
 			lapic_deliver_lvt(lapic, LVT_TIMER);
 		}
