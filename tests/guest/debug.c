@@ -13,10 +13,10 @@ enum { LEN1, LEN2, LEN8, LEN4 };
 #define BS 0x4000u
 
 #define MAX_HITS 16
-static struct {
+static volatile struct {
 	uint64_t rip, dr6, rflags, rcx;
 } hit[MAX_HITS];
-static unsigned hits;
+static volatile unsigned hits;
 
 static bool on_debug(struct frame *frame)
 {
