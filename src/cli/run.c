@@ -38,7 +38,7 @@ struct run {
 	struct control *control;
 	struct gdb *gdb;
 	struct deadline deadline;
-	FILE *trace;
+	FILE *trace, *stats;
 };
 
 /* --- consoles --- */
@@ -228,17 +228,26 @@ static int stop_trace(struct run *run)
 	return -1;
 }
 
-static int write_stats(struct run *run)
+/* What cannot be written is better known at the start than after hours. */
+static int open_stats(struct run *run, struct error *err)
 {
 	const char *path = run->values->stats;
 	if (!path)
 		return 0;
-	FILE *file = *path ? fopen(path, "we") : stderr;
+	run->stats = *path ? fopen(path, "we") : stderr;
+	return run->stats ? 0 : error_set(err, errno, "--stats %s: cannot write it: %s", path, strerror(errno));
+}
+
+static int write_stats(struct run *run)
+{
+	const char *path = run->values->stats;
+	if (!run->stats)
+		return 0;
 	json_t *stats = machine_stats_json(run->machine);
-	int result = file && stats ? json_dumpf(stats, file, JSON_INDENT(2)) : -1;
-	if (file && fputc('\n', file) == EOF)
+	int result = stats ? json_dumpf(stats, run->stats, JSON_INDENT(2)) : -1;
+	if (fputc('\n', run->stats) == EOF)
 		result = -1;
-	if (file && file != stderr && fclose(file) != 0)
+	if (run->stats != stderr && fclose(run->stats) != 0)
 		result = -1;
 	if (result < 0)
 		log_error("--stats %s: cannot write it: %s", path, strerror(errno));
@@ -253,7 +262,7 @@ static int prepare(struct run *run, struct error *err)
 	const struct run_values *v = run->values;
 	struct machine_config config;
 	bool has_port[MACHINE_PORTS] = { false };
-	if (v->restore && snapshot_open(&run->snapshot, v->restore, err) < 0)
+	if (open_stats(run, err) < 0 || (v->restore && snapshot_open(&run->snapshot, v->restore, err) < 0))
 		return -1;
 	if (run_configure(v, &run->snapshot, &config, has_port, err) < 0 || open_ports(run, &config, has_port, err) < 0)
 		return -1;
@@ -298,6 +307,8 @@ static int finish(struct run *run)
 		gdb_destroy(run->gdb);
 		result |= write_stats(run);
 		machine_destroy(run->machine);
+	} else if (run->stats && run->stats != stderr) {
+		fclose(run->stats);
 	}
 	result |= stop_trace(run) | close_ports(run);
 	snapshot_close(&run->snapshot);

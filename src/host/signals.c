@@ -33,7 +33,9 @@ void signals_block(void)
 	sigset_t set;
 	signal_set(&set);
 	pthread_sigmask(SIG_BLOCK, &set, NULL);
+	/* A closed pipe and a file at its limit (ulimit -f) are errors of the writes that meet them. */
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN);
 }
 
 static void on_signal(void *opaque, uint32_t events)

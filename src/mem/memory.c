@@ -28,17 +28,26 @@ static int slot_add(struct guest_memory *memory, struct memory_slot slot, struct
 	return 0;
 }
 
+static const char *remedy(int code)
+{
+	switch (code) {
+	case EMFILE: case ENFILE: return "raise the limit of open files (ulimit -n)";
+	case EFBIG: return "raise the limit of file sizes (ulimit -f)";
+	default: return "use a smaller --memory";
+	}
+}
+
 static int map_memfd(struct guest_memory *memory, struct error *err)
 {
 	memory->fd = memfd_create("visor-ram", MFD_CLOEXEC);
 	if (memory->fd < 0 || ftruncate(memory->fd, (off_t)memory->size))
-		return error_set(err, errno, "cannot make %llu MiB of guest memory: %s",
-				 (unsigned long long)(memory->size >> 20), strerror(errno));
+		return error_set(err, errno, "cannot make %llu MiB of guest memory: %s; %s",
+				 (unsigned long long)(memory->size >> 20), strerror(errno), remedy(errno));
 	memory->host = mmap(NULL, memory->size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, memory->fd, 0);
 	if (memory->host == MAP_FAILED) {
 		memory->host = NULL;
-		return error_set(err, errno, "cannot map %llu MiB of guest memory: %s; use a smaller --memory",
-				 (unsigned long long)(memory->size >> 20), strerror(errno));
+		return error_set(err, errno, "cannot map %llu MiB of guest memory: %s; %s",
+				 (unsigned long long)(memory->size >> 20), strerror(errno), remedy(errno));
 	}
 	return 0;
 }

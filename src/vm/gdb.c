@@ -625,6 +625,10 @@ static int listen_tcp(struct gdb *g, const char *text, struct error *err)
 	const char *port = colon ? colon + 1 : text;
 	if (colon && colon != text)
 		snprintf(host, sizeof(host), "%.*s", (int)(colon - text), text);
+	char *end;
+	unsigned long number = strtoul(port, &end, 10);
+	if (*port < '0' || *port > '9' || *end || number > 65535)
+		return error_set(err, EINVAL, "--gdb %s: the port is a number up to 65535; give PORT, HOST:PORT or unix:PATH", text);
 	struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV }, *info;
 	int rc = getaddrinfo(host, port, &hints, &info);
 	if (rc)

@@ -9,6 +9,7 @@
 #include "dev/pc/pm.h"
 #include "dev/pc/uart.h"
 #include "engine/interp/interp.h"
+#include "host/limits.h"
 #include "host/time.h"
 #include "vm/machine_parts.h"
 
@@ -355,6 +356,11 @@ static int create_core(struct machine *m, struct error *err)
 	const struct vclock_source source = { .now = clock_now, .wake = loop_wake, .opaque = m->loop };
 	vclock_init(&m->clock, &source);
 	loop_set_timers(m->loop, run_timers, m);
+	/* The host would grant it, and end some process when the guest takes it. */
+	uint64_t host = host_memory_size();
+	if (m->config.memory > host)
+		return error_set(err, ENOMEM, "%llu MiB of memory are more than the %llu MiB that this host has; use a smaller --memory",
+				 (unsigned long long)(m->config.memory >> 20), (unsigned long long)(host >> 20));
 	if (memory_init(&m->memory, m->config.memory, err) < 0)
 		return -1;
 	m->memory.changed = memory_changed;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -69,6 +70,17 @@ static void apply(uint8_t *data, const uint8_t *change)
 	store_le(data + cell->at, value, cell->width);
 }
 
+/* VISOR_FUZZ_KEEP=FILE: the save file itself, since the one that is changed is not the same in every run. */
+static void keep(const uint8_t *file)
+{
+	const char *path = getenv("VISOR_FUZZ_KEEP");
+	FILE *f = path ? fopen(path, "wb") : NULL;
+	if (f) {
+		fwrite(file, 1, base_size, f);
+		fclose(f);
+	}
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	if (!base)
@@ -78,6 +90,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	for (; size >= CHANGE_SIZE; data += CHANGE_SIZE, size -= CHANGE_SIZE)
 		apply(file, data);
 	save_file_mend(file, base_size);
+	keep(file);
 	save_file_exercise(file, base_size);
 	free(file);
 	return 0;

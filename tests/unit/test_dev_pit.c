@@ -163,6 +163,19 @@ static void mode_3_is_a_square_wave(void **state)
 	assert_int_equal(out2(), 1);
 }
 
+/* A longer count that takes over in the low half of the first cycles: its own cycle began before time 0. */
+static void mode_3_right_after_power_on(void **state)
+{
+	outb(&b, 0x43, 0x36);
+	write_count(0, 8);
+	to_tick(3);
+	write_count(0, 60000);
+	to_tick(5 + 30000 + 10);
+	unsigned rises = b.rises[IRQ];
+	to_tick(5 + 30000 + 60000 * 3 + 10);
+	assert_int_equal(b.rises[IRQ] - rises, 3);
+}
+
 static void modes_4_and_5_strobe(void **state)
 {
 	outb(&b, 0x61, 1);
@@ -276,6 +289,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(mode_1_is_triggered_by_gate, setup, teardown),
 		cmocka_unit_test_setup_teardown(mode_2_divides, setup, teardown),
 		cmocka_unit_test_setup_teardown(mode_3_is_a_square_wave, setup, teardown),
+		cmocka_unit_test_setup_teardown(mode_3_right_after_power_on, setup, teardown),
 		cmocka_unit_test_setup_teardown(modes_4_and_5_strobe, setup, teardown),
 		cmocka_unit_test_setup_teardown(bcd_counts_decimal, setup, teardown),
 		cmocka_unit_test_setup_teardown(latch_and_read_back, setup, teardown),

@@ -150,7 +150,7 @@ static uint64_t next_change(const struct channel *c, uint64_t now)
 	if (!c->counting || c->stopped)
 		return 0;
 	uint64_t ticks = elapsed(c, now), start = c->load_tick;
-	if (now < start)
+	if ((int64_t)(now - start) < 0) /* the start may lie before tick 0 */
 		now = start;
 	uint64_t at = ticks % c->count, cycle = now - at, next;
 	switch (c->mode) {
