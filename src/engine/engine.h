@@ -39,6 +39,9 @@ struct engine_type {
 	void (*kick)(struct cpu *cpu);
 };
 
-extern const struct engine_type engine_interp;
+/* Attention, and an end to the wait for an interrupt: the kick of engines that look at cpu->attention. */
+void engine_kick(struct cpu *cpu);
+
+extern const struct engine_type engine_interp, engine_jit;
 
 #endif
