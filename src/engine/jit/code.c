@@ -93,7 +93,7 @@ void jit_flush(struct jit *jit)
 
 void *jit_alloc(struct jit *jit, size_t size)
 {
-	size = ALIGN_UP(size, 64);
+	size = ALIGN_UP(size, 16);
 	if (jit->data_size - jit->data_used < size)
 		return NULL;
 	void *p = jit->data + jit->data_used;

@@ -24,6 +24,7 @@ static void destroy(struct cpu *c)
 	struct jit *jit = c->engine;
 	if (!jit)
 		return;
+	jit_stats_destroy(&jit->stats);
 	jit_memory_destroy(jit);
 	interpret_destroy(&jit->interp);
 	free(jit);
@@ -38,6 +39,10 @@ static int create(struct cpu *c, struct error *err)
 		return error_set(err, ENOMEM, "no memory for the translator of vCPU %u", c->index);
 	jit->cpu = c;
 	c->engine = jit;
+	if (!jit_stats_init(&jit->stats)) {
+		destroy(c);
+		return error_set(err, ENOMEM, "no memory for the translator of vCPU %u", c->index);
+	}
 	if (interpret_init(&jit->interp, c, err) < 0 || jit_memory_init(jit, MAX(CACHE_MIN, CACHE_TOTAL / c->count), err) < 0) {
 		destroy(c);
 		return -1;
@@ -125,14 +130,28 @@ static const uint8_t *help(struct cpu *c, struct jit *jit, const struct record *
 	c->gpr[REG_RIP] = page_of(c, record->unit) + (uint64_t)(int64_t)record->target;
 	c->insn = insn;
 	jit->current = record;
-	jit->stats.helpers++;
+	(record->miss ? jit->stats.missed : jit->stats.helped)[insn->row]++;
 	insn->exec(c, insn);
 	jit->current = NULL;
 	c->insn = NULL;
-	if (record->kind == RECORD_HELPER && likely(!atomic_load_explicit(&c->attention, memory_order_relaxed)))
+	if (record->kind != RECORD_END && record->kind != RECORD_RIP && likely(!atomic_load_explicit(&c->attention, memory_order_relaxed)))
 		return record->resume;
 	c->stats.instructions += record->executed;
 	return NULL;
+}
+
+/* What the control registers do not allow raises its exception in the instruction's function. */
+static const uint8_t *load_vectors(struct cpu *c, struct jit *jit, const struct record *record)
+{
+	uint32_t allowed = vector_allowed(c);
+	if ((allowed & record->vector) != record->vector) {
+		help(c, jit, record);
+		return NULL; /* the code behind it takes the state for loaded */
+	}
+	c->gpr[REG_RIP] = page_of(c, record->unit) + (uint64_t)(int64_t)(record->target - record->insn->length);
+	jit_words(c)->vector = allowed;
+	jit->stats.vector_loads++;
+	return record->again;
 }
 
 static const uint8_t *follow_link(struct cpu *c, struct jit *jit, struct record *record)
@@ -193,6 +212,8 @@ static const uint8_t *handle(struct cpu *c, struct jit *jit, struct record *reco
 	switch (record->kind) {
 	case RECORD_HELPER: case RECORD_END:
 		return help(c, jit, record);
+	case RECORD_VECTOR:
+		return load_vectors(c, jit, record);
 	case RECORD_LINK:
 		return follow_link(c, jit, record);
 	case RECORD_GO:
@@ -217,7 +238,9 @@ static void sync_tags(struct cpu *c, struct jit *jit)
 /* Unit after unit until attention is asked for. */
 static void execute(struct cpu *c, struct jit *jit)
 {
+	struct jit_words *words = jit_words(c);
 	const uint8_t *code = NULL;
+	words->vector = 0;
 	for (;;) {
 		if (unlikely(atomic_load_explicit(&c->attention, memory_order_relaxed)))
 			return;
@@ -225,13 +248,18 @@ static void execute(struct cpu *c, struct jit *jit)
 		if (!code) {
 			struct unit *unit = unit_here(c, jit);
 			if (!unit) {
+				jit->stats.interpreted++;
 				interpret(c, &jit->interp, true);
 				continue;
 			}
 			code = unit->entry;
 		}
 		jit->stats.entries++;
-		code = handle(c, jit, jit->enter(c, code));
+		struct record *record = (words->vector ? jit->enter_vector : jit->enter)(c, code);
+		code = handle(c, jit, record);
+		/* Behind an instruction that was helped the code takes for granted what it found before it. */
+		if (words->vector_left && code && code == record->resume)
+			words->vector = vector_allowed(c);
 	}
 }
 
@@ -263,7 +291,7 @@ static const uint8_t *resolve(void *opaque, const uint8_t *at)
 	const struct unit *unit = jit_unit_at(jit, at);
 	for (unsigned n = 0; unit && n < unit->guard_count; n++)
 		if (unit->guards[n].at == at) {
-			jit->stats.faults++;
+			jit->stats.guards++;
 			return unit->guards[n].slow;
 		}
 	return NULL;
@@ -301,5 +329,6 @@ const struct engine_type engine_jit = {
 	.destroy = destroy,
 	.run = run,
 	.trace = trace,
+	.counters = jit_counters,
 	.kick = engine_kick,
 };

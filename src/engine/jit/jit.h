@@ -26,6 +26,7 @@ enum record_kind {
 	RECORD_GO,      /* to `target` in the unit's page, not linked: attention, or code that is not translated */
 	RECORD_HELPER,  /* insn is executed by its function, then `resume` */
 	RECORD_END,     /* insn is executed by its function, which may have changed everything */
+	RECORD_VECTOR,  /* vector state is wanted in the host's registers, then `again`; where it is not allowed, as HELPER */
 };
 
 struct unit;
@@ -33,19 +34,28 @@ struct unit;
 struct record {
 	uint8_t kind;         /* enum record_kind */
 	uint8_t set;          /* TLB set of the code at the target */
+	bool miss;            /* HELPER, END: a check in the code failed */
 	bool memory_flags;    /* the site's flags are in cpu->cc */
 	uint8_t executed;     /* guest instructions done and not counted before this point */
 	int8_t undo;
+	uint8_t vector;       /* VECTOR: VECTOR_* */
 	int32_t target;       /* guest address, from the start of the unit's page */
 	struct unit *unit;
 	const struct insn *insn;
 	uint8_t *resume;
-	uint8_t *site;
-	/* RECORD_CROSS; read by translated code. */
-	uint64_t va;
-	uint8_t *code;
-	uint32_t tag;
+	union {
+		uint8_t *site, *again;
+		/* RECORD_CROSS; read by translated code. */
+		struct {
+			uint64_t va;
+			uint8_t *code;
+			uint32_t tag;
+		};
+	};
 };
+
+/* Vector instructions that may execute now, by what they use. */
+enum { VECTOR_SSE = 1, VECTOR_AVX = 2, VECTOR_AVX512 = 4 };
 
 struct unit {
 	const uint8_t *host;  /* first guest byte */
@@ -75,7 +85,10 @@ struct jit_words {
 	uint64_t code_page;   /* of the unit under way that is not absolute */
 	uint64_t scratch;
 	struct jump *jumps;
-	uint32_t tag[4];      /* by TLB set; see jit_retag */
+	uint32_t tag[4];      /* by TLB set: what addresses mean, see retag() */
+	uint32_t vector;      /* VECTOR_* allowed while vector state is in the host's registers; 0: it is in struct cpu */
+	uint32_t vector_left; /* the same when translated code was left */
+	uint32_t host_mxcsr, unused;
 };
 
 /* Where an indirect branch led, by the low 16 bits of the address. */
@@ -90,7 +103,8 @@ struct jump {
 #define UNIT_BUCKETS 65536u
 
 struct jit_stats {
-	uint64_t units, guest_bytes, code_bytes, helpers, flushes, retags, links, crosses, indirect, entries, faults, vector_loads;
+	uint64_t units, guest_bytes, code_bytes, flushes, retags, links, crosses, indirect, entries, guards, interpreted, vector_loads;
+	uint32_t *helped, *missed; /* instructions executed by their functions, by row: always; when a check failed */
 };
 
 struct jit {
@@ -106,6 +120,7 @@ struct jit {
 	unsigned unit_count, unit_room;
 	/* Stubs. */
 	struct record *(*enter)(struct cpu *cpu, const uint8_t *code);
+	struct record *(*enter_vector)(struct cpu *cpu, const uint8_t *code); /* with the vector state */
 	uint8_t *leave, *leave_memory_flags;
 	uint32_t tags;        /* the last number given out */
 	uint32_t epoch_seen[2];
@@ -134,9 +149,21 @@ struct unit *jit_unit_at(const struct jit *jit, const uint8_t *code);
 /* --- stubs.c --- */
 void jit_make_stubs(struct jit *jit);
 
+/* --- vector.c --- */
+/* VECTOR_* that the guest's control registers allow. */
+uint32_t vector_allowed(const struct cpu *c);
+/* Vector state between struct cpu and the host's registers. */
+void vector_emit_load(struct emitter *e);
+void vector_emit_save(struct emitter *e);
+
 /* --- translate.c --- */
 /* Translates the unit at host, which is the guest's `linear`. NULL: nothing there can be translated, or the memory is full
  * (then everything was flushed). */
 struct unit *jit_translate(struct jit *jit, const uint8_t *host, uint64_t linear);
+
+/* --- stats.c --- */
+bool jit_stats_init(struct jit_stats *stats);
+void jit_stats_destroy(struct jit_stats *stats);
+unsigned jit_counters(const struct cpu *cpu, struct engine_counter *list, unsigned room);
 
 #endif

@@ -66,6 +66,7 @@ struct thunk *helper_thunk(struct translator *t)
 	struct thunk *thunk = new_thunk(t, record);
 	record->insn = &t->insn[t->now];
 	record->target = t->at[t->now] + t->insn[t->now].length;
+	record->miss = true;
 	thunk->memory_flags = t->memory_flags;
 	return thunk;
 }
@@ -188,6 +189,7 @@ static void find_live(struct translator *t)
 static void translate_helper(struct translator *t)
 {
 	struct thunk *thunk = helper_thunk(t);
+	thunk->record->miss = false;
 	if (ends(&t->insn[t->now]))
 		thunk->record->kind = RECORD_END;
 	jump_to_thunk(t, thunk, COND_ALWAYS);
@@ -203,7 +205,7 @@ static void translate_one(struct translator *t)
 	}
 	/* What was executed by its function comes back here. */
 	for (struct thunk *thunk = first; thunk < t->thunk + t->thunks; thunk++)
-		if (thunk->record->kind == RECORD_HELPER && !thunk->record->resume)
+		if (!thunk->record->resume)
 			thunk->record->resume = emit_here(&t->e);
 }
 
@@ -306,6 +308,7 @@ struct unit *jit_translate(struct jit *jit, const uint8_t *host, uint64_t linear
 	t.set = (uint8_t)((c->tlb - c->tlbs[0]) / TLB_SIZE);
 	t.count = t.thunks = t.executed = 0;
 	t.memory_flags = t.full = false;
+	t.vector = 0;
 	t.page = host - start;
 	t.unit = new_unit(&t, host, linear);
 	if (!t.unit) {

@@ -27,6 +27,7 @@ struct translator {
 	const uint8_t *page;        /* the guest page in host memory */
 	uint8_t set;
 	bool memory_flags;          /* live flags are in cpu->cc, not in the host's flags */
+	uint8_t vector;             /* VECTOR_* known to be allowed, and vector state to be in the host's registers */
 	bool full;                  /* no memory for records */
 	unsigned executed;          /* instructions since the last count in the code */
 
