@@ -112,6 +112,19 @@ void emit_count(struct translator *t)
 	t->executed = 0;
 }
 
+void guard(struct translator *t, struct thunk *thunk)
+{
+	if (thunk->guards < ARRAY_SIZE(thunk->guard))
+		thunk->guard[thunk->guards++] = emit_here(&t->e);
+	else
+		t->full = true;
+}
+
+bool uses_windows(const struct translator *t)
+{
+	return t->unit->window && !jit_slow_site(t->jit, t->page + t->at[t->now]);
+}
+
 /* --- decode --- */
 
 #define MARK_STEP 64u /* bytes: what memory_mark_code tells apart */
@@ -223,17 +236,15 @@ static void emit_thunk(struct translator *t, struct thunk *thunk)
 		emit_store(&t->e, GS_FIELD(gpr[REG_RIP]), S_A);
 	emit_address(&t->e, S_A, record);
 	emit_jump(&t->e, thunk->memory_flags ? t->jit->leave_memory_flags : t->jit->leave);
-	if (thunk->guard) {
-		struct guard *guard = &t->unit->guards[t->unit->guard_count++];
-		*guard = (struct guard){ thunk->guard, here };
-	}
+	for (unsigned n = 0; n < thunk->guards; n++)
+		t->unit->guards[t->unit->guard_count++] = (struct guard){ thunk->guard[n], here };
 }
 
 static void emit_thunks(struct translator *t)
 {
 	unsigned guards = 0;
 	for (unsigned n = 0; n < t->thunks; n++)
-		guards += t->thunk[n].guard != NULL;
+		guards += t->thunk[n].guards;
 	if (guards) {
 		t->unit->guards = jit_alloc(t->jit, guards * sizeof(struct guard));
 		t->full |= !t->unit->guards;
@@ -278,6 +289,7 @@ static struct unit *new_unit(struct translator *t, const uint8_t *host, uint64_t
 	struct guest_memory *memory = jit->cpu->memory;
 	unit->host = host;
 	unit->set = t->set;
+	unit->window = t->set <= TLB_SUPERVISOR && jit->window[t->set];
 	unit->absolute = t->set != TLB_USER;
 	unit->page = unit->absolute ? ALIGN_DOWN(linear, (uint64_t)GUEST_PAGE_SIZE) : 0;
 	unit->generation_now = &memory->code_generation[memory_offset(memory, host) >> GUEST_PAGE_SHIFT];
