@@ -251,7 +251,7 @@ bool mirror_fill(struct jit *jit, uint64_t linear)
 		return false;
 	uint64_t start = __rdtsc();
 	struct stretch s = find_stretch(jit, &page, linear);
-	bool done = windows_map(jit->windows, space, s.linear, s.host, (unsigned)(s.size >> GUEST_PAGE_SHIFT), page.writable);
+	bool done = windows_map(jit->windows, space, s.linear, s.host, (unsigned)(s.size >> GUEST_PAGE_SHIFT), linear, page.writable);
 	install_if_new(jit, space, set);
 	jit->stats.fills++;
 	jit->stats.filled_pages += s.size >> GUEST_PAGE_SHIFT;
