@@ -15,7 +15,7 @@
  *
  * Translated or decoded code: `code_mask` has one word per page, one bit for
  * each 64 bytes that some engine has decoded; `code_generation` counts up when
- * such bytes are written. Whoever writes guest memory other than by a vCPU's fast
+ * such bytes are written (by 2: see forget_code). Whoever writes guest memory other than by a vCPU's fast
  * path calls memory_note_write.
  */
 #define GUEST_PAGE_SHIFT 12
