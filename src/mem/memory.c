@@ -260,15 +260,16 @@ static uint32_t even_generation(struct guest_memory *memory, uint64_t page)
 /*
  * Marks go and the generation moves on, as one step to others. A thread that finds no mark where it has written code that it had run
  * before must find the generation changed, and one that decodes meanwhile must not keep its mark's loss unseen: the generation is odd
- * while marks are cleared, and nobody marks then.
+ * while marks are cleared, and nobody marks then. Marks of other granules stay: a thread whose code lies there must see its own next
+ * store to it as one to code, for it may not have heard of this one yet.
  */
-static void forget_code(struct guest_memory *memory, uint64_t page)
+static void forget_code(struct guest_memory *memory, uint64_t page, uint64_t bits)
 {
 	uint32_t generation;
 	do
 		generation = even_generation(memory, page);
 	while (!atomic_compare_exchange_weak(&memory->code_generation[page], &generation, generation + 1));
-	memory->code_mask[page] = 0;
+	memory->code_mask[page] &= ~bits;
 	memory->code_generation[page] = generation + 2;
 }
 
@@ -289,7 +290,7 @@ bool memory_note_write_slow(struct guest_memory *memory, uint64_t offset, uint64
 		uint64_t chunk = MIN(length, GUEST_PAGE_SIZE - at);
 		uint64_t page = offset >> GUEST_PAGE_SHIFT;
 		if (memory->code_mask[page] & granules(at, (unsigned)chunk)) {
-			forget_code(memory, page);
+			forget_code(memory, page, granules(at, (unsigned)chunk));
 			hit = true;
 		}
 		offset += chunk;

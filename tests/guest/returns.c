@@ -138,9 +138,10 @@ static struct jump place;
 
 __attribute__((noinline)) static void go_down(unsigned n, int value)
 {
-	if (!n)
+	if (n)
+		go_down(n - 1, value);
+	else
 		long_jump(&place, value);
-	go_down(n - 1, value);
 	__asm__ volatile("");
 }
 
