@@ -106,7 +106,7 @@ struct jump {
 #define UNIT_BUCKETS 65536u
 
 struct jit_stats {
-	uint64_t units, guest_bytes, code_bytes, flushes, retags, links, crosses, indirect, entries, guards, interpreted, vector_loads, fills, filled_pages, slow_sites;
+	uint64_t units, guest_bytes, code_bytes, flushes, retags, links, crosses, indirect, entries, guards, interpreted, vector_loads, fills, filled_pages, slow_sites, tlb_events[4];
 	uint32_t *helped, *missed; /* instructions executed by their functions, by row: always; when a check failed */
 };
 

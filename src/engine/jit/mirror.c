@@ -149,6 +149,7 @@ static void unmap(struct jit *jit, const struct tlb_event *event)
 
 static void take_event(struct jit *jit, const struct tlb_event *event)
 {
+	jit->stats.tlb_events[event->kind]++;
 	switch (event->kind) {
 	case TLB_EVENT_ALL: windows_clear_all(jit->windows); break;
 	case TLB_EVENT_LOCAL: windows_clear_users(jit->windows); break;
@@ -176,8 +177,10 @@ void mirror_sync(struct jit *jit)
 	c->tlb_event_count = 0;
 	if (!jit->windows)
 		return;
-	if (count > TLB_EVENTS)
+	if (count > TLB_EVENTS) {
+		jit->stats.tlb_events[TLB_EVENT_ALL]++;
 		windows_clear_all(jit->windows);
+	}
 	for (unsigned i = 0; i < count && count <= TLB_EVENTS; i++)
 		take_event(jit, &c->tlb_events[i]);
 	enter_space(jit);
@@ -187,42 +190,51 @@ void mirror_sync(struct jit *jit)
 
 /* --- showing pages --- */
 
-/* How many pages around `linear` may be shown with it: those of one large page, or neighbours that were used before, at
- * neighbouring places in memory. */
-#define AROUND 16u
-#define LARGE_MAX 4096u /* pages */
+/*
+ * How many pages around `linear` are shown with it: those of its large page and of equal ones beside it, else neighbours that
+ * were used before, all where they continue in guest memory. A writable stretch ends at pages with translated code.
+ */
+#define AROUND (16u * GUEST_PAGE_SIZE)
+#define AROUND_LARGE (32ull << 20)
 
 struct stretch {
 	uint64_t linear;
 	const uint8_t *host;
-	unsigned count;
+	uint64_t size;
 };
 
-static bool same_stretch(struct jit *jit, const struct page_rights *first, uint64_t linear, const uint8_t *host)
+static bool continues(struct jit *jit, const struct page_rights *first, uint64_t linear, const uint8_t *host)
 {
 	struct page_rights next;
 	return mmu_peek(jit->cpu, current_tlb_set(jit->cpu), linear, &next) && next.host == host && next.writable == first->writable &&
-	       next.global == first->global;
+	       next.global == first->global && next.page_size >= first->page_size;
+}
+
+static bool same_page_continues(struct jit *jit, const struct page_rights *first, const uint8_t *host)
+{
+	uint64_t offset = memory_offset(jit->cpu->memory, host);
+	return offset < jit->cpu->memory->size && !(first->writable && memory_page_has_code(jit->cpu->memory, offset));
+}
+
+/* Whether the page at linear, `step` bytes beside one that belongs to the stretch, does so too. */
+static bool belongs(struct jit *jit, const struct page_rights *first, uint64_t linear, uint64_t beside, const uint8_t *host)
+{
+	bool same = ALIGN_DOWN(linear, first->page_size) == ALIGN_DOWN(beside, first->page_size);
+	return same ? same_page_continues(jit, first, host) : continues(jit, first, linear, host);
 }
 
 static struct stretch find_stretch(struct jit *jit, const struct page_rights *page, uint64_t linear)
 {
-	uint64_t size = page->page_size > GUEST_PAGE_SIZE ? MIN(page->page_size, (uint64_t)LARGE_MAX * GUEST_PAGE_SIZE) : AROUND * GUEST_PAGE_SIZE;
-	uint64_t low = ALIGN_DOWN(linear, size), high = low + size;
-	struct stretch s = { linear, page->host, 1 };
+	uint64_t around = page->page_size > GUEST_PAGE_SIZE ? AROUND_LARGE : AROUND;
+	uint64_t low = ALIGN_DOWN(linear, around), high = low + around, end = linear + GUEST_PAGE_SIZE;
 	const uint8_t *host = page->host;
-	while (s.linear > low && same_stretch(jit, page, s.linear - GUEST_PAGE_SIZE, s.host - GUEST_PAGE_SIZE)) {
-		s.linear -= GUEST_PAGE_SIZE;
-		s.host -= GUEST_PAGE_SIZE;
-		s.count++;
+	while (linear > low && belongs(jit, page, linear - GUEST_PAGE_SIZE, linear, host - GUEST_PAGE_SIZE)) {
+		linear -= GUEST_PAGE_SIZE;
+		host -= GUEST_PAGE_SIZE;
 	}
-	for (uint64_t at = linear + GUEST_PAGE_SIZE; at < high; at += GUEST_PAGE_SIZE) {
-		host += GUEST_PAGE_SIZE;
-		if (!same_stretch(jit, page, at, host))
-			break;
-		s.count++;
-	}
-	return s;
+	while (end < high && belongs(jit, page, end, end - GUEST_PAGE_SIZE, host + (end - linear)))
+		end += GUEST_PAGE_SIZE;
+	return (struct stretch){ linear, host, end - linear };
 }
 
 bool mirror_fill(struct jit *jit, uint64_t linear)
@@ -239,10 +251,10 @@ bool mirror_fill(struct jit *jit, uint64_t linear)
 		return false;
 	uint64_t start = __rdtsc();
 	struct stretch s = find_stretch(jit, &page, linear);
-	bool done = windows_map(jit->windows, space, s.linear, s.host, s.count, page.writable);
+	bool done = windows_map(jit->windows, space, s.linear, s.host, (unsigned)(s.size >> GUEST_PAGE_SHIFT), linear, page.writable);
 	install_if_new(jit, space, set);
 	jit->stats.fills++;
-	jit->stats.filled_pages += s.count;
+	jit->stats.filled_pages += s.size >> GUEST_PAGE_SHIFT;
 	/* With the signal that led here. */
 	windows_heat(space)->fills += __rdtsc() - start + jit->tsc_ms / 400;
 	return done;

@@ -104,11 +104,12 @@ void emit_guest_address(struct translator *t, unsigned reg, int64_t offset)
 
 void emit_count(struct translator *t)
 {
-	if (!t->executed)
-		return;
-	emit_load(&t->e, S_B, GS_FIELD(stats.instructions));
-	emit_lea(&t->e, S_B, MEM_BASE(S_B, t->executed));
-	emit_store(&t->e, GS_FIELD(stats.instructions), S_B);
+	/* It costs more than the instructions that it counts. */
+	if (t->executed && t->c->count_instructions) {
+		emit_load(&t->e, S_B, GS_FIELD(stats.instructions));
+		emit_lea(&t->e, S_B, MEM_BASE(S_B, t->executed));
+		emit_store(&t->e, GS_FIELD(stats.instructions), S_B);
+	}
 	t->executed = 0;
 }
 

@@ -342,29 +342,46 @@ static bool has_code(const struct windows *w, uint32_t page, unsigned count)
 	return false;
 }
 
-bool windows_map(struct windows *w, struct space *space, uint64_t linear, const uint8_t *host, unsigned count, bool writable)
+/* The part of the stretch around `wanted` that shows nothing yet; the page alone where it shows something else. */
+static void clip(const struct window *window, uint32_t first, unsigned count, uint32_t wanted, uint32_t *from, uint32_t *to)
 {
-	uint16_t index = (uint16_t)(linear >> WINDOW_SHIFT);
-	uint32_t first = (uint32_t)(linear & (WINDOW_SIZE - 1)) >> GUEST_PAGE_SHIFT;
-	uint32_t page = (uint32_t)(memory_offset(w->memory, host) >> GUEST_PAGE_SHIFT);
-	bool done = false;
-	pthread_mutex_lock(&w->lock);
+	*from = wanted;
+	*to = wanted + 1;
+	if (window->pages[wanted])
+		return;
+	while (*from > first && !window->pages[*from - 1])
+		--*from;
+	while (*to < first + count && !window->pages[*to])
+		++*to;
+}
+
+static bool map_locked(struct windows *w, struct space *space, uint64_t linear, uint32_t page, unsigned count, uint64_t wanted, bool writable)
+{
 	if (w->runs >= RUNS_MAX)
 		clear_all(w, true);
-	writable &= !has_code(w, page, count);
+	uint16_t index = (uint16_t)(linear >> WINDOW_SHIFT);
 	struct window *window = find_window(w, space, index);
-	if (window && window->pages[first] == ((page + 1) | (writable ? PAGE_WRITABLE : 0)) &&
-	    window->pages[first + count - 1] == ((page + count) | (writable ? PAGE_WRITABLE : 0))) {
-		pthread_mutex_unlock(&w->lock);
+	if (!window && !(window = add_window(w, space, index)))
 		return false;
-	}
-	if (!window)
-		window = add_window(w, space, index);
-	struct run *run = window ? add_run(w, space) : NULL;
-	if (run) {
-		*run = (struct run){ (uint32_t)(window - w->window), first, count, page };
-		done = map_run(w, window, first, page, count, writable);
-	}
+	uint32_t first = (uint32_t)(linear & (WINDOW_SIZE - 1)) >> GUEST_PAGE_SHIFT, from, to;
+	clip(window, first, count, first + (uint32_t)((wanted - linear) >> GUEST_PAGE_SHIFT), &from, &to);
+	page += from - first;
+	writable &= !has_code(w, page, to - from);
+	if (window->pages[from] == ((page + 1) | (writable ? PAGE_WRITABLE : 0)))
+		return false;
+	struct run *run = add_run(w, space);
+	if (!run)
+		return false;
+	*run = (struct run){ (uint32_t)(window - w->window), from, to - from, page };
+	return map_run(w, window, from, page, to - from, writable);
+}
+
+bool windows_map(struct windows *w, struct space *space, uint64_t linear, const uint8_t *host, unsigned count, uint64_t wanted,
+		 bool writable)
+{
+	uint32_t page = (uint32_t)(memory_offset(w->memory, host) >> GUEST_PAGE_SHIFT);
+	pthread_mutex_lock(&w->lock);
+	bool done = map_locked(w, space, linear, page, count, wanted, writable);
 	pthread_mutex_unlock(&w->lock);
 	return done;
 }

@@ -53,9 +53,9 @@ void windows_put(struct windows *w);
 struct space *windows_hold(struct windows *w, struct space *before, uint64_t root);
 void windows_release(struct windows *w, struct space *space);
 
-/* Shows `count` pages from the guest's `linear` on; host: where they are in guest memory. Pages with translated code are
- * never writable. False: no room, or they were there already. */
-bool windows_map(struct windows *w, struct space *space, uint64_t linear, const uint8_t *host, unsigned count, bool writable);
+/* Shows `count` pages from the guest's `linear` on, as far as nothing is shown there yet, but `wanted`, one of them, in any
+ * case; host: where they are in guest memory. Pages with translated code are never writable. False: no room, or they were there already. */
+bool windows_map(struct windows *w, struct space *space, uint64_t linear, const uint8_t *host, unsigned count, uint64_t wanted, bool writable);
 /* size: whole pages, within 4 GiB. */
 void windows_unmap(struct windows *w, struct space *space, uint64_t linear, uint64_t size);
 /* Empties a space, all but the kernel's, all. */
