@@ -162,6 +162,7 @@ struct cpu {
 	const struct insn *insn;    /* the one under way, NULL between: a fault then leaves RIP alone */
 	const struct insn *fault_insn; /* the one that the last fault cut short, or NULL */
 	jmp_buf *fault_env;         /* where cpu_fault goes; the engine sets it */
+	uint64_t engine_words[32];  /* the engine's own, near the registers */
 
 	struct segment seg[SEG_COUNT]; /* by enum isa_seg, SEG_LDTR, SEG_TR */
 	struct table_register gdtr, idtr;
@@ -221,6 +222,10 @@ struct cpu {
 	_Alignas(64) struct tlb_entry tlbs[TLB_COUNT][TLB_SIZE];
 	bool tlb_global[TLB_COUNT][TLB_SIZE];
 	uint64_t intc_page;         /* guest-physical page of the xAPIC registers; taken anew at each flush */
+	/* Counts up when pages of code that an engine looked up may have moved: [0] any of them, [1] global ones or those of
+	 * all address spaces. code_pages: a filter of the pages since, by tlb_note_code. */
+	uint32_t code_epoch[2];
+	uint64_t code_pages[64];
 	uint64_t large_page_low, large_page_high; /* linear addresses that large pages have served since the last flush */
 
 	/* Surroundings. */
@@ -375,6 +380,8 @@ void cpu_free_cpuid(struct cpu *c);
 void tlb_flush_all(struct cpu *c);
 void tlb_flush_non_global(struct cpu *c);
 void tlb_flush_page(struct cpu *c, uint64_t linear); /* INVLPG: global entries too */
+/* The engine keeps what it found for code at `linear` until cpu->code_epoch changes. */
+void tlb_note_code(struct cpu *c, uint64_t linear);
 /* Drops fast-write entries for one page of the memfd in this vCPU's TLB. */
 void tlb_protect_page(struct cpu *c, const uint8_t *host_page);
 

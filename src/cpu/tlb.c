@@ -81,8 +81,30 @@ static void reset_large_pages(struct cpu *c)
 
 static const struct tlb_entry tlb_empty = { TLB_NONE, TLB_NONE, TLB_NONE, 0 };
 
+static unsigned code_page_hash(uint64_t linear)
+{
+	uint64_t page = linear >> GUEST_PAGE_SHIFT;
+	return (unsigned)(page ^ page >> 12 ^ page >> 24) & 4095;
+}
+
+void tlb_note_code(struct cpu *c, uint64_t linear)
+{
+	unsigned h = code_page_hash(linear);
+	c->code_pages[h >> 6] |= 1ull << (h & 63);
+}
+
+static void new_code_epoch(struct cpu *c, bool global)
+{
+	c->code_epoch[0]++;
+	if (global) {
+		c->code_epoch[1]++;
+		memset(c->code_pages, 0, sizeof(c->code_pages));
+	}
+}
+
 void tlb_flush_all(struct cpu *c)
 {
+	new_code_epoch(c, true);
 	for (unsigned set = 0; set < TLB_COUNT; set++)
 		for (unsigned i = 0; i < TLB_SIZE; i++)
 			c->tlbs[set][i] = tlb_empty;
@@ -93,6 +115,7 @@ void tlb_flush_all(struct cpu *c)
 
 void tlb_flush_non_global(struct cpu *c)
 {
+	new_code_epoch(c, false);
 	for (unsigned set = 0; set < TLB_USER_ALIGN; set++)
 		for (unsigned i = 0; i < TLB_SIZE; i++)
 			if (!c->tlb_global[set][i])
@@ -107,6 +130,9 @@ void tlb_flush_page(struct cpu *c, uint64_t linear)
 		tlb_flush_all(c);
 		return;
 	}
+	unsigned h = code_page_hash(linear);
+	if (c->code_pages[h >> 6] >> (h & 63) & 1)
+		new_code_epoch(c, true);
 	for (unsigned set = 0; set < TLB_USER_ALIGN; set++)
 		c->tlbs[set][(linear >> GUEST_PAGE_SHIFT) & (TLB_SIZE - 1)] = tlb_empty;
 }

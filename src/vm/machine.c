@@ -8,7 +8,6 @@
 #include "base/util.h"
 #include "dev/pc/pm.h"
 #include "dev/pc/uart.h"
-#include "engine/interp/interp.h"
 #include "host/limits.h"
 #include "host/time.h"
 #include "vm/machine_parts.h"
@@ -319,6 +318,14 @@ static void memory_changed(void *opaque)
 	}
 }
 
+/* Whoever wrote code, a vCPU or a device: no vCPU goes on with what it made of the old. */
+static void code_written(void *opaque)
+{
+	struct machine *m = opaque;
+	for (unsigned i = 0; i < m->cpu_count; i++)
+		cpu_attention(m->cpus[i], ATTN_CODE);
+}
+
 static int add_cpu(struct machine *m, unsigned index, struct error *err)
 {
 	struct cpu *c = aligned_alloc(64, ALIGN_UP(sizeof(*c), (size_t)64));
@@ -364,6 +371,7 @@ static int create_core(struct machine *m, struct error *err)
 	if (memory_init(&m->memory, m->config.memory, err) < 0)
 		return -1;
 	m->memory.changed = memory_changed;
+	m->memory.code_written = code_written;
 	m->memory.changed_opaque = m;
 	if (io_space_init(&m->ports, 0x10000, err) < 0 || io_space_init(&m->mmio, 1ull << 52, err) < 0)
 		return -1;
