@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What the system tests share: a guest driven through pipes, and small checks."""
-import atexit, http.client, json, os, re, select, socket, subprocess, sys, time
+import atexit, http.client, json, os, re, select, socket, subprocess, sys, tempfile, time
 
 VISOR = os.environ["VISOR"]
 GUESTS = os.environ["GUESTS"]
@@ -45,13 +45,13 @@ def visor(*arguments, status=0, timeout=60, **more):
 
 
 class Guest:
-    """visor run with its console on pipes."""
+    """visor run, or another program with a guest, with its console on pipes."""
 
-    def __init__(self, *arguments):
+    def __init__(self, *arguments, program=(VISOR, "run")):
         self.log = ""
         self.at = 0
-        self.errors = open(os.path.join(TMP, "stderr"), "w+")
-        self.process = subprocess.Popen([VISOR, "run", *map(str, arguments)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        self.errors = tempfile.NamedTemporaryFile("w+", prefix="stderr-", dir=TMP, delete=False)
+        self.process = subprocess.Popen([*program, *map(str, arguments)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                         stderr=self.errors)
         atexit.register(self.process.kill)
 
