@@ -9,7 +9,8 @@ TOP = os.environ["TOP"]
 RUNDIR = os.path.join(os.environ["XDG_RUNTIME_DIR"], "visor")
 # A loaded machine and the sanitizers are slow; how much longer than usual everything may take.
 PATIENCE = float(os.environ.get("TEST_PATIENCE", "4"))
-PROMPT = r"visor:\S+# (\x1b\[6n)?$"
+# Not tied to the line's end, where a late message of the kernel may follow it.
+PROMPT = r"visor:\S+# (\x1b\[6n)?"
 # What no kernel says unless something is wrong.
 BAD = re.compile(r"WARNING: |BUG: |Oops|Call Trace|unhandled|soft lockup|rcu.*stall|Kernel panic|segfault|general protection", re.I)
 
