@@ -1,0 +1,182 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Workloads on the bare host, under visor and under QEMU without KVM, in turns; prints ratios (see report.py).
+
+Each round starts every machine anew and gives each workload to all of them one after the other. Times are taken
+on the host; what a workload prints must have the same checksum everywhere.
+"""
+import argparse
+import json
+import os
+import re
+import sys
+import tempfile
+import time
+
+import machines
+import report
+
+NANO = ["syscall", "in", "cr8wr", "callret", "pgfault", "divzero", "ptemod"]
+# Those that a user program can do on the bare host as well.
+NANO_NATIVE = ["syscall", "callret", "pgfault", "divzero"]
+CPUS = {"threads": 2}
+
+
+def workloads():
+    """{group: [workload]} in the order of the report."""
+    found = {}
+    for group in ("integer", "float", "vector", "compile", "system", "threads"):
+        with open(os.path.join(machines.HERE, "workloads", group + ".sh")) as f:
+            found[group] = re.findall(r"^(\w+)_run\(\)", f.read(), re.M)
+    found["boot"] = ["debian"]
+    found["nano"] = NANO
+    return found
+
+
+class Bench:
+    def __init__(self, args, native, monitors):
+        self.args, self.native, self.monitors = args, native, monitors
+        self.permille = max(round(args.scale * 1000), 1)
+        self.results = {} # (group, workload) -> {engine: [result]}
+        self.memory = {}  # engine -> MB, largest
+        self.running = {} # (engine, cpus) -> Machine
+
+    def note(self, group, name, engine, result):
+        self.results.setdefault((group, name), {}).setdefault(engine, []).append(result)
+        text = f"{result['seconds']:8.3f} s" if "error" not in result else "FAILED: " + result["error"]
+        print(f"  {group}/{name:12} {engine:8} {text}", file=sys.stderr, flush=True)
+
+    def machine(self, engine, cpus):
+        """The running machine; booted first when there is none."""
+        machine = self.running.get((engine.name, cpus))
+        if not machine:
+            machine = self.running[engine.name, cpus] = engine.start(cpus)
+            machine.marker("agent", ("ready",), time.monotonic() + self.args.timeout)
+        return machine
+
+    def drop(self, engine, cpus):
+        machine = self.running.pop((engine.name, cpus), None)
+        if machine:
+            machine.stop()
+
+    def attempt(self, engine, group, name):
+        """One workload, once, on one machine."""
+        cpus = CPUS.get(group, 1)
+        try:
+            machine = self.machine(engine, cpus)
+            result = machine.workload(name, self.permille, self.args.timeout)
+            self.memory[engine.name] = max(self.memory.get(engine.name, 0), machine.own_memory())
+        except machines.Failure as e:
+            self.drop(engine, cpus)
+            limit = f" after {self.args.timeout} s" if str(e) == "timeout" else ""
+            result = {"error": str(e) + limit}
+        self.note(group, name, engine.name, result)
+
+    def group(self, group, names):
+        for name in names:
+            for engine in [self.native] + self.monitors:
+                self.attempt(engine, group, name)
+        for engine in [self.native] + self.monitors:
+            self.drop(engine, CPUS.get(group, 1) if group == "threads" else 0)
+
+    def boot(self):
+        for monitor in self.monitors:
+            machine = monitor.boot()
+            try:
+                seconds, _, _ = machine.marker("boot", ("end",), time.monotonic() + self.args.timeout)
+                result = {"seconds": seconds}
+            except machines.Failure as e:
+                result = {"error": str(e)}
+            machine.stop()
+            self.note("boot", "debian", monitor.name, result)
+
+    def nano(self, names):
+        for name in names:
+            if name in NANO_NATIVE:
+                self.attempt(self.native, "nano", "nano_" + name)
+        for monitor in self.monitors:
+            mask = sum(1 << NANO.index(n) for n in names)
+            machine = monitor.start_nano(f"ops={mask} scale={self.permille}")
+            for name in names:
+                try:
+                    deadline = time.monotonic() + self.args.timeout
+                    start, _, _ = machine.marker("nano_" + name, ("start",), deadline)
+                    end, _, _ = machine.marker("nano_" + name, ("end",), deadline)
+                    _, _, total = machine.marker("nano_" + name, ("sum",), deadline)
+                    result = {"seconds": end - start, "sum": total}
+                except machines.Failure as e:
+                    result = {"error": str(e)}
+                self.note("nano", "nano_" + name, monitor.name, result)
+            machine.stop()
+
+    def round(self, selection):
+        for group, names in selection.items():
+            if group == "boot":
+                self.boot()
+            elif group == "nano":
+                self.nano(names)
+            else:
+                self.group(group, names)
+        for machine in self.running.values():
+            machine.stop()
+        self.running = {}
+
+
+def select(args):
+    """The groups and workloads that the options name."""
+    known = workloads()
+    groups = args.groups.split(",") if args.groups else list(known)
+    names = args.workloads.split(",") if args.workloads else None
+    unknown = [g for g in groups if g not in known] + [n for n in names or [] if not any(n in w for w in known.values())]
+    if unknown:
+        sys.exit(f"bench: {', '.join(unknown)}: not known; there is\n" + "\n".join(f"  {g}: {' '.join(w)}" for g, w in known.items()))
+    chosen = {g: [w for w in known[g] if not names or w in names] for g in groups}
+    return {g: w for g, w in chosen.items() if w}
+
+
+def options():
+    p = argparse.ArgumentParser(prog="bench", description="Speed against the bare host and QEMU without KVM.")
+    p.add_argument("--visor", required=True, help=argparse.SUPPRESS)
+    p.add_argument("--guest", required=True, help=argparse.SUPPRESS)
+    p.add_argument("--root", required=True, help=argparse.SUPPRESS)
+    p.add_argument("--engines", help="visor's engines, with commas; the fastest that there is without it")
+    p.add_argument("--groups", help="only these groups, with commas")
+    p.add_argument("--workloads", help="only these workloads, with commas")
+    p.add_argument("--repeats", type=int, help="how often; medians are reported (3)")
+    p.add_argument("--scale", type=float, help="amount of work; 1 is 0.3 to 1 s on the bare host (1)")
+    p.add_argument("--quick", action="store_true", help="a smoke run: --scale 0.02 --repeats 1; its ratios mean little")
+    p.add_argument("--timeout", type=float, default=180, help="seconds for a workload (180)")
+    p.add_argument("--no-qemu", action="store_true", help="visor and the bare host alone")
+    p.add_argument("--json", metavar="FILE", help="all figures for programs; BUILD/bench/results.json without it")
+    args = p.parse_args()
+    args.scale = args.scale or (0.02 if args.quick else 1)
+    args.repeats = args.repeats or (1 if args.quick else 3)
+    args.json = args.json or os.path.join(args.root, "results.json")
+    return args
+
+
+def main():
+    args = options()
+    selection = select(args)
+    known = machines.engines_of(args.visor)
+    engines = args.engines.split(",") if args.engines else ["jit" if "jit" in known else "interp"]
+    with tempfile.TemporaryDirectory(prefix="visor-bench-") as work:
+        parts = (os.path.join(args.guest, "vmlinuz"), machines.make_initrd(args.guest, work), args.root)
+        monitors = [machines.Visor(args.visor, e, *parts) for e in engines]
+        if not args.no_qemu:
+            monitors.append(machines.Qemu("QEMU", *parts))
+        bench = Bench(args, machines.Native(args.root), monitors)
+        for i in range(args.repeats):
+            print(f"bench: round {i + 1} of {args.repeats}", file=sys.stderr)
+            bench.round(selection)
+    summary = report.summarize(bench.results, engines, None if args.no_qemu else "QEMU")
+    summary.update(scale=args.scale, repeats=args.repeats, memory_mb=bench.memory)
+    with open(args.json, "w") as f:
+        json.dump(summary, f, indent=1)
+    report.show(summary)
+    print(f"\nall figures: {args.json}")
+    return 1 if summary["failures"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
