@@ -111,7 +111,7 @@ class Monitor:
 
     def __init__(self, name, kernel, initrd, root):
         self.name, self.kernel, self.initrd = name, kernel, initrd
-        self.disk, self.nano = os.path.join(root, "root.img"), os.path.join(root, "nano.elf")
+        self.disk, self.nano = os.path.join(root, "root.img"), os.path.join(root, "nano", "nano.elf")
 
     append = "console=ttyS0 quiet rdinit=/bench-init"
 

@@ -30,7 +30,10 @@ unpack() {
 	done
 	mkdir -p "$root/proc" "$root/sys" "$root/dev" "$root/tmp" "$root/bench" "$root/etc"
 	# To a tree without a status file every dependency is new.
-	apt amd64 apt-get -y --no-install-recommends --print-uris install $packages >"$out/uris" 2>"$out/apt.log" &&
+	# --print-uris leaves out what has been fetched: the list is made with an empty archive.
+	mkdir -p "$out/empty/partial"
+	apt amd64 apt-get -y --no-install-recommends -o Dir::Cache::archives="$out/empty" --print-uris install $packages \
+		>"$out/uris" 2>"$out/apt.log" &&
 		apt amd64 apt-get -y --no-install-recommends --download-only install $packages >"$out/apt.log" 2>&1 || {
 		rm -f "$dir/.apt/amd64/updated" # the lists may be older than the archive
 		cat "$out/apt.log" >&2

@@ -5,7 +5,7 @@ gcc_prepare() {
 	warm gcc as
 	cat "$(gcc -print-prog-name=cc1)" >/dev/null
 	# Whole groups of functions only, each of which opens with "static uint64_t".
-	awk -v groups="$(n 24)" '/^static uint64_t/ && groups-- == 0 { exit } { print }' /bench/input/source.c >source.c
+	awk -v groups="$(n 40)" '/^static uint64_t/ && groups-- == 0 { exit } { print }' /bench/input/source.c >source.c
 	echo 'int main(void) { return 0; }' >small.c
 	gcc -O2 -c small.c
 }

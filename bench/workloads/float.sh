@@ -9,7 +9,7 @@ fft_run() { fft 14 "$(n 220)"; }
 
 awk_prepare() { warm awk; }
 awk_run() {
-	awk -v rows="$(n 110)" 'BEGIN {
+	awk -v rows="$(n 500)" 'BEGIN {
 		for (row = 0; row < rows; row++) {
 			line = ""
 			for (column = 0; column < 100; column++) {
@@ -23,4 +23,4 @@ awk_run() {
 }
 
 nbody_prepare() { warm python3; }
-nbody_run() { python3 /bench/programs/nbody.py "$(n 12000)"; }
+nbody_run() { python3 /bench/programs/nbody.py "$(n 20000)"; }

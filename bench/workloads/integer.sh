@@ -2,7 +2,7 @@
 # Integer work. Sizes give 0.3 to 1 s on the bare host.
 
 shell_run() {
-	limit=$(n 300000) i=0 sum=0
+	limit=$(n 200000) i=0 sum=0
 	while [ $i -lt "$limit" ]; do
 		i=$((i + 1))
 		case $i in
@@ -25,7 +25,7 @@ zstd_run() { zstd -q -9 --single-thread <code >code.zst && zstd -q -dc code.zst 
 bzip2_prepare() { warm bzip2; input text 3000; }
 bzip2_run() { bzip2 <text >text.bz2 && bzip2 -dc text.bz2 | cmp - text && cat text.bz2; }
 
-sort_prepare() { warm sort; input text 6000; }
+sort_prepare() { warm sort; input text 10000; }
 sort_run() { sort --parallel=1 text; }
 
 perl_prepare() { warm perl; input text 2500; }
@@ -54,7 +54,7 @@ for key in sorted(groups):
     print(key, sorted(groups[key]))'
 }
 
-lua_prepare() { warm lua5.4; input text 2000; }
+lua_prepare() { warm lua5.4; input text 3000; }
 lua_run() {
 	lua5.4 -e '
 		local count, order = {}, {}
@@ -95,7 +95,7 @@ sqlite3_run() {
 
 sha256sum_prepare() { warm sha256sum; input code 10000; }
 sha256sum_run() {
-	for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30; do
+	for i in 1 2 3 4 5 6 7 8; do
 		sha256sum code
 	done
 }
