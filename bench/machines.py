@@ -7,7 +7,9 @@ begin with BENCH (see guest/agent).
 import os
 import re
 import select
+import signal
 import subprocess
+import tempfile
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -23,7 +25,10 @@ class Machine:
 
     def __init__(self, name, command):
         self.name, self.buffer, self.started = name, b"", time.monotonic()
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self.errors = tempfile.TemporaryFile()
+        # A session of its own: what a workload has started natively ends with it.
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors,
+                                        start_new_session=True)
 
     def marker(self, subject, verbs, deadline):
         """Waits for a line 'BENCH subject verb text' with one of these verbs; (seconds since the start, verb, text)."""
@@ -45,7 +50,8 @@ class Machine:
                 self.buffer += data
 
     def last_words(self):
-        errors = self.process.stderr.read().decode(errors="replace").strip()
+        self.errors.seek(0)
+        errors = self.errors.read().decode(errors="replace").strip()
         text = errors or self.buffer.decode(errors="replace").strip()
         return text.splitlines()[-1] if text else "without a word"
 
@@ -73,18 +79,12 @@ class Machine:
             result["error"] = f"status {status}{notes}"
         return result
 
-    def own_memory(self):
-        """MB that are not the guest's RAM, where that is shared memory (as visor's is)."""
-        with open(f"/proc/{self.process.pid}/status") as f:
-            fields = dict(line.split(":", 1) for line in f if line.startswith("Rss"))
-        return sum(int(fields[name].split()[0]) for name in ("RssAnon", "RssFile")) / 1024
-
     def stop(self):
-        self.process.kill()
+        os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
-        for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
+        for file in (self.process.stdin, self.process.stdout, self.errors):
             try:
-                pipe.close()
+                file.close()
             except BrokenPipeError:
                 pass
 
@@ -142,7 +142,15 @@ class Qemu(Monitor):
         c = ["qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", str(cpus), "-m", memory, "-nodefaults",
              "-display", "none", "-serial", "stdio", "-no-reboot", "-kernel", kernel, "-append", append]
         c += ["-initrd", initrd] if initrd else ["-device", "isa-debug-exit,iobase=0xf4,iosize=1"]
+        # visor's lock on the whole file, for reading, would look to QEMU like a writer's.
         return c + (["-drive", f"file={disk},if=virtio,format=raw,readonly=on,file.locking=off"] if disk else [])
+
+
+def own_memory(pid):
+    """MB of a monitor that are not its guest's RAM, where that is shared memory (as visor's is)."""
+    with open(f"/proc/{pid}/status") as f:
+        fields = dict(line.split(":", 1) for line in f if line.startswith("Rss"))
+    return sum(int(fields[name].split()[0]) for name in ("RssAnon", "RssFile")) / 1024
 
 
 def engines_of(visor):
@@ -152,12 +160,11 @@ def engines_of(visor):
     return [e for e in m[1].split(", ") if e != "auto"] if m else ["interp"]
 
 
-def make_initrd(guest, work):
-    """The guest's own initramfs with one more archive behind it, that holds /bench-init."""
-    initrd = os.path.join(work, "initrd")
-    archive = subprocess.run(["cpio", "-o", "-H", "newc", "-R", "0:0", "--quiet"], cwd=os.path.join(HERE, "guest"), input=b"bench-init\n",
+def make_initrd(guest, folder, name, output):
+    """The guest's own initramfs with one more archive behind it, that holds the file `name` of `folder`."""
+    archive = subprocess.run(["cpio", "-o", "-H", "newc", "-R", "0:0", "--quiet"], cwd=folder, input=name.encode() + b"\n",
                              stdout=subprocess.PIPE, check=True).stdout
-    with open(os.path.join(guest, "initrd.gz"), "rb") as f, open(initrd, "wb") as out:
+    with open(os.path.join(guest, "initrd.gz"), "rb") as f, open(output, "wb") as out:
         data = f.read()
         out.write(data + b"\0" * (-len(data) % 4) + archive)
-    return initrd
+    return output
