@@ -38,6 +38,46 @@ static enum copy_kind kind_of(const struct insn *i)
 	}
 }
 
+/* What is one, of those that the host executes for the interpreter too; x87 and MMX have state of another kind. */
+static bool is_vector(const struct insn *i)
+{
+	const struct isa_row *row = &isa_rows[i->row];
+	if (i->op == OP_VZEROUPPER || i->op == OP_VZEROALL)
+		return true;
+	if (!(row->attributes & ROW_HOST) || (row->attributes & (ROW_X87 | ROW_MMX | ROW_VSIB)) || i->op == OP_VMASKMOVDQU ||
+	    i->op == OP_MASKMOVDQU)
+		return false;
+	return !(i->memory && i->mask && row->tuple == TUPLE_ELEMENT); /* memory is as long as the mask says */
+}
+
+static uint8_t vector_class(const struct insn *i)
+{
+	if (i->encoding == ENC_LEGACY)
+		return VECTOR_SSE;
+	bool wide = i->encoding == ENC_EVEX;
+	for (unsigned n = 0; n < 4; n++)
+		wide |= i->operand[n].kind == OPERAND_MASK;
+	return wide ? VECTOR_AVX512 : VECTOR_AVX;
+}
+
+/* Code that goes on only with vector state in the host's registers. */
+static void want_vectors(struct translator *t, const struct insn *i)
+{
+	uint8_t class = vector_class(i);
+	if (t->vector & class)
+		return;
+	flags_to_memory(t, t->live[t->now]);
+	struct thunk *thunk = helper_thunk(t);
+	thunk->record->kind = RECORD_VECTOR;
+	thunk->record->miss = false;
+	thunk->record->vector = class;
+	thunk->record->again = emit_here(&t->e);
+	emit_mem(&t->e, 0, 0xf6, 0, WORD(vector));
+	put8(&t->e, class);
+	jump_to_thunk(t, thunk, COND_E);
+	t->vector |= class;
+}
+
 /* The scratch registers among the operands. */
 static unsigned data_registers(const struct insn *i, unsigned access)
 {
@@ -66,11 +106,6 @@ static uint16_t flags_through(const struct translator *t)
 	return flags_read(i) | (t->live[t->now + 1] & (uint16_t)~flags_killed(i));
 }
 
-static void guard(struct translator *t, struct thunk *thunk)
-{
-	thunk->guard = emit_here(&t->e);
-}
-
 static void copy(struct translator *t, enum copy_kind kind)
 {
 	const struct insn *i = &t->insn[t->now];
@@ -80,14 +115,15 @@ static void copy(struct translator *t, enum copy_kind kind)
 	struct thunk *thunk = memory || kind == COPY_GUARDED ? helper_thunk(t) : NULL;
 	struct host_mem m;
 	if (memory) {
-		flags_to_memory(t, t->live[t->now]);
+		if (!uses_windows(t))
+			flags_to_memory(t, t->live[t->now]);
 		thunk->memory_flags = t->memory_flags; /* cpu->cc stays good when the flags come back to the host's */
 		emit_operand(t, i, i->operand[i->memory - 1].size, i->operand[i->memory - 1].access, data, thunk, &m);
 	}
 	if (flags_through(t))
 		flags_to_host(t);
 	move_registers(t, data, false);
-	if (kind == COPY_GUARDED)
+	if (kind == COPY_GUARDED || (memory && uses_windows(t)))
 		guard(t, thunk);
 	t->full |= !raw_copy(&t->e, i, bytes, memory ? &m : NULL);
 	if (flags_killed(i))
@@ -123,6 +159,12 @@ bool translate_copy(struct translator *t)
 	if (i->op == OP_LEA)
 		return translate_lea(t, i);
 	enum copy_kind kind = kind_of(i);
+	if (kind == COPY_NOT && is_vector(i)) {
+		want_vectors(t, i);
+		bool harmless = !i->memory && !(isa_rows[i->row].attributes & ROW_FP);
+		copy(t, harmless ? COPY_PLAIN : COPY_GUARDED);
+		return true;
+	}
 	if (kind == COPY_NOTHING)
 		return true;
 	if (kind == COPY_NOT)

@@ -14,6 +14,7 @@
 
 #include "base/util.h"
 #include "cpu/access.h"
+#include "cpu/mmu.h"
 #include "engine/jit/trap.h"
 
 #define CACHE_TOTAL (256ull << 20)
@@ -24,6 +25,8 @@ static void destroy(struct cpu *c)
 	struct jit *jit = c->engine;
 	if (!jit)
 		return;
+	mirror_destroy(jit);
+	jit_stats_destroy(&jit->stats);
 	jit_memory_destroy(jit);
 	interpret_destroy(&jit->interp);
 	free(jit);
@@ -38,6 +41,11 @@ static int create(struct cpu *c, struct error *err)
 		return error_set(err, ENOMEM, "no memory for the translator of vCPU %u", c->index);
 	jit->cpu = c;
 	c->engine = jit;
+	if (!jit_stats_init(&jit->stats)) {
+		destroy(c);
+		return error_set(err, ENOMEM, "no memory for the translator of vCPU %u", c->index);
+	}
+	mirror_init(jit); /* without windows all goes by the TLB */
 	if (interpret_init(&jit->interp, c, err) < 0 || jit_memory_init(jit, MAX(CACHE_MIN, CACHE_TOTAL / c->count), err) < 0) {
 		destroy(c);
 		return -1;
@@ -71,11 +79,6 @@ static void retag(struct cpu *c, struct jit *jit)
 	}
 }
 
-static unsigned current_set(const struct cpu *c)
-{
-	return (unsigned)((c->tlb - c->tlbs[0]) / TLB_SIZE);
-}
-
 static const uint8_t *fetch(struct cpu *c, uint64_t linear)
 {
 	const struct tlb_entry *set = c->tlbs[c->cpl == 3 ? TLB_USER : TLB_SUPERVISOR_AC];
@@ -92,7 +95,7 @@ static const uint8_t *fetch(struct cpu *c, uint64_t linear)
 /* The unit at RIP; NULL: that instruction is to be interpreted. May fault. */
 static struct unit *unit_here(struct cpu *c, struct jit *jit)
 {
-	unsigned set = current_set(c);
+	unsigned set = current_tlb_set(c);
 	uint64_t linear = c->gpr[REG_RIP];
 	if (c->code_mode != ISA_MODE_64 || set == TLB_USER_ALIGN)
 		return NULL;
@@ -103,7 +106,7 @@ static struct unit *unit_here(struct cpu *c, struct jit *jit)
 	if (set != TLB_USER && !c->tlb_global[TLB_SUPERVISOR_AC][(linear >> GUEST_PAGE_SHIFT) & (TLB_SIZE - 1)])
 		jit->local_kernel = true;
 	uint64_t page = ALIGN_DOWN(linear, (uint64_t)GUEST_PAGE_SIZE);
-	struct unit *unit = jit_find(jit, host, set == TLB_USER ? 0 : page, set);
+	struct unit *unit = jit_find(jit, host, set == TLB_USER ? 0 : page, set, set <= TLB_SUPERVISOR && jit->window[set]);
 	if (!unit)
 		unit = jit_translate(jit, host, linear);
 	if (unit && !unit->absolute)
@@ -119,20 +122,40 @@ static uint64_t page_of(struct cpu *c, const struct unit *unit)
 }
 
 /* Executes the record's instruction by its function. */
-static const uint8_t *help(struct cpu *c, struct jit *jit, const struct record *record)
+static const uint8_t *help(struct cpu *c, struct jit *jit, struct record *record)
 {
 	const struct insn *insn = record->insn;
+	const bool shown = !(jit->faulted && record->window);
+	uint64_t linear[2];
+	unsigned addresses = shown ? 0 : jit_addresses(c, insn, linear);
+	jit->faulted = false;
 	c->gpr[REG_RIP] = page_of(c, record->unit) + (uint64_t)(int64_t)record->target;
 	c->insn = insn;
 	jit->current = record;
-	jit->stats.helpers++;
+	(record->miss ? jit->stats.missed : jit->stats.helped)[insn->row]++;
 	insn->exec(c, insn);
 	jit->current = NULL;
 	c->insn = NULL;
-	if (record->kind == RECORD_HELPER && likely(!atomic_load_explicit(&c->attention, memory_order_relaxed)))
+	if (unlikely(!shown))
+		jit_window_fault(jit, record, jit->fault_address, linear, addresses);
+	if (record->kind != RECORD_END && record->kind != RECORD_RIP && likely(!atomic_load_explicit(&c->attention, memory_order_relaxed)))
 		return record->resume;
 	c->stats.instructions += record->executed;
 	return NULL;
+}
+
+/* What the control registers do not allow raises its exception in the instruction's function. */
+static const uint8_t *load_vectors(struct cpu *c, struct jit *jit, struct record *record)
+{
+	uint32_t allowed = vector_allowed(c);
+	if ((allowed & record->vector) != record->vector) {
+		help(c, jit, record);
+		return NULL; /* the code behind it takes the state for loaded */
+	}
+	c->gpr[REG_RIP] = page_of(c, record->unit) + (uint64_t)(int64_t)(record->target - record->insn->length);
+	jit_words(c)->vector = allowed;
+	jit->stats.vector_loads++;
+	return record->again;
 }
 
 static const uint8_t *follow_link(struct cpu *c, struct jit *jit, struct record *record)
@@ -167,7 +190,7 @@ static const uint8_t *follow_cross(struct cpu *c, struct jit *jit, struct record
 }
 
 /* A branch to an address that is not canonical faults before it does anything: it is taken back and executed again. */
-static const uint8_t *take_back(struct cpu *c, struct jit *jit, const struct record *record)
+static const uint8_t *take_back(struct cpu *c, struct jit *jit, struct record *record)
 {
 	c->gpr[REG_RSP] += (uint64_t)(int64_t)record->undo;
 	return help(c, jit, record);
@@ -193,6 +216,8 @@ static const uint8_t *handle(struct cpu *c, struct jit *jit, struct record *reco
 	switch (record->kind) {
 	case RECORD_HELPER: case RECORD_END:
 		return help(c, jit, record);
+	case RECORD_VECTOR:
+		return load_vectors(c, jit, record);
 	case RECORD_LINK:
 		return follow_link(c, jit, record);
 	case RECORD_GO:
@@ -212,12 +237,16 @@ static void sync_tags(struct cpu *c, struct jit *jit)
 {
 	if (unlikely(jit->epoch_seen[0] != c->code_epoch[0] || jit->epoch_seen[1] != c->code_epoch[1]))
 		retag(c, jit);
+	if (unlikely(c->tlb_event_count || (jit->windows && jit->root != cpu_root(c))))
+		mirror_sync(jit);
 }
 
 /* Unit after unit until attention is asked for. */
 static void execute(struct cpu *c, struct jit *jit)
 {
+	struct jit_words *words = jit_words(c);
 	const uint8_t *code = NULL;
+	words->vector = 0;
 	for (;;) {
 		if (unlikely(atomic_load_explicit(&c->attention, memory_order_relaxed)))
 			return;
@@ -225,13 +254,18 @@ static void execute(struct cpu *c, struct jit *jit)
 		if (!code) {
 			struct unit *unit = unit_here(c, jit);
 			if (!unit) {
+				jit->stats.interpreted++;
 				interpret(c, &jit->interp, true);
 				continue;
 			}
 			code = unit->entry;
 		}
 		jit->stats.entries++;
-		code = handle(c, jit, jit->enter(c, code));
+		struct record *record = (words->vector ? jit->enter_vector : jit->enter)(c, code);
+		code = handle(c, jit, record);
+		/* Behind an instruction that was helped the code takes for granted what it found before it. */
+		if (words->vector_left && code && code == record->resume)
+			words->vector = vector_allowed(c);
 	}
 }
 
@@ -244,6 +278,10 @@ static enum exit_reason loop(struct cpu *c, struct jit *jit)
 		/* Code has changed: units of its page are found to be stale when they are looked for. */
 		if (atomic_load_explicit(&c->attention, memory_order_relaxed) & ATTN_CODE)
 			c->code_epoch[1]++;
+		if (mirror_tick(jit)) {
+			c->code_epoch[1]++;
+			mirror_sync(jit);
+		}
 		if (interpret_attend(c, &jit->interp, &reason) == LEAVE)
 			return reason;
 	}
@@ -257,13 +295,15 @@ static void count_faulted(struct cpu *c, struct jit *jit)
 	interpret_count_faulted(c, &jit->interp);
 }
 
-static const uint8_t *resolve(void *opaque, const uint8_t *at)
+static const uint8_t *resolve(void *opaque, const uint8_t *at, uintptr_t address)
 {
 	struct jit *jit = opaque;
 	const struct unit *unit = jit_unit_at(jit, at);
 	for (unsigned n = 0; unit && n < unit->guard_count; n++)
 		if (unit->guards[n].at == at) {
-			jit->stats.faults++;
+			jit->stats.guards++;
+			jit->faulted = true;
+			jit->fault_address = address;
 			return unit->guards[n].slow;
 		}
 	return NULL;
@@ -301,5 +341,6 @@ const struct engine_type engine_jit = {
 	.destroy = destroy,
 	.run = run,
 	.trace = trace,
+	.counters = jit_counters,
 	.kick = engine_kick,
 };

@@ -23,6 +23,8 @@ static bool in_register(unsigned r)
 
 static void make_enter(struct jit *jit, struct emitter *e)
 {
+	jit->enter_vector = (struct record *(*)(struct cpu *, const uint8_t *))(uintptr_t)emit_here(e);
+	vector_emit_load(e);
 	jit->enter = (struct record *(*)(struct cpu *, const uint8_t *))(uintptr_t)emit_here(e);
 	for (unsigned i = 0; i < ARRAY_SIZE(callee_saved); i++) {
 		if (callee_saved[i] & 8)
@@ -51,6 +53,12 @@ static void make_leave(struct jit *jit, struct emitter *e)
 		if (in_register(r))
 			emit_store(e, GS_FIELD(gpr[r]), r);
 	emit_load(e, REG_RSP, WORD(host_rsp));
+	emit_mem(e, 0, 0x8b, REG_RAX, WORD(vector));
+	emit_mem(e, 0, 0x89, REG_RAX, WORD(vector_left));
+	emit_reg(e, 0, 0x85, REG_RAX, REG_RAX);
+	uint8_t *none = emit_jump_if(e, COND_E, emit_here(e));
+	vector_emit_save(e);
+	emit_patch(none, e->delta, emit_here(e));
 	for (unsigned i = ARRAY_SIZE(callee_saved); i-- > 0;) {
 		if (callee_saved[i] & 8)
 			put8(e, 0x41);
