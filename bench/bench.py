@@ -18,10 +18,12 @@ import machines
 import report
 
 # How often; those of Adams and Agesen, "A comparison of software and hardware techniques for x86 virtualization", 2006.
-NANO = {"syscall": 1000000, "in": 1000000, "cr8wr": 1000000, "callret": 40000000, "pgfault": 200000, "divzero": 200000, "ptemod": 1000000}
+NANO = {"syscall": 1000000, "in": 1000000, "cr8wr": 1000000, "callret": 40000000, "pgfault": 200000, "divzero": 200000,
+        "ptemod": 1000000}
 # Those that a user program can do on the bare host as well.
 NANO_NATIVE = ["syscall", "callret", "pgfault", "divzero"]
 CPUS = {"threads": 2}
+BOOT_LIMIT = 120
 
 
 def workloads():
@@ -42,10 +44,11 @@ class Bench:
         self.results = {} # (group, workload) -> {engine: [result]}
         self.memory = {}  # engine -> MB, largest
         self.running = {} # (engine, cpus) -> Machine
+        self.hopeless = set() # (engine, workload) that took too long, and is not tried again
 
     def note(self, group, name, engine, result):
         if group == "nano" and "seconds" in result:
-            result["ns"] = result["seconds"] * 1e9 / max(NANO[name] * self.permille // 1000, 1)
+            result["ns"] = result["seconds"] * 1e9 / self.nano_count(name)
         self.results.setdefault((group, name), {}).setdefault(engine, []).append(result)
         text = f"{result['seconds']:8.3f} s" if "error" not in result else "FAILED: " + result["error"]
         print(f"  {group}/{name:12} {engine:8} {text}", file=sys.stderr, flush=True)
@@ -57,7 +60,10 @@ class Bench:
             for other in [m for m in self.running if m[1] != cpus]:
                 self.drop(*other)
             machine = self.running[engine.name, cpus] = engine.start(cpus)
-            machine.marker("agent", ("ready",), time.monotonic() + self.args.timeout)
+            try:
+                machine.marker("agent", ("ready",), time.monotonic() + BOOT_LIMIT)
+            except machines.Failure as e:
+                raise machines.Failure(f"{e}, before its agent was ready") from None
         return machine
 
     def drop(self, name, cpus):
@@ -79,11 +85,15 @@ class Bench:
             self.memory[engine.name] = max(self.memory.get(engine.name, 0), machines.own_memory(machine.process.pid))
         except machines.Failure as e:
             self.drop(engine.name, cpus)
-            limit = f" after {self.args.timeout} s" if str(e) == "timeout" else ""
+            limit = f" after {self.args.timeout:g} s" if str(e) == "timeout" else ""
             result = {"error": str(e) + limit}
+            if limit:
+                self.hopeless.add((engine.name, name))
         self.note(group, name, engine.name, result)
 
     def wanted(self, engine, name):
+        if (engine.name, name) in self.hopeless:
+            return False
         return engine.name != "interp" or "all" in self.args.interp_workloads or name in self.args.interp_workloads
 
     def group(self, group, names):
@@ -103,13 +113,18 @@ class Bench:
             self.drop(monitor.name, 0)
             self.note("boot", "debian", monitor.name, result)
 
+    def nano_count(self, name):
+        """Never scaled down: they take little time as it is."""
+        return NANO[name] * max(self.permille, 1000) // 1000
+
     def nano(self, names):
-        counts = {name: max(NANO[name] * self.permille // 1000, 1) for name in names}
+        counts = {name: self.nano_count(name) for name in names}
         for name in names:
             if name in NANO_NATIVE:
                 self.attempt(self.native, "nano", name, counts[name])
         for monitor in self.monitors:
-            machine = self.running[monitor.name, 0] = monitor.start_nano(" ".join(f"{n}={count}" for n, count in counts.items()))
+            append = " ".join(f"{name}={count}" for name, count in counts.items())
+            machine = self.running[monitor.name, 0] = monitor.start_nano(append)
             for name, count in counts.items():
                 try:
                     result = self.nano_result(machine, "nano_" + name)
@@ -143,9 +158,11 @@ def select(args):
     known = workloads()
     groups = args.groups.split(",") if args.groups else list(known)
     names = args.workloads.split(",") if args.workloads else None
-    unknown = [g for g in groups if g not in known] + [n for n in names or [] if not any(n in w for w in known.values())]
+    unknown = [g for g in groups if g not in known]
+    unknown += [n for n in names or [] if not any(n in w for w in known.values())]
     if unknown:
-        sys.exit(f"bench: {', '.join(unknown)}: not known; there is\n" + "\n".join(f"  {g}: {' '.join(w)}" for g, w in known.items()))
+        there = "\n".join(f"  {g}: {' '.join(w)}" for g, w in known.items())
+        sys.exit(f"bench: {', '.join(unknown)}: not known; there is\n{there}")
     chosen = {g: [w for w in known[g] if not names or w in names] for g in groups}
     return {g: w for g, w in chosen.items() if w}
 
@@ -177,9 +194,14 @@ def options():
 def main():
     args = options()
     selection = select(args)
-    engines = args.engines.split(",") if args.engines else ["jit" if "jit" in machines.engines_of(args.visor) else "interp"]
+    known = machines.engines_of(args.visor)
+    engines = args.engines.split(",") if args.engines else ["jit" if "jit" in known else "interp"]
+    for engine in engines:
+        if engine not in known:
+            sys.exit(f"bench: visor has no engine '{engine}'; choose from: {', '.join(known)}")
     with tempfile.TemporaryDirectory(prefix="visor-bench-") as work:
-        initrd = machines.make_initrd(args.guest, os.path.join(machines.HERE, "guest"), "bench-init", os.path.join(work, "initrd"))
+        init = os.path.join(machines.HERE, "guest")
+        initrd = machines.make_initrd(args.guest, init, "bench-init", os.path.join(work, "initrd"))
         parts = (os.path.join(args.guest, "vmlinuz"), initrd, args.root)
         monitors = [machines.Visor(args.visor, e, *parts) for e in engines]
         if not args.no_qemu:

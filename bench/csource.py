@@ -72,10 +72,14 @@ double smooth_{i}(double *restrict out, const double *restrict in, size_t n)
 }}
 """
 
+CASE = """\t\tcase {value}:
+\t\t\tstate = state {op} {by};
+\t\t\tbreak;"""
+
 
 def group(i, rnd):
     values = rnd.sample(range(32, 127), rnd.randint(6, 14))
-    cases = "\n".join(f"\t\tcase {v}:\n\t\t\tstate = state {rnd.choice('+-^')} {rnd.randint(1, 99)};\n\t\t\tbreak;" for v in values)
+    cases = "\n".join(CASE.format(value=v, op=rnd.choice("+-^"), by=rnd.randint(1, 99)) for v in values)
     return GROUP.format(i=i, j=rnd.randint(0, i), a=rnd.randint(3, 31), b=rnd.randint(3, 61), c=rnd.getrandbits(62) | 1,
                         op=rnd.choice("+^-|"), cases=cases, rounds=rnd.randint(2, 9), f1=round(rnd.random(), 3),
                         f2=round(rnd.random(), 3), f3=round(rnd.random(), 3), fop=rnd.choice("+-*"))

@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# bench/enter.sh TREE PROGRAM [ARGUMENT]...: runs a program in that tree, with the host's /dev and /proc and a /tmp in memory,
-# in a mount namespace of its own; as root, or in a user namespace where the host allows one.
+# bench/enter.sh TREE PROGRAM [ARGUMENT]...: runs a program in that tree, with the host's /dev and /proc and a /tmp in
+# memory, in a mount namespace of its own; as root, or in a user namespace where the host allows one.
 set -eu
 
 if [ "$1" != --inside ]; then

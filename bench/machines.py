@@ -116,7 +116,8 @@ class Monitor:
     append = "console=ttyS0 quiet rdinit=/bench-init"
 
     def start(self, cpus):
-        return Machine(self.name, self.command(cpus, "1G", self.kernel, self.append, initrd=self.initrd, disk=self.disk))
+        command = self.command(cpus, "1G", self.kernel, self.append, initrd=self.initrd, disk=self.disk)
+        return Machine(self.name, command)
 
     def boot(self):
         """Debian's kernel and the initramfs, without a disk."""
@@ -132,15 +133,16 @@ class Visor(Monitor):
         self.binary = binary
 
     def command(self, cpus, memory, kernel, append, initrd=None, disk=None):
-        c = [self.binary, "run", "--engine", self.name, "--cpus", str(cpus), "--memory", memory, "--kernel", kernel, "--append", append]
+        c = [self.binary, "run", "--engine", self.name, "--cpus", str(cpus), "--memory", memory,
+             "--kernel", kernel, "--append", append]
         c += ["--initrd", initrd] if initrd else ["--debug-exit"]
         return c + (["--disk", disk + ",ro"] if disk else [])
 
 
 class Qemu(Monitor):
     def command(self, cpus, memory, kernel, append, initrd=None, disk=None):
-        c = ["qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", str(cpus), "-m", memory, "-nodefaults",
-             "-display", "none", "-serial", "stdio", "-no-reboot", "-kernel", kernel, "-append", append]
+        c = ["qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", str(cpus), "-m", memory,
+             "-nodefaults", "-display", "none", "-serial", "stdio", "-no-reboot", "-kernel", kernel, "-append", append]
         c += ["-initrd", initrd] if initrd else ["-device", "isa-debug-exit,iobase=0xf4,iosize=1"]
         # visor's lock on the whole file, for reading, would look to QEMU like a writer's.
         return c + (["-drive", f"file={disk},if=virtio,format=raw,readonly=on,file.locking=off"] if disk else [])
@@ -162,8 +164,8 @@ def engines_of(visor):
 
 def make_initrd(guest, folder, name, output):
     """The guest's own initramfs with one more archive behind it, that holds the file `name` of `folder`."""
-    archive = subprocess.run(["cpio", "-o", "-H", "newc", "-R", "0:0", "--quiet"], cwd=folder, input=name.encode() + b"\n",
-                             stdout=subprocess.PIPE, check=True).stdout
+    archive = subprocess.run(["cpio", "-o", "-H", "newc", "-R", "0:0", "--quiet"], cwd=folder, check=True,
+                             input=name.encode() + b"\n", stdout=subprocess.PIPE).stdout
     with open(os.path.join(guest, "initrd.gz"), "rb") as f, open(output, "wb") as out:
         data = f.read()
         out.write(data + b"\0" * (-len(data) % 4) + archive)

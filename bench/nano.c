@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0-or-later */
+// SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * A guest without an operating system (tests/guest/lib) that does one privileged or trapping operation many times, the
  * nanobenchmarks of Adams and Agesen (2006). The command line has NAME=COUNT for each that is wanted; the host's
@@ -102,7 +102,7 @@ static uint64_t do_divzero(uint64_t count)
 	return fault_count;
 }
 
-/* Points one PTE at two frames in turn and reads through it what the frame holds: 0 and 2 make a count of 1 on average. */
+/* Points one PTE at two frames in turn and reads through it what the frame holds: 0 and 2, on average 1. */
 static uint64_t do_ptemod(uint64_t count)
 {
 	uint64_t *frames[2] = { alloc_page(), alloc_page() }, sum = 0;

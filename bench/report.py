@@ -54,11 +54,12 @@ def summarize(results, engines, qemu):
         workloads.append(w)
     groups = []
     for group in dict.fromkeys(w["group"] for w in workloads):
+        goal_share, goal_against_qemu = GOALS.get(group, (None, None))
         members = [w for w in workloads if w["group"] == group]
         groups.append({"name": group, "qemu_slower": mean(w["qemu_slower"] for w in members),
                        "share": {e: mean(w["share"][e] for w in members) for e in engines},
                        "against_qemu": {e: mean(w["against_qemu"][e] for w in members) for e in engines},
-                       "goal_share": GOALS.get(group, (None, None))[0], "goal_against_qemu": GOALS.get(group, (None, None))[1]})
+                       "goal_share": goal_share, "goal_against_qemu": goal_against_qemu})
     return {"engines": engines, "qemu": qemu, "workloads": workloads, "groups": groups, "failures": failures,
             "slower_than_qemu": slower}
 
@@ -107,7 +108,8 @@ def show_nano(summary):
     if not rows:
         return
     print("\nNanobenchmarks, nanoseconds for one, medians. native: a user program, so that its faults are signals\n")
-    print(f"{'operation':22}" + "".join(f"{c:>10}" for c in columns) + "".join(f"{e + ' against QEMU':>20}" for e in engines))
+    print(f"{'operation':22}" + "".join(f"{c:>10}" for c in columns)
+          + "".join(f"{e + ' against QEMU':>20}" for e in engines))
     for w in rows:
         each = {e: median_of(r, "ns") for e, r in w["rounds"].items()}
         print(f"{w['name']:22}" + "".join(f"{number(each.get(c)):>10}" for c in columns)
@@ -116,8 +118,10 @@ def show_nano(summary):
 
 def show_groups(summary, e):
     """The table of goals for one engine, geometric means over each group."""
-    print(f"\n| group | QEMU without KVM, slower than native | {e}'s share of native speed | at least | against QEMU | at least |")
-    print("| --- | --- | --- | --- | --- | --- |")
+    heads = ["group", "QEMU without KVM, slower than native", f"{e}'s share of native speed", "at least", "against QEMU", "at least"]
+    print("\n| " + " | ".join(heads) + " |")
+    print("|" + " --- |" * len(heads))
     for g in summary["groups"]:
-        print(f"| {g['name']} | {number(g['qemu_slower'], ' x')} | {number(g['share'][e])} | {number(g['goal_share'])} | "
-              f"{number(g['against_qemu'][e], ' x')} | {number(g['goal_against_qemu'], ' x')} |")
+        cells = [g["name"], number(g["qemu_slower"], " x"), number(g["share"][e]), number(g["goal_share"]),
+                 number(g["against_qemu"][e], " x"), number(g["goal_against_qemu"], " x")]
+        print("| " + " | ".join(cells) + " |")

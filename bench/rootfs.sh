@@ -16,8 +16,9 @@ root=$out/root
 die() { echo "rootfs.sh: $*" >&2; exit 1; }
 . "$here/../tools/apt.sh"
 
-packages="dash coreutils findutils diffutils tar sed grep gzip xz-utils zstd bzip2 perl-base python3-minimal lua5.4 sqlite3 mawk
- openssl gcc libc6-dev libssl-dev libc-bin"
+packages="dash coreutils findutils diffutils tar sed grep gzip xz-utils zstd bzip2 perl-base python3-minimal lua5.4
+ sqlite3
+ mawk openssl gcc libc6-dev libssl-dev libc-bin"
 
 # The packages, into a new tree with Debian's merged /usr.
 unpack() {
@@ -45,7 +46,8 @@ unpack() {
 	done
 	ln -sf mawk "$root/usr/bin/awk"
 	ln -sf dash "$root/usr/bin/sh"
-	rm -rf "$root/usr/share/doc" "$root/usr/share/man" "$root/usr/share/locale" "$root/usr/lib/x86_64-linux-gnu/libcrypto.a"
+	rm -rf "$root/usr/share/doc" "$root/usr/share/man" "$root/usr/share/locale" \
+		"$root/usr/lib/x86_64-linux-gnu/libcrypto.a"
 	"$here/enter.sh" "$root" /usr/bin/python3 -m compileall -q /usr/lib/python3.11 >/dev/null
 }
 
@@ -53,7 +55,8 @@ unpack() {
 inputs() {
 	mkdir -p "$root/bench/input"
 	find "$root/usr/lib/python3.11" "$root/usr/lib/x86_64-linux-gnu/perl-base" "$root/usr/include" \
-		-name '*.py' -o -name '*.p[lm]' -o -name '*.h' | LC_ALL=C sort | head -n 3000 | xargs cat 2>/dev/null | head -c 12000000 >"$root/bench/input/text"
+		-name '*.py' -o -name '*.p[lm]' -o -name '*.h' | LC_ALL=C sort | head -n 3000 | xargs cat 2>/dev/null |
+		head -c 12000000 >"$root/bench/input/text"
 	head -c 12000000 "$root/usr/lib/gcc/x86_64-linux-gnu/12/cc1" >"$root/bench/input/code"
 	python3 "$here/csource.py" 120 >"$root/bench/input/source.c"
 }
@@ -75,7 +78,8 @@ install_bench() {
 image() {
 	rm -f "$out/root.img" "$out/root.img.new"
 	size=$(($(du -sm --apparent-size "$root" | cut -f 1) * 5 / 4 + 64))
-	/sbin/mkfs.ext4 -q -O ^has_journal -m 0 -E root_owner=0:0 -d "$root" "$out/root.img.new" "${size}M" >"$out/mkfs.log" 2>&1 || {
+	/sbin/mkfs.ext4 -q -O ^has_journal -m 0 -E root_owner=0:0 -d "$root" "$out/root.img.new" "${size}M" \
+		>"$out/mkfs.log" 2>&1 || {
 		cat "$out/mkfs.log" >&2
 		die "mkfs.ext4 cannot make $out/root.img"
 	}

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * nano WHAT COUNT: the operations of nano/nano.c that a user program can do, under the host's kernel. What a fault costs
- * here includes a signal, so it is more than the bare fault that the guest takes.
+ * nano WHAT COUNT: the operations of bench/nano.c that a user program can do, under the host's kernel. What a fault
+ * costs here includes a signal, so it is more than the bare fault that the guest takes.
  */
 #define _GNU_SOURCE
 #include <signal.h>
@@ -62,7 +62,8 @@ int main(int argc, char **argv)
 		const char *name;
 		void (*run)(long count);
 		int fault;
-	} all[] = { { "syscall", syscalls, 0 }, { "callret", callret, 0 }, { "pgfault", pgfault, 1 }, { "divzero", divzero, 1 } };
+	} all[] = { { "syscall", syscalls, 0 }, { "callret", callret, 0 }, { "pgfault", pgfault, 1 },
+		    { "divzero", divzero, 1 } };
 	struct sigaction action = { .sa_sigaction = skip, .sa_flags = SA_SIGINFO };
 	sigaction(SIGSEGV, &action, NULL);
 	sigaction(SIGFPE, &action, NULL);

@@ -8,8 +8,8 @@ for i in range(1, 7):
     radius = 4.0 * i
     speed = math.sqrt(1000.0 / radius)
     angle = 0.7 * i
-    bodies.append([radius * math.cos(angle), radius * math.sin(angle), 0.1 * i, -speed * math.sin(angle), speed * math.cos(angle), 0.0,
-                   0.3 / i])
+    c, s = math.cos(angle), math.sin(angle)
+    bodies.append([radius * c, radius * s, 0.1 * i, -speed * s, speed * c, 0.0, 0.3 / i])
 pairs = [(a, b) for i, a in enumerate(bodies) for b in bodies[i + 1:]]
 
 
