@@ -13,7 +13,7 @@
 
 #define MEMORY_DEFAULT (512ull << 20)
 
-static const char *const engines[] = { "auto", "interp", NULL };
+static const char *const engines[] = { "auto", "interp", "jit", NULL };
 static const char *const machines[] = { "pc", NULL };
 
 #define AT(member) .offset = offsetof(struct run_values, member)
@@ -188,7 +188,7 @@ int run_configure(const struct run_values *v, const struct snapshot *snapshot, s
 		config->debug_exit = v->debug_exit;
 	}
 	if (v->engine || !config->engine)
-		config->engine = &engine_interp; /* auto: the only one that there is yet */
+		config->engine = v->engine ? engine_by_name(engines[v->engine]) : &engine_interp;
 	config->no_reboot = v->no_reboot;
 	return 0;
 }

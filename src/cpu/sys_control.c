@@ -134,6 +134,8 @@ static void exec_invpcid(struct cpu *c, const struct insn *i)
 		tlb_flush_non_global(c);
 	else if (type == INVPCID_ADDRESS && current)
 		tlb_flush_page(c, address);
+	else
+		tlb_flush_non_global(c); /* of a PCID whose entries an engine may keep */
 }
 
 static void set_edx_eax(struct cpu *c, uint64_t value)

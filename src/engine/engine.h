@@ -22,6 +22,12 @@ enum exit_reason {
 	EXIT_COUNT
 };
 
+struct engine_counter {
+	const char *group; /* NULL: none */
+	const char *name;
+	uint64_t value;
+};
+
 struct engine_type {
 	const char *name;
 	/* Once per vCPU, before its first run; later frees it. */
@@ -35,10 +41,15 @@ struct engine_type {
 	/* Logs every instruction of a stopped vCPU to the file, which stays the caller's; NULL ends it. NULL where the engine
 	 * cannot trace. */
 	void (*trace)(struct cpu *cpu, FILE *file);
+	/* What the engine counted for --stats, with the vCPU stopped or not: at most `room` of them; returns how many. NULL: none. */
+	unsigned (*counters)(const struct cpu *cpu, struct engine_counter *list, unsigned room);
 	/* Makes run() return EXIT_KICK soon; from any thread. */
 	void (*kick)(struct cpu *cpu);
 };
 
-extern const struct engine_type engine_interp;
+/* Attention, and an end to the wait for an interrupt: the kick of engines that look at cpu->attention. */
+void engine_kick(struct cpu *cpu);
+
+extern const struct engine_type engine_interp, engine_jit;
 
 #endif

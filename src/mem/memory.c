@@ -266,5 +266,7 @@ bool memory_note_write_slow(struct guest_memory *memory, uint64_t offset, uint64
 		offset += chunk;
 		length -= chunk;
 	}
+	if (hit && memory->code_written)
+		memory->code_written(memory->changed_opaque);
 	return hit;
 }

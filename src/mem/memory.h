@@ -43,6 +43,12 @@ struct guest_memory {
 	unsigned slot_count;
 	_Atomic uint64_t *code_mask;
 	_Atomic uint32_t *code_generation;
+	/* Called after the first code of a page (memfd offset) was marked, before it is read: an engine that lets guests write by
+	 * other ways than the TLB stops that. */
+	void (*code_marked)(void *opaque, uint64_t offset);
+	void *code_marked_opaque;
+	/* Called after decoded code was overwritten, on the thread that did it; engines that chain code need it. */
+	void (*code_written)(void *opaque);
 	/* Called after the slots changed: every TLB over this memory must be flushed. */
 	void (*changed)(void *opaque);
 	void *changed_opaque;

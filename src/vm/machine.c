@@ -8,7 +8,6 @@
 #include "base/util.h"
 #include "dev/pc/pm.h"
 #include "dev/pc/uart.h"
-#include "engine/interp/interp.h"
 #include "host/limits.h"
 #include "host/time.h"
 #include "vm/machine_parts.h"
@@ -314,9 +313,17 @@ static void memory_changed(void *opaque)
 	struct machine *m = opaque;
 	for (unsigned i = 0; i < m->cpu_count; i++) {
 		struct cpu *c = m->cpus[i];
-		atomic_store(&c->flush_request, 1);
+		atomic_store(&c->flush_request, FLUSH_MAP);
 		cpu_attention(c, ATTN_FLUSH);
 	}
+}
+
+/* Whoever wrote code, a vCPU or a device: no vCPU goes on with what it made of the old. */
+static void code_written(void *opaque)
+{
+	struct machine *m = opaque;
+	for (unsigned i = 0; i < m->cpu_count; i++)
+		cpu_attention(m->cpus[i], ATTN_CODE);
 }
 
 static int add_cpu(struct machine *m, unsigned index, struct error *err)
@@ -364,6 +371,7 @@ static int create_core(struct machine *m, struct error *err)
 	if (memory_init(&m->memory, m->config.memory, err) < 0)
 		return -1;
 	m->memory.changed = memory_changed;
+	m->memory.code_written = code_written;
 	m->memory.changed_opaque = m;
 	if (io_space_init(&m->ports, 0x10000, err) < 0 || io_space_init(&m->mmio, 1ull << 52, err) < 0)
 		return -1;

@@ -24,6 +24,23 @@ static void add(json_t *object, const char *name, uint64_t value)
 	set(object, name, value + (uint64_t)json_integer_value(json_object_get(object, name)));
 }
 
+static void add_engine_counters(json_t *cpu, const struct vcpu *v)
+{
+	struct engine_counter list[256];
+	const struct engine_type *engine = v->set->engine;
+	unsigned count = engine->counters && v->engine_made ? engine->counters(v->cpu, list, ARRAY_SIZE(list)) : 0;
+	json_t *object = json_object();
+	for (unsigned i = 0; i < count; i++) {
+		json_t *group = list[i].group ? json_object_get(object, list[i].group) : object;
+		if (!group) {
+			group = json_object();
+			json_object_set_new(object, list[i].group, group);
+		}
+		add(group, list[i].name, list[i].value);
+	}
+	json_object_set_new(cpu, engine->name, object);
+}
+
 static json_t *cpu_stats_json(const struct vcpu *v)
 {
 	const struct cpu_stats *s = &v->cpu->stats;
@@ -46,6 +63,7 @@ static json_t *cpu_stats_json(const struct vcpu *v)
 	set(cpu, "halted_ns", v->halted_ns);
 	json_object_set_new(cpu, "exceptions", exceptions);
 	json_object_set_new(cpu, "exits", exits);
+	add_engine_counters(cpu, v);
 	return cpu;
 }
 

@@ -23,7 +23,7 @@ static const char *const port_names[MACHINE_PORTS] = {
 	[MACHINE_DEBUGCON] = "debugcon",
 };
 
-static const struct engine_type *const engines[] = { &engine_interp };
+static const struct engine_type *const engines[] = { &engine_jit, &engine_interp };
 
 const struct engine_type *engine_by_name(const char *name)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#ifndef VISOR_ENGINE_INTERP_BLOCK_H
-#define VISOR_ENGINE_INTERP_BLOCK_H
+#ifndef VISOR_ENGINE_BLOCK_H
+#define VISOR_ENGINE_BLOCK_H
 
 #include <stdio.h>
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "engine/interp/block.h"
+#include "engine/block.h"
 
 #include <errno.h>
 #include <sys/mman.h>

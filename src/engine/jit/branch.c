@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "engine/jit/translator.h"
+
+#include <stddef.h>
+
+#include "base/util.h"
+#include "engine/jit/flags.h"
+#include "isa/op.h"
+
+/*
+ * Near branches of 64-bit mode. Within the page an exit is a jump that is
+ * patched when its target is known. Across pages the target is looked up again
+ * whenever the TLB may have changed: a record (direct) or a table (indirect)
+ * remembers it together with a tag, which changes with everything that decides
+ * what an address means.
+ *
+ * Every loop looks at cpu->attention: at jumps backwards in the page, and at
+ * all transfers that may leave it.
+ */
+#define ATTENTION GS_FIELD(attention)
+
+static void poll(struct translator *t, struct thunk *thunk)
+{
+	emit_mem(&t->e, 0, 0x83, 7, ATTENTION);
+	put8(&t->e, 0);
+	jump_to_thunk(t, thunk, COND_NE);
+}
+
+/* User code is entered at whatever address it is mapped: its page goes to engine_words. S_A is the target. */
+static void set_code_page(struct translator *t)
+{
+	if (t->unit->absolute)
+		return;
+	emit_reg(&t->e, EMIT_W, 0x81, 4, S_A);
+	put32(&t->e, (uint32_t)-GUEST_PAGE_SIZE);
+	emit_store(&t->e, WORD(code_page), S_A);
+}
+
+static void exit_cross(struct translator *t, int64_t offset)
+{
+	struct emitter *e = &t->e;
+	flags_to_memory(t, FLAG_ARITH);
+	struct record *record = new_record(t, RECORD_CROSS);
+	struct thunk *thunk = new_thunk(t, record);
+	thunk->memory_flags = thunk->stores_rip = true;
+	emit_guest_address(t, S_A, offset);
+	if (!t->unit->absolute) {
+		emit_near(e, EMIT_W, 0x3b, S_A, &record->va);
+		jump_to_thunk(t, thunk, COND_NE);
+	}
+	emit_load(e, S_B, WORD(tag[t->set]));
+	emit_near(e, 0, 0x3b, S_B, &record->tag);
+	jump_to_thunk(t, thunk, COND_NE);
+	poll(t, thunk);
+	set_code_page(t);
+	emit_near(e, 0, 0xff, 4, &record->code);
+}
+
+/* To the address in S_A. undo: how many bytes RSP was moved by. */
+static void exit_indirect(struct translator *t, int undo)
+{
+	struct emitter *e = &t->e;
+	struct record *record = new_record(t, RECORD_RIP);
+	struct thunk *thunk = new_thunk(t, record);
+	record->undo = (int8_t)undo;
+	record->insn = &t->insn[t->now];
+	record->target = t->at[t->now] + t->insn[t->now].length;
+	thunk->memory_flags = thunk->stores_rip = true;
+	emit_reg(e, EMIT_0F, 0xb7, S_B, S_A);
+	emit_reg(e, 0, 0xc1, 4, S_B);
+	put8(e, 5);
+	emit_mem(e, EMIT_W, 0x03, S_B, WORD(jumps));
+	emit_mem(e, EMIT_W, 0x3b, S_A, MEM_BASE(S_B, offsetof(struct jump, va)));
+	jump_to_thunk(t, thunk, COND_NE);
+	emit_mem(e, 0, 0x8b, S_C, MEM_BASE(S_B, offsetof(struct jump, tag)));
+	emit_mem(e, 0, 0x3b, S_C, WORD(tag[t->set]));
+	jump_to_thunk(t, thunk, COND_NE);
+	poll(t, thunk);
+	set_code_page(t);
+	emit_mem(e, 0, 0xff, 4, MEM_BASE(S_B, offsetof(struct jump, code)));
+}
+
+static struct thunk *link_thunk(struct translator *t, int64_t offset)
+{
+	struct record *record = new_record(t, RECORD_LINK);
+	struct thunk *thunk = new_thunk(t, record);
+	record->target = (int32_t)offset;
+	record->memory_flags = thunk->memory_flags = t->memory_flags;
+	return thunk;
+}
+
+/* Patching needs the displacement on a boundary of 4 bytes: it is changed at once. */
+static void align_site(struct translator *t, unsigned opcode_bytes)
+{
+	while (((uintptr_t)emit_here(&t->e) + opcode_bytes) & 3)
+		put8(&t->e, 0x90);
+}
+
+static void exit_link(struct translator *t, int64_t offset)
+{
+	bool backward = offset <= t->at[t->now];
+	if (backward) {
+		uint16_t live = live_at(t, offset);
+		flags_to_memory(t, live);
+		struct record *record = new_record(t, RECORD_GO);
+		struct thunk *thunk = new_thunk(t, record);
+		record->target = (int32_t)offset;
+		thunk->memory_flags = t->memory_flags;
+		poll(t, thunk);
+	}
+	struct thunk *thunk = link_thunk(t, offset);
+	align_site(t, 1);
+	jump_to_thunk(t, thunk, COND_ALWAYS);
+	thunk->record->site = thunk->site[0];
+}
+
+void exit_direct(struct translator *t, int64_t offset)
+{
+	emit_count(t);
+	if (offset >= 0 && offset < GUEST_PAGE_SIZE)
+		exit_link(t, offset);
+	else
+		exit_cross(t, offset);
+}
+
+static int64_t target_of(const struct translator *t, const struct insn *i)
+{
+	return (int64_t)t->at[t->now] + i->length + (int64_t)i->imm;
+}
+
+static void jcc(struct translator *t, const struct insn *i)
+{
+	int64_t target = target_of(t, i);
+	unsigned condition = i->opcode & 15;
+	flags_to_host(t);
+	emit_count(t);
+	if (target > t->at[t->now] && target < GUEST_PAGE_SIZE) {
+		struct thunk *thunk = link_thunk(t, target);
+		align_site(t, 2);
+		jump_to_thunk(t, thunk, condition);
+		thunk->record->site = thunk->site[0];
+		return;
+	}
+	put8(&t->e, 0x0f); /* what follows may be longer than a short jump spans */
+	put8(&t->e, 0x80 | (condition ^ 1));
+	uint8_t *from = t->e.at;
+	put32(&t->e, 0);
+	exit_direct(t, target);
+	t->memory_flags = false;
+	if (!t->e.full)
+		emit_patch(from, t->e.delta, emit_here(&t->e));
+}
+
+static void call(struct translator *t, const struct insn *i)
+{
+	struct emitter *e = &t->e;
+	int64_t after = t->at[t->now] + i->length;
+	flags_to_memory(t, FLAG_ARITH);
+	struct thunk *thunk = helper_thunk(t);
+	thunk->record->kind = RECORD_END;
+	bool indirect = i->operand[0].kind != OPERAND_REL;
+	if (indirect && i->memory) {
+		struct host_mem m;
+		emit_operand(t, i, 8, ACCESS_R, 1u << S_A, thunk, &m);
+		emit_load(e, S_A, m);
+		emit_store(e, WORD(scratch), S_A);
+	}
+	struct host_mem m = MEM_BASE(REG_RSP, -8);
+	emit_check(t, &m, 8, ACCESS_W, 1u << S_A, thunk);
+	emit_guest_address(t, S_A, after);
+	emit_store(e, m, S_A);
+	if (indirect && i->memory)
+		emit_load(e, S_A, WORD(scratch));
+	else if (indirect)
+		emit_gpr(t, i->operand[0].reg, S_A) != S_A ? emit_move(e, S_A, i->operand[0].reg) : (void)0;
+	emit_lea(e, REG_RSP, MEM_BASE(REG_RSP, -8));
+	if (!indirect) {
+		exit_direct(t, target_of(t, i));
+		return;
+	}
+	emit_count(t);
+	exit_indirect(t, 8);
+}
+
+static void jump(struct translator *t, const struct insn *i)
+{
+	if (i->operand[0].kind == OPERAND_REL) {
+		exit_direct(t, target_of(t, i));
+		return;
+	}
+	flags_to_memory(t, FLAG_ARITH);
+	if (i->memory) {
+		struct thunk *thunk = helper_thunk(t);
+		struct host_mem m;
+		thunk->record->kind = RECORD_END;
+		emit_operand(t, i, 8, ACCESS_R, 1u << S_A, thunk, &m);
+		emit_load(&t->e, S_A, m);
+	} else if (emit_gpr(t, i->operand[0].reg, S_A) != S_A) {
+		emit_move(&t->e, S_A, i->operand[0].reg);
+	}
+	emit_count(t);
+	exit_indirect(t, 0);
+}
+
+static void ret(struct translator *t, const struct insn *i)
+{
+	unsigned more = i->opcode == 0xc2 ? (uint16_t)i->imm : 0;
+	flags_to_memory(t, FLAG_ARITH);
+	struct thunk *thunk = helper_thunk(t);
+	thunk->record->kind = RECORD_END;
+	emit_pop(t, more, thunk);
+	emit_count(t);
+	exit_indirect(t, -8);
+}
+
+bool translate_branch(struct translator *t)
+{
+	const struct insn *i = &t->insn[t->now];
+	switch (i->op) {
+	case OP_JCC:
+		jcc(t, i);
+		return true;
+	case OP_JMP:
+		jump(t, i);
+		return true;
+	case OP_CALL:
+		call(t, i);
+		return true;
+	case OP_RET:
+		if (i->opsize != 8 || i->opcode == 0xc2)
+			return false;
+		ret(t, i);
+		return true;
+	default:
+		return false;
+	}
+}

@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#define _GNU_SOURCE
+#include "engine/jit/jit.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "base/util.h"
+
+/*
+ * Code memory is a memfd mapped twice, so that no address is both writable and
+ * executable. Records follow the executable mapping, where code reaches them
+ * relative to RIP. Everything is given out in ascending order and thrown away
+ * at once.
+ *
+ * System calls: memfd_create, ftruncate, mmap, munmap.
+ */
+#define UNIT_ROOM (1u << 20)
+
+static void *map(void *at, size_t size, int protection, int flags, int fd)
+{
+	void *p = mmap(at, size, protection, flags | MAP_NORESERVE, fd, 0);
+	return p == MAP_FAILED ? NULL : p;
+}
+
+static bool map_code(struct jit *jit)
+{
+	int fd = memfd_create("visor-code", MFD_CLOEXEC);
+	if (fd < 0)
+		return false;
+	bool good = ftruncate(fd, (off_t)jit->code_size) == 0;
+	uint8_t *both = good ? map(NULL, jit->code_size + jit->data_size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1) : NULL;
+	if (both) {
+		jit->code_w = map(NULL, jit->code_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd);
+		jit->code_x = map(both, jit->code_size, PROT_READ | PROT_EXEC, MAP_SHARED | MAP_FIXED, fd);
+		jit->data = map(both + jit->code_size, jit->data_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1);
+	}
+	close(fd);
+	return jit->code_w && jit->code_x && jit->data;
+}
+
+int jit_memory_init(struct jit *jit, size_t total, struct error *err)
+{
+	jit->code_size = ALIGN_DOWN(total / 2, 1u << 20);
+	jit->data_size = ALIGN_DOWN(total - jit->code_size, 1u << 20);
+	jit->unit_room = UNIT_ROOM;
+	jit->buckets = map(NULL, UNIT_BUCKETS * sizeof(*jit->buckets), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+	jit->order = map(NULL, UNIT_ROOM * sizeof(*jit->order), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+	struct jump *jumps = map(NULL, JUMP_COUNT * sizeof(*jumps), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+	jit_words(jit->cpu)->jumps = jumps;
+	if (!jit->buckets || !jit->order || !jumps || !map_code(jit)) {
+		int code = errno;
+		jit_memory_destroy(jit);
+		return error_set(err, code, "cannot map %zu MiB of memory for translated code, writable and executable: %s; use a smaller "
+				 "--jit-cache, or --engine interp", total >> 20, strerror(code));
+	}
+	jit->code_at = jit->code_w;
+	return 0;
+}
+
+void jit_memory_destroy(struct jit *jit)
+{
+	struct jit_words *words = jit_words(jit->cpu);
+	if (jit->code_w)
+		munmap(jit->code_w, jit->code_size);
+	if (jit->code_x)
+		munmap(jit->code_x, jit->code_size + jit->data_size);
+	if (jit->buckets)
+		munmap(jit->buckets, UNIT_BUCKETS * sizeof(*jit->buckets));
+	if (jit->order)
+		munmap(jit->order, UNIT_ROOM * sizeof(*jit->order));
+	if (words->jumps)
+		munmap(words->jumps, JUMP_COUNT * sizeof(*words->jumps));
+	*words = (struct jit_words){ 0 };
+	jit->code_w = jit->code_x = jit->data = NULL;
+	jit->buckets = jit->order = NULL;
+}
+
+/* Memory that was used goes back to the host and reads as zero again. */
+void jit_flush(struct jit *jit)
+{
+	madvise(jit->data, ALIGN_UP(jit->data_used, GUEST_PAGE_SIZE), MADV_DONTNEED);
+	madvise(jit->buckets, UNIT_BUCKETS * sizeof(*jit->buckets), MADV_DONTNEED);
+	madvise(jit_words(jit->cpu)->jumps, JUMP_COUNT * sizeof(struct jump), MADV_DONTNEED);
+	jit->data_used = 0;
+	jit->unit_count = 0;
+	jit->code_at = jit->code_floor;
+	jit->stats.flushes++;
+}
+
+void *jit_alloc(struct jit *jit, size_t size)
+{
+	size = ALIGN_UP(size, 16);
+	if (jit->data_size - jit->data_used < size)
+		return NULL;
+	void *p = jit->data + jit->data_used;
+	jit->data_used += size;
+	return p;
+}
+
+static unsigned hash(const uint8_t *host, uint64_t page, unsigned set)
+{
+	uintptr_t h = (uintptr_t)host;
+	return (unsigned)(h ^ h >> 16 ^ page >> 9 ^ set * 0x9e37u) & (UNIT_BUCKETS - 1);
+}
+
+struct unit *jit_find(struct jit *jit, const uint8_t *host, uint64_t page, unsigned set)
+{
+	struct unit **at = &jit->buckets[hash(host, page, set)];
+	for (struct unit *u; (u = *at); at = &u->next)
+		if (u->host == host && u->page == page && u->set == set) {
+			if (atomic_load_explicit(u->generation_now, memory_order_relaxed) == u->generation)
+				return u;
+			u->dead = true;
+			*at = u->next;
+			return NULL;
+		}
+	return NULL;
+}
+
+void jit_insert(struct jit *jit, struct unit *unit)
+{
+	struct unit **bucket = &jit->buckets[hash(unit->host, unit->page, unit->set)];
+	unit->next = *bucket;
+	*bucket = unit;
+	jit->order[jit->unit_count++] = unit;
+}
+
+struct unit *jit_unit_at(const struct jit *jit, const uint8_t *code)
+{
+	unsigned low = 0, high = jit->unit_count;
+	while (high - low > 1) {
+		unsigned middle = (low + high) / 2;
+		if (jit->order[middle]->memory_entry <= code)
+			low = middle;
+		else
+			high = middle;
+	}
+	return high && code >= jit->order[low]->memory_entry && code < jit->order[low]->code_end ? jit->order[low] : NULL;
+}

@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "engine/jit/translator.h"
+
+#include <stddef.h>
+
+#include "base/util.h"
+#include "engine/jit/flags.h"
+#include "engine/jit/raw.h"
+#include "isa/op.h"
+#include "isa/table.h"
+
+/* Instructions that are copied: the host does what the guest wants, with its memory operand at another address. */
+
+enum copy_kind { COPY_NOT, COPY_PLAIN, COPY_NOTHING /* no effect */, COPY_GUARDED /* may raise an exception */ };
+
+static enum copy_kind kind_of(const struct insn *i)
+{
+	switch (i->op) {
+	case OP_ADD: case OP_OR: case OP_ADC: case OP_SBB: case OP_AND: case OP_SUB: case OP_XOR: case OP_CMP: case OP_TEST:
+	case OP_MOV: case OP_XCHG: case OP_INC: case OP_DEC: case OP_NEG: case OP_NOT: case OP_MUL: case OP_IMUL:
+	case OP_ROL: case OP_ROR: case OP_RCL: case OP_RCR: case OP_SHL: case OP_SHR: case OP_SAR: case OP_SHLD: case OP_SHRD:
+	case OP_BSF: case OP_BSR: case OP_BSWAP: case OP_CBW: case OP_CWD: case OP_MOVZX: case OP_MOVSX: case OP_MOVSXD:
+	case OP_SETCC: case OP_CMOVCC: case OP_CMPXCHG: case OP_CMPXCHG8B: case OP_XADD: case OP_LAHF: case OP_SAHF:
+	case OP_CLC: case OP_STC: case OP_CMC: case OP_POPCNT: case OP_LZCNT: case OP_TZCNT: case OP_ANDN: case OP_BEXTR:
+	case OP_BLSI: case OP_BLSMSK: case OP_BLSR: case OP_BZHI: case OP_MULX: case OP_PDEP: case OP_PEXT: case OP_RORX:
+	case OP_SARX: case OP_SHLX: case OP_SHRX: case OP_ADCX: case OP_ADOX: case OP_MOVBE: case OP_CRC32: case OP_MOVNTI:
+	case OP_LFENCE: case OP_MFENCE: case OP_SFENCE:
+		return COPY_PLAIN;
+	case OP_BT: case OP_BTS: case OP_BTR: case OP_BTC:
+		/* With a register offset the operand is a bit string in memory. */
+		return i->memory && i->operand[1].kind == OPERAND_GPR ? COPY_NOT : COPY_PLAIN;
+	case OP_DIV: case OP_IDIV: case OP_CMPXCHG16B:
+		return COPY_GUARDED;
+	case OP_NOP: case OP_ENDBR: case OP_PREFETCH: case OP_PREFETCHW: case OP_CLDEMOTE:
+		return COPY_NOTHING;
+	default:
+		return COPY_NOT;
+	}
+}
+
+/* What is one, of those that the host executes for the interpreter too; x87 and MMX have state of another kind. */
+static bool is_vector(const struct insn *i)
+{
+	const struct isa_row *row = &isa_rows[i->row];
+	if (i->op == OP_VZEROUPPER || i->op == OP_VZEROALL)
+		return true;
+	if (!(row->attributes & ROW_HOST) || (row->attributes & (ROW_X87 | ROW_MMX | ROW_VSIB)) || i->op == OP_VMASKMOVDQU ||
+	    i->op == OP_MASKMOVDQU)
+		return false;
+	return !(i->memory && i->mask && row->tuple == TUPLE_ELEMENT); /* memory is as long as the mask says */
+}
+
+static uint8_t vector_class(const struct insn *i)
+{
+	if (i->encoding == ENC_LEGACY)
+		return VECTOR_SSE;
+	bool wide = i->encoding == ENC_EVEX;
+	for (unsigned n = 0; n < 4; n++)
+		wide |= i->operand[n].kind == OPERAND_MASK;
+	return wide ? VECTOR_AVX512 : VECTOR_AVX;
+}
+
+/* Code that goes on only with vector state in the host's registers. */
+static void want_vectors(struct translator *t, const struct insn *i)
+{
+	uint8_t class = vector_class(i);
+	if (t->vector & class)
+		return;
+	flags_to_memory(t, t->live[t->now]);
+	struct thunk *thunk = helper_thunk(t);
+	thunk->record->kind = RECORD_VECTOR;
+	thunk->record->miss = false;
+	thunk->record->vector = class;
+	thunk->record->again = emit_here(&t->e);
+	emit_mem(&t->e, 0, 0xf6, 0, WORD(vector));
+	put8(&t->e, class);
+	jump_to_thunk(t, thunk, COND_E);
+	t->vector |= class;
+}
+
+/* The scratch registers among the operands. */
+static unsigned data_registers(const struct insn *i, unsigned access)
+{
+	unsigned mask = 0;
+	for (unsigned n = 0; n < 4; n++) {
+		const struct operand *o = &i->operand[n];
+		if (o->kind == OPERAND_GPR && scratch_register(o->reg) && (o->access & access))
+			mask |= 1u << o->reg;
+	}
+	return mask;
+}
+
+static void move_registers(struct translator *t, unsigned mask, bool store)
+{
+	for (unsigned r = S_C; r <= S_A; r++)
+		if (mask >> r & 1)
+			emit_mem(&t->e, EMIT_W, store ? 0x89 : 0x8b, r, GS_FIELD(gpr[r]));
+}
+
+/* Flags that must be in the host's flags when it executes: what it reads, and what it leaves alone. */
+static uint16_t flags_through(const struct translator *t)
+{
+	const struct insn *i = &t->insn[t->now];
+	if (!isa_rows[i->row].flags_read && !flags_killed(i))
+		return 0;
+	return flags_read(i) | (t->live[t->now + 1] & (uint16_t)~flags_killed(i));
+}
+
+static void guard(struct translator *t, struct thunk *thunk)
+{
+	thunk->guard = emit_here(&t->e);
+}
+
+static void copy(struct translator *t, enum copy_kind kind)
+{
+	const struct insn *i = &t->insn[t->now];
+	const uint8_t *bytes = t->page + t->at[t->now];
+	unsigned data = data_registers(i, ACCESS_RW);
+	bool memory = i->memory && i->operand[i->memory - 1].size;
+	struct thunk *thunk = memory || kind == COPY_GUARDED ? helper_thunk(t) : NULL;
+	struct host_mem m;
+	if (memory) {
+		flags_to_memory(t, t->live[t->now]);
+		thunk->memory_flags = t->memory_flags; /* cpu->cc stays good when the flags come back to the host's */
+		emit_operand(t, i, i->operand[i->memory - 1].size, i->operand[i->memory - 1].access, data, thunk, &m);
+	}
+	if (flags_through(t))
+		flags_to_host(t);
+	move_registers(t, data, false);
+	if (kind == COPY_GUARDED)
+		guard(t, thunk);
+	t->full |= !raw_copy(&t->e, i, bytes, memory ? &m : NULL);
+	if (flags_killed(i))
+		t->memory_flags = false;
+	move_registers(t, data_registers(i, ACCESS_W), true);
+}
+
+static bool translate_lea(struct translator *t, const struct insn *i)
+{
+	unsigned to = i->operand[0].reg;
+	struct host_mem m = emit_linear(t, &(struct insn){ .base = i->base, .index = i->index, .scale = i->scale, .disp = i->disp,
+			.seg = SEG_DS, .adsize = i->adsize, .length = i->length, .modrm = 1 }, S_A, S_B);
+	unsigned host = scratch_register(to) ? S_A : to;
+	if (i->opsize == 2) {
+		emit_lea(&t->e, S_A, m);
+		if (scratch_register(to))
+			emit_mem(&t->e, EMIT_66, 0x89, S_A, GS_FIELD(gpr[to]));
+		else
+			emit_reg(&t->e, EMIT_66, 0x89, S_A, to);
+		return true;
+	}
+	emit_mem(&t->e, i->opsize == 8 ? EMIT_W : 0, 0x8d, host, m);
+	if (scratch_register(to))
+		emit_store(&t->e, GS_FIELD(gpr[to]), S_A);
+	return true;
+}
+
+bool translate_copy(struct translator *t)
+{
+	const struct insn *i = &t->insn[t->now];
+	if (!cpu_has(t->c, (enum isa_feature)isa_rows[i->row].feature))
+		return false;
+	if (i->op == OP_LEA)
+		return translate_lea(t, i);
+	enum copy_kind kind = kind_of(i);
+	if (kind == COPY_NOT && is_vector(i)) {
+		want_vectors(t, i);
+		bool harmless = !i->memory && !(isa_rows[i->row].attributes & ROW_FP);
+		copy(t, harmless ? COPY_PLAIN : COPY_GUARDED);
+		return true;
+	}
+	if (kind == COPY_NOTHING)
+		return true;
+	if (kind == COPY_NOT)
+		return false;
+	if (i->memory && !isa_rows[i->row].modrm)
+		return false;
+	for (unsigned n = 0; n < 4; n++) /* no registers but general ones */
+		if (i->operand[n].kind > OPERAND_REL || (i->memory && i->operand[n].kind == OPERAND_GPR && i->operand[n].reg >= 16))
+			return false; /* AH to BH go with no REX prefix, which the operand's address needs */
+	copy(t, kind);
+	return true;
+}

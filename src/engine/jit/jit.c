@@ -1,0 +1,334 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#define _GNU_SOURCE
+/*
+ * The translator: engine `jit`. What is not 64-bit code, and single
+ * instructions that it does not take on, are interpreted.
+ */
+#include "engine/jit/jit.h"
+
+#include <asm/prctl.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/util.h"
+#include "cpu/access.h"
+#include "engine/jit/trap.h"
+
+#define CACHE_TOTAL (256ull << 20)
+#define CACHE_MIN (8ull << 20)
+
+static void destroy(struct cpu *c)
+{
+	struct jit *jit = c->engine;
+	if (!jit)
+		return;
+	jit_stats_destroy(&jit->stats);
+	jit_memory_destroy(jit);
+	interpret_destroy(&jit->interp);
+	free(jit);
+	c->engine = NULL;
+}
+
+static int create(struct cpu *c, struct error *err)
+{
+	_Static_assert(sizeof(struct jit_words) <= sizeof(c->engine_words), "room for the words");
+	struct jit *jit = calloc(1, sizeof(*jit));
+	if (!jit)
+		return error_set(err, ENOMEM, "no memory for the translator of vCPU %u", c->index);
+	jit->cpu = c;
+	c->engine = jit;
+	if (!jit_stats_init(&jit->stats)) {
+		destroy(c);
+		return error_set(err, ENOMEM, "no memory for the translator of vCPU %u", c->index);
+	}
+	if (interpret_init(&jit->interp, c, err) < 0 || jit_memory_init(jit, MAX(CACHE_MIN, CACHE_TOTAL / c->count), err) < 0) {
+		destroy(c);
+		return -1;
+	}
+	jit_make_stubs(jit);
+	tlb_flush_all(c);
+	return 0;
+}
+
+static void trace(struct cpu *c, FILE *file)
+{
+	((struct jit *)c->engine)->interp.cache.trace = file;
+	cpu_attention(c, ATTN_STEP);
+}
+
+/* --- units by guest address --- */
+
+/* Whatever was found by address before must be looked for again. */
+static void retag(struct cpu *c, struct jit *jit)
+{
+	struct jit_words *words = jit_words(c);
+	bool global = jit->local_kernel || jit->epoch_seen[1] != c->code_epoch[1];
+	jit->epoch_seen[0] = c->code_epoch[0];
+	jit->epoch_seen[1] = c->code_epoch[1];
+	jit->stats.retags++;
+	words->tag[TLB_USER] = ++jit->tags;
+	if (global) {
+		jit->local_kernel = false;
+		words->tag[TLB_SUPERVISOR] = ++jit->tags;
+		words->tag[TLB_SUPERVISOR_AC] = ++jit->tags;
+	}
+}
+
+static unsigned current_set(const struct cpu *c)
+{
+	return (unsigned)((c->tlb - c->tlbs[0]) / TLB_SIZE);
+}
+
+static const uint8_t *fetch(struct cpu *c, uint64_t linear)
+{
+	const struct tlb_entry *set = c->tlbs[c->cpl == 3 ? TLB_USER : TLB_SUPERVISOR_AC];
+	const struct tlb_entry *e = &set[(linear >> GUEST_PAGE_SHIFT) & (TLB_SIZE - 1)];
+	if (likely(e->execute == ALIGN_DOWN(linear, (uint64_t)GUEST_PAGE_SIZE)))
+		return (const uint8_t *)(linear + e->addend);
+	uint64_t gpa;
+	c->insn = NULL;
+	if (!is_canonical(linear))
+		cpu_gp(c, 0);
+	return mmu_fetch(c, linear, &gpa);
+}
+
+/* The unit at RIP; NULL: that instruction is to be interpreted. May fault. */
+static struct unit *unit_here(struct cpu *c, struct jit *jit)
+{
+	unsigned set = current_set(c);
+	uint64_t linear = c->gpr[REG_RIP];
+	if (c->code_mode != ISA_MODE_64 || set == TLB_USER_ALIGN)
+		return NULL;
+	const uint8_t *host = fetch(c, linear);
+	if (!host)
+		return NULL;
+	tlb_note_code(c, linear);
+	if (set != TLB_USER && !c->tlb_global[TLB_SUPERVISOR_AC][(linear >> GUEST_PAGE_SHIFT) & (TLB_SIZE - 1)])
+		jit->local_kernel = true;
+	uint64_t page = ALIGN_DOWN(linear, (uint64_t)GUEST_PAGE_SIZE);
+	struct unit *unit = jit_find(jit, host, set == TLB_USER ? 0 : page, set);
+	if (!unit)
+		unit = jit_translate(jit, host, linear);
+	if (unit && !unit->absolute)
+		jit_words(c)->code_page = page;
+	return unit;
+}
+
+/* --- ways out --- */
+
+static uint64_t page_of(struct cpu *c, const struct unit *unit)
+{
+	return unit->absolute ? unit->page : jit_words(c)->code_page;
+}
+
+/* Executes the record's instruction by its function. */
+static const uint8_t *help(struct cpu *c, struct jit *jit, const struct record *record)
+{
+	const struct insn *insn = record->insn;
+	c->gpr[REG_RIP] = page_of(c, record->unit) + (uint64_t)(int64_t)record->target;
+	c->insn = insn;
+	jit->current = record;
+	(record->miss ? jit->stats.missed : jit->stats.helped)[insn->row]++;
+	insn->exec(c, insn);
+	jit->current = NULL;
+	c->insn = NULL;
+	if (record->kind != RECORD_END && record->kind != RECORD_RIP && likely(!atomic_load_explicit(&c->attention, memory_order_relaxed)))
+		return record->resume;
+	c->stats.instructions += record->executed;
+	return NULL;
+}
+
+/* What the control registers do not allow raises its exception in the instruction's function. */
+static const uint8_t *load_vectors(struct cpu *c, struct jit *jit, const struct record *record)
+{
+	uint32_t allowed = vector_allowed(c);
+	if ((allowed & record->vector) != record->vector) {
+		help(c, jit, record);
+		return NULL; /* the code behind it takes the state for loaded */
+	}
+	c->gpr[REG_RIP] = page_of(c, record->unit) + (uint64_t)(int64_t)(record->target - record->insn->length);
+	jit_words(c)->vector = allowed;
+	jit->stats.vector_loads++;
+	return record->again;
+}
+
+static const uint8_t *follow_link(struct cpu *c, struct jit *jit, struct record *record)
+{
+	c->gpr[REG_RIP] = page_of(c, record->unit) + (uint64_t)(int64_t)record->target;
+	uint64_t flushes = jit->stats.flushes;
+	struct unit *unit = unit_here(c, jit);
+	if (!unit)
+		return NULL;
+	const uint8_t *code = record->memory_flags ? unit->memory_entry : unit->entry;
+	if (flushes == jit->stats.flushes && record->site) {
+		jit->stats.links++;
+		emit_patch(record->site, jit_delta(jit), code);
+	}
+	return unit->entry;
+}
+
+static const uint8_t *follow_cross(struct cpu *c, struct jit *jit, struct record *record)
+{
+	uint64_t flushes = jit->stats.flushes, va = c->gpr[REG_RIP];
+	unsigned set = record->set;
+	struct unit *unit = unit_here(c, jit);
+	if (!unit)
+		return NULL;
+	if (flushes == jit->stats.flushes) {
+		jit->stats.crosses++;
+		record->va = va;
+		record->tag = jit_words(c)->tag[set];
+		record->code = unit->memory_entry;
+	}
+	return unit->entry;
+}
+
+/* A branch to an address that is not canonical faults before it does anything: it is taken back and executed again. */
+static const uint8_t *take_back(struct cpu *c, struct jit *jit, const struct record *record)
+{
+	c->gpr[REG_RSP] += (uint64_t)(int64_t)record->undo;
+	return help(c, jit, record);
+}
+
+static const uint8_t *follow_indirect(struct cpu *c, struct jit *jit, struct record *record)
+{
+	uint64_t va = c->gpr[REG_RIP];
+	if (!is_canonical(va))
+		return take_back(c, jit, record);
+	struct unit *unit = unit_here(c, jit);
+	if (!unit)
+		return NULL;
+	struct jump *jump = &jit_words(c)->jumps[va & (JUMP_COUNT - 1)];
+	jit->stats.indirect++;
+	*jump = (struct jump){ .va = va, .tag = jit_words(c)->tag[unit->set], .code = unit->memory_entry };
+	return unit->entry;
+}
+
+/* Sees to what translated code left for. Returns where it goes on; NULL: at RIP. */
+static const uint8_t *handle(struct cpu *c, struct jit *jit, struct record *record)
+{
+	switch (record->kind) {
+	case RECORD_HELPER: case RECORD_END:
+		return help(c, jit, record);
+	case RECORD_VECTOR:
+		return load_vectors(c, jit, record);
+	case RECORD_LINK:
+		return follow_link(c, jit, record);
+	case RECORD_GO:
+		c->gpr[REG_RIP] = page_of(c, record->unit) + (uint64_t)(int64_t)record->target;
+		return NULL;
+	default:
+		break;
+	}
+	if (atomic_load_explicit(&c->attention, memory_order_relaxed))
+		return record->kind == RECORD_RIP && !is_canonical(c->gpr[REG_RIP]) ? take_back(c, jit, record) : NULL;
+	return record->kind == RECORD_CROSS ? follow_cross(c, jit, record) : follow_indirect(c, jit, record);
+}
+
+/* --- the loop --- */
+
+static void sync_tags(struct cpu *c, struct jit *jit)
+{
+	if (unlikely(jit->epoch_seen[0] != c->code_epoch[0] || jit->epoch_seen[1] != c->code_epoch[1]))
+		retag(c, jit);
+}
+
+/* Unit after unit until attention is asked for. */
+static void execute(struct cpu *c, struct jit *jit)
+{
+	struct jit_words *words = jit_words(c);
+	const uint8_t *code = NULL;
+	words->vector = 0;
+	for (;;) {
+		if (unlikely(atomic_load_explicit(&c->attention, memory_order_relaxed)))
+			return;
+		sync_tags(c, jit);
+		if (!code) {
+			struct unit *unit = unit_here(c, jit);
+			if (!unit) {
+				jit->stats.interpreted++;
+				interpret(c, &jit->interp, true);
+				continue;
+			}
+			code = unit->entry;
+		}
+		jit->stats.entries++;
+		struct record *record = (words->vector ? jit->enter_vector : jit->enter)(c, code);
+		code = handle(c, jit, record);
+		/* Behind an instruction that was helped the code takes for granted what it found before it. */
+		if (words->vector_left && code && code == record->resume)
+			words->vector = vector_allowed(c);
+	}
+}
+
+static enum exit_reason loop(struct cpu *c, struct jit *jit)
+{
+	enum exit_reason reason;
+	for (;;) {
+		if (!atomic_load_explicit(&c->attention, memory_order_relaxed))
+			execute(c, jit);
+		/* Code has changed: units of its page are found to be stale when they are looked for. */
+		if (atomic_load_explicit(&c->attention, memory_order_relaxed) & ATTN_CODE)
+			c->code_epoch[1]++;
+		if (interpret_attend(c, &jit->interp, &reason) == LEAVE)
+			return reason;
+	}
+}
+
+static void count_faulted(struct cpu *c, struct jit *jit)
+{
+	if (jit->current)
+		c->stats.instructions += jit->current->executed - 1u;
+	jit->current = NULL;
+	interpret_count_faulted(c, &jit->interp);
+}
+
+static const uint8_t *resolve(void *opaque, const uint8_t *at)
+{
+	struct jit *jit = opaque;
+	const struct unit *unit = jit_unit_at(jit, at);
+	for (unsigned n = 0; unit && n < unit->guard_count; n++)
+		if (unit->guards[n].at == at) {
+			jit->stats.guards++;
+			return unit->guards[n].slow;
+		}
+	return NULL;
+}
+
+static enum exit_reason run(struct cpu *c)
+{
+	struct jit *jit = c->engine;
+	jmp_buf env;
+	if (!trap_enter(jit->code_x, jit->code_size, resolve, jit)) {
+		snprintf(c->exit_detail, sizeof(c->exit_detail), "no memory for a signal stack of vCPU %u", c->index);
+		return EXIT_ERROR;
+	}
+	syscall(SYS_arch_prctl, ARCH_SET_GS, (unsigned long)c);
+	c->fault_env = &env;
+	atomic_store(&c->running, true);
+	/* A delivery that faults comes back here too; cpu_deliver_fault works out double and triple faults. */
+	if (_setjmp(env)) {
+		count_faulted(c, jit);
+		cpu_deliver_fault(c);
+	} else {
+		/* Whatever has changed while we were out is looked at first. */
+		cpu_attention(c, ATTN_STEP | ATTN_CODE);
+	}
+	enum exit_reason reason = loop(c, jit);
+	c->insn = NULL;
+	c->fault_env = NULL;
+	atomic_store(&c->running, false);
+	return reason;
+}
+
+const struct engine_type engine_jit = {
+	.name = "jit",
+	.create = create,
+	.destroy = destroy,
+	.run = run,
+	.trace = trace,
+	.counters = jit_counters,
+	.kick = engine_kick,
+};

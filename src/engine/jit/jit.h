@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef VISOR_ENGINE_JIT_JIT_H
+#define VISOR_ENGINE_JIT_JIT_H
+
+#include "engine/interpret.h"
+#include "engine/jit/emit.h"
+
+/*
+ * The translator's data, one set per vCPU: no lock and no patching of code that
+ * another thread runs.
+ *
+ * A unit is a translated run of guest instructions inside one page: one entry,
+ * several exits. Guest registers are in the host registers of the same number,
+ * but for R9, R10 and R11, whose place is cpu->gpr: those three host registers
+ * are scratch. RSP is the guest's; signals are taken on a stack of their own. GS
+ * is the address of struct cpu. Arithmetic flags are in the host's flags, or in
+ * cpu->cc where the code says so.
+ *
+ * Every way out of a unit that needs the monitor has a record. Translated code
+ * leaves with the record's address in R11.
+ */
+enum record_kind {
+	RECORD_LINK,    /* to a unit of the same page, `target`; the rel32 at `site` is patched to lead there */
+	RECORD_CROSS,   /* to cpu->gpr[RIP], in another page: `va`, `tag` and `code` hold what was found last */
+	RECORD_RIP,     /* to cpu->gpr[RIP]; an indirect branch, `undo` is added to RSP to take it back */
+	RECORD_GO,      /* to `target` in the unit's page, not linked: attention, or code that is not translated */
+	RECORD_HELPER,  /* insn is executed by its function, then `resume` */
+	RECORD_END,     /* insn is executed by its function, which may have changed everything */
+	RECORD_VECTOR,  /* vector state is wanted in the host's registers, then `again`; where it is not allowed, as HELPER */
+};
+
+struct unit;
+
+struct record {
+	uint8_t kind;         /* enum record_kind */
+	uint8_t set;          /* TLB set of the code at the target */
+	bool miss;            /* HELPER, END: a check in the code failed */
+	bool memory_flags;    /* the site's flags are in cpu->cc */
+	uint8_t executed;     /* guest instructions done and not counted before this point */
+	int8_t undo;
+	uint8_t vector;       /* VECTOR: VECTOR_* */
+	int32_t target;       /* guest address, from the start of the unit's page */
+	struct unit *unit;
+	const struct insn *insn;
+	uint8_t *resume;
+	union {
+		uint8_t *site, *again;
+		/* RECORD_CROSS; read by translated code. */
+		struct {
+			uint64_t va;
+			uint8_t *code;
+			uint32_t tag;
+		};
+	};
+};
+
+/* Vector instructions that may execute now, by what they use. */
+enum { VECTOR_SSE = 1, VECTOR_AVX = 2, VECTOR_AVX512 = 4 };
+
+struct unit {
+	const uint8_t *host;  /* first guest byte */
+	uint64_t page;        /* linear address of the code's page, or 0: code that serves at any address */
+	const _Atomic uint32_t *generation_now;
+	uint32_t generation;
+	uint8_t set;          /* TLB set of the first instruction */
+	bool absolute;        /* addresses are constants in the code */
+	bool dead;
+	uint8_t *entry;       /* flags in the host's flags */
+	uint8_t *memory_entry; /* flags in cpu->cc */
+	uint8_t *code_end;
+	struct unit *next;    /* in its hash chain */
+	struct guard *guards; /* host instructions that may fault, ascending */
+	unsigned guard_count;
+	unsigned bytes;
+};
+
+/* A host instruction that may raise an exception: the signal handler goes on at `slow` instead. */
+struct guard {
+	uint8_t *at, *slow;
+};
+
+/* Words that translated code uses, in cpu->engine_words. */
+struct jit_words {
+	uint64_t host_rsp;
+	uint64_t code_page;   /* of the unit under way that is not absolute */
+	uint64_t scratch;
+	struct jump *jumps;
+	uint32_t tag[4];      /* by TLB set: what addresses mean, see retag() */
+	uint32_t vector;      /* VECTOR_* allowed while vector state is in the host's registers; 0: it is in struct cpu */
+	uint32_t vector_left; /* the same when translated code was left */
+	uint32_t host_mxcsr, unused;
+};
+
+/* Where an indirect branch led, by the low 16 bits of the address. */
+struct jump {
+	uint64_t va;
+	uint32_t tag, unused;
+	uint8_t *code;
+	uint64_t unused2;
+};
+#define JUMP_COUNT 65536u
+
+#define UNIT_BUCKETS 65536u
+
+struct jit_stats {
+	uint64_t units, guest_bytes, code_bytes, flushes, retags, links, crosses, indirect, entries, guards, interpreted, vector_loads;
+	uint32_t *helped, *missed; /* instructions executed by their functions, by row: always; when a check failed */
+};
+
+struct jit {
+	struct interp interp;
+	struct cpu *cpu;
+	/* One memfd: code, mapped writable and, elsewhere, executable. Right behind the executable mapping come records. */
+	uint8_t *code_w, *code_x, *data;
+	size_t code_size, data_size, data_used;
+	uint8_t *code_at;     /* next free byte, as written */
+	uint8_t *code_floor;  /* behind the stubs */
+	struct unit **buckets;
+	struct unit **order;  /* units by ascending code address, for the signal handler */
+	unsigned unit_count, unit_room;
+	/* Stubs. */
+	struct record *(*enter)(struct cpu *cpu, const uint8_t *code);
+	struct record *(*enter_vector)(struct cpu *cpu, const uint8_t *code); /* with the vector state */
+	uint8_t *leave, *leave_memory_flags;
+	uint32_t tags;        /* the last number given out */
+	uint32_t epoch_seen[2];
+	bool local_kernel;    /* supervisor code was found through entries that are not global */
+	const struct record *current; /* helper under way */
+	struct jit_stats stats;
+};
+
+static inline struct jit_words *jit_words(struct cpu *c) { return (struct jit_words *)c->engine_words; }
+#define WORD(field) GS_OFFSET(offsetof(struct cpu, engine_words) + offsetof(struct jit_words, field))
+
+static inline intptr_t jit_delta(const struct jit *jit) { return jit->code_x - jit->code_w; }
+
+/* --- code.c: memory for code and records, units by guest address --- */
+int jit_memory_init(struct jit *jit, size_t total, struct error *err);
+void jit_memory_destroy(struct jit *jit);
+/* Forgets all units. */
+void jit_flush(struct jit *jit);
+/* Zeroed memory that lives until the next flush; NULL: full. */
+void *jit_alloc(struct jit *jit, size_t size);
+struct unit *jit_find(struct jit *jit, const uint8_t *host, uint64_t page, unsigned set);
+void jit_insert(struct jit *jit, struct unit *unit);
+/* The unit whose code holds this address, or NULL. */
+struct unit *jit_unit_at(const struct jit *jit, const uint8_t *code);
+
+/* --- stubs.c --- */
+void jit_make_stubs(struct jit *jit);
+
+/* --- vector.c --- */
+/* VECTOR_* that the guest's control registers allow. */
+uint32_t vector_allowed(const struct cpu *c);
+/* Vector state between struct cpu and the host's registers. */
+void vector_emit_load(struct emitter *e);
+void vector_emit_save(struct emitter *e);
+
+/* --- translate.c --- */
+/* Translates the unit at host, which is the guest's `linear`. NULL: nothing there can be translated, or the memory is full
+ * (then everything was flushed). */
+struct unit *jit_translate(struct jit *jit, const uint8_t *host, uint64_t linear);
+
+/* --- stats.c --- */
+bool jit_stats_init(struct jit_stats *stats);
+void jit_stats_destroy(struct jit_stats *stats);
+unsigned jit_counters(const struct cpu *cpu, struct engine_counter *list, unsigned room);
+
+#endif

@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "engine/jit/translator.h"
+
+#include <stddef.h>
+
+#include "base/util.h"
+
+unsigned emit_gpr(struct translator *t, unsigned reg, unsigned scratch)
+{
+	if (!scratch_register(reg))
+		return reg;
+	emit_load(&t->e, scratch, GS_FIELD(gpr[reg]));
+	return scratch;
+}
+
+static void add_segment(struct translator *t, struct host_mem *m, unsigned seg, unsigned a, unsigned b)
+{
+	emit_load(&t->e, b, GS_FIELD(segment_base[seg]));
+	if (m->base == HOST_NONE) {
+		m->base = (uint8_t)b;
+	} else {
+		m->index = (uint8_t)b;
+		emit_lea(&t->e, a, *m);
+		*m = MEM_BASE(a, 0);
+	}
+}
+
+struct host_mem emit_linear(struct translator *t, const struct insn *i, unsigned a, unsigned b)
+{
+	struct emitter *e = &t->e;
+	struct host_mem m = { .base = HOST_NONE, .index = HOST_NONE, .disp = i->disp };
+	bool segment = i->seg == SEG_FS || i->seg == SEG_GS;
+	if (i->base == REG_RIP) {
+		emit_guest_address(t, a, (int64_t)t->at[t->now] + i->length + i->disp);
+		m = MEM_BASE(a, 0);
+	} else if (i->base != REG_NONE) {
+		m.base = (uint8_t)emit_gpr(t, i->base, a);
+	}
+	if (i->index != REG_NONE) {
+		m.index = (uint8_t)emit_gpr(t, i->index, b);
+		m.scale = i->scale;
+	}
+	if (m.index != HOST_NONE || i->adsize == 4 || (m.base == HOST_NONE && !segment)) {
+		emit_mem(e, i->adsize == 4 ? 0 : EMIT_W, 0x8d, a, m);
+		m = MEM_BASE(a, 0);
+	}
+	if (segment)
+		add_segment(t, &m, i->seg, a, b);
+	return m;
+}
+
+static void pick(unsigned keep, unsigned *y, unsigned *a, unsigned *x)
+{
+	static const uint8_t scratch[] = { S_A, S_B, S_C };
+	unsigned n = 0;
+	while (n < 2 && keep >> scratch[n] & 1)
+		n++;
+	*y = scratch[n];
+	*a = scratch[(n + 1) % 3];
+	*x = scratch[(n + 2) % 3];
+}
+
+static struct host_mem tlb(const struct translator *t, unsigned index, size_t field)
+{
+	size_t set = offsetof(struct cpu, tlbs) + t->set * TLB_SIZE * sizeof(struct tlb_entry);
+	return (struct host_mem){ .base = (uint8_t)index, .index = HOST_NONE, .disp = (int32_t)(set + field), .gs = true };
+}
+
+/* The page of the last byte against the entry of the first, as in cpu/access.h. */
+static void check(struct translator *t, struct host_mem *m, unsigned size, unsigned access, unsigned x, unsigned y, struct thunk *thunk)
+{
+	_Static_assert(sizeof(struct tlb_entry) == 32 && TLB_SIZE == 1024, "the index is made by a shift and a mask");
+	struct emitter *e = &t->e;
+	struct host_mem last = *m;
+	last.disp += (int32_t)size - 1;
+	emit_lea(e, x, last);
+	if (m->disp)
+		emit_lea(e, y, *m);
+	else
+		emit_move(e, y, m->base);
+	emit_reg(e, EMIT_W, 0xc1, 5, y);
+	put8(e, GUEST_PAGE_SHIFT - 5);
+	emit_reg(e, 0, 0x81, 4, y);
+	put32(e, (TLB_SIZE - 1) << 5);
+	emit_reg(e, EMIT_W, 0x81, 4, x);
+	put32(e, (uint32_t)-GUEST_PAGE_SIZE);
+	emit_mem(e, EMIT_W, 0x3b, x, tlb(t, y, access & ACCESS_W ? offsetof(struct tlb_entry, write) : offsetof(struct tlb_entry, read)));
+	jump_to_thunk(t, thunk, COND_NE);
+	emit_load(e, y, tlb(t, y, offsetof(struct tlb_entry, addend)));
+	m->index = (uint8_t)y;
+	m->scale = 0;
+}
+
+void emit_check(struct translator *t, struct host_mem *m, unsigned size, unsigned access, unsigned keep, struct thunk *thunk)
+{
+	unsigned x, y, a;
+	pick(keep, &y, &a, &x);
+	check(t, m, size, access, x, y, thunk);
+}
+
+void emit_operand(struct translator *t, const struct insn *insn, unsigned size, unsigned access, unsigned keep,
+		  struct thunk *thunk, struct host_mem *m)
+{
+	unsigned x, y, a;
+	pick(keep, &y, &a, &x);
+	*m = emit_linear(t, insn, a, y);
+	if (m->base == y) { /* a segment base alone */
+		emit_move(&t->e, a, y);
+		m->base = (uint8_t)a;
+	}
+	check(t, m, size, access, x, y, thunk);
+	if (m->base == a && (keep >> a & 1)) {
+		emit_lea(&t->e, y, *m);
+		*m = MEM_BASE(y, 0);
+	}
+}

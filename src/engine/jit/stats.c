@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <stdlib.h>
+
+#include "engine/jit/jit.h"
+#include "isa/table.h"
+
+bool jit_stats_init(struct jit_stats *stats)
+{
+	stats->helped = calloc(isa_row_count, sizeof(*stats->helped));
+	stats->missed = calloc(isa_row_count, sizeof(*stats->missed));
+	return stats->helped && stats->missed;
+}
+
+void jit_stats_destroy(struct jit_stats *stats)
+{
+	free(stats->helped);
+	free(stats->missed);
+}
+
+struct list {
+	struct engine_counter *at, *end;
+};
+
+static void put(struct list *l, const char *group, const char *name, uint64_t value)
+{
+	if (l->at < l->end)
+		*l->at++ = (struct engine_counter){ group, name, value };
+}
+
+/* Rows of one mnemonic add up where they are shown; rare ones are left out. */
+static uint64_t put_rows(struct list *l, const char *group, const uint32_t *count)
+{
+	uint64_t sum = 0;
+	for (unsigned i = 0; i < isa_row_count; i++)
+		sum += count[i];
+	for (unsigned i = 0; i < isa_row_count; i++)
+		if (count[i] > sum / 500)
+			put(l, group, isa_rows[i].mnemonic, count[i]);
+	return sum;
+}
+
+unsigned jit_counters(const struct cpu *cpu, struct engine_counter *counters, unsigned room)
+{
+	const struct jit *jit = cpu->engine;
+	const struct jit_stats *s = &jit->stats;
+	struct list l = { counters, counters + room };
+	put(&l, NULL, "units", s->units);
+	put(&l, NULL, "guest_bytes", s->guest_bytes);
+	put(&l, NULL, "code_bytes", s->code_bytes);
+	put(&l, NULL, "evictions", s->flushes);
+	put(&l, NULL, "retags", s->retags);
+	put(&l, NULL, "interpreted", s->interpreted);
+	put(&l, "exits", "entries", s->entries);
+	put(&l, "exits", "links", s->links);
+	put(&l, "exits", "crosses", s->crosses);
+	put(&l, "exits", "indirect", s->indirect);
+	put(&l, "exits", "guards", s->guards);
+	put(&l, "exits", "vector_loads", s->vector_loads);
+	put(&l, NULL, "helped", put_rows(&l, "helped_by", s->helped));
+	put(&l, NULL, "missed", put_rows(&l, "missed_by", s->missed));
+	return (unsigned)(l.at - counters);
+}

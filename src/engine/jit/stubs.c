@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "engine/jit/jit.h"
+
+#include <stddef.h>
+
+#include "base/util.h"
+#include "engine/jit/flags.h"
+
+/*
+ * The way in and out:
+ *
+ *   struct record *enter(struct cpu *rdi, const uint8_t *code rsi)
+ *
+ * saves what the ABI wants kept, loads guest registers and flags and jumps to
+ * `code`. `leave`, with the record in R11, is the reverse.
+ */
+static const uint8_t callee_saved[] = { REG_RBX, REG_RBP, 12, 13, 14, 15 };
+
+static bool in_register(unsigned r)
+{
+	return r != S_A && r != S_B && r != S_C;
+}
+
+static void make_enter(struct jit *jit, struct emitter *e)
+{
+	jit->enter_vector = (struct record *(*)(struct cpu *, const uint8_t *))(uintptr_t)emit_here(e);
+	vector_emit_load(e);
+	jit->enter = (struct record *(*)(struct cpu *, const uint8_t *))(uintptr_t)emit_here(e);
+	for (unsigned i = 0; i < ARRAY_SIZE(callee_saved); i++) {
+		if (callee_saved[i] & 8)
+			put8(e, 0x41);
+		put8(e, 0x50 | (callee_saved[i] & 7));
+	}
+	emit_store(e, WORD(host_rsp), REG_RSP);
+	emit_move(e, S_A, REG_RSI);
+	flags_emit_load(e, REG_RAX);
+	for (unsigned r = 0; r < 16; r++)
+		if (in_register(r))
+			emit_load(e, r, GS_FIELD(gpr[r]));
+	emit_reg(e, 0, 0xff, 4, S_A);
+}
+
+static void make_leave(struct jit *jit, struct emitter *e)
+{
+	jit->leave = emit_here(e);
+	emit_store(e, GS_FIELD(gpr[REG_RAX]), REG_RAX);
+	flags_emit_save(e, REG_RAX);
+	uint8_t *over = emit_skip(e);
+	jit->leave_memory_flags = emit_here(e);
+	emit_store(e, GS_FIELD(gpr[REG_RAX]), REG_RAX);
+	emit_over(e, over);
+	for (unsigned r = 1; r < 16; r++)
+		if (in_register(r))
+			emit_store(e, GS_FIELD(gpr[r]), r);
+	emit_load(e, REG_RSP, WORD(host_rsp));
+	emit_mem(e, 0, 0x8b, REG_RAX, WORD(vector));
+	emit_mem(e, 0, 0x89, REG_RAX, WORD(vector_left));
+	emit_reg(e, 0, 0x85, REG_RAX, REG_RAX);
+	uint8_t *none = emit_jump_if(e, COND_E, emit_here(e));
+	vector_emit_save(e);
+	emit_patch(none, e->delta, emit_here(e));
+	for (unsigned i = ARRAY_SIZE(callee_saved); i-- > 0;) {
+		if (callee_saved[i] & 8)
+			put8(e, 0x41);
+		put8(e, 0x58 | (callee_saved[i] & 7));
+	}
+	emit_move(e, REG_RAX, S_A);
+	put8(e, 0xc3);
+}
+
+void jit_make_stubs(struct jit *jit)
+{
+	struct emitter e = { .at = jit->code_w, .end = jit->code_w + 4096, .delta = jit_delta(jit) };
+	make_enter(jit, &e);
+	make_leave(jit, &e);
+	jit->code_floor = jit->code_at = (uint8_t *)ALIGN_UP((uintptr_t)e.at, 64);
+}

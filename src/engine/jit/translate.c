@@ -1,0 +1,328 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "engine/jit/translator.h"
+
+#include <stddef.h>
+#include <stdlib.h>
+
+#include "base/util.h"
+#include "engine/jit/flags.h"
+#include "isa/op.h"
+#include "isa/table.h"
+
+/*
+ * A unit is made in three steps: decode up to the first instruction that goes
+ * elsewhere for sure; find out backwards which flags are live where; emit.
+ * What has no code of its own is executed by its function in cpu/.
+ */
+#define CODE_ROOM (24u << 10) /* more than any unit needs */
+
+struct record *new_record(struct translator *t, enum record_kind kind)
+{
+	static struct record dummy;
+	struct record *record = jit_alloc(t->jit, sizeof(*record));
+	if (!record) {
+		t->full = true;
+		record = &dummy; /* nobody runs this unit */
+	}
+	*record = (struct record){ .kind = (uint8_t)kind, .set = t->set, .unit = t->unit, .executed = (uint8_t)t->executed };
+	return record;
+}
+
+struct thunk *new_thunk(struct translator *t, struct record *record)
+{
+	if (t->thunks == ARRAY_SIZE(t->thunk)) {
+		t->full = true;
+		t->thunks--;
+	}
+	struct thunk *thunk = &t->thunk[t->thunks++];
+	*thunk = (struct thunk){ .record = record };
+	return thunk;
+}
+
+void jump_to_thunk(struct translator *t, struct thunk *thunk, unsigned condition)
+{
+	uint8_t *site = condition == COND_ALWAYS ? emit_jump(&t->e, emit_here(&t->e)) : emit_jump_if(&t->e, condition, emit_here(&t->e));
+	if (thunk->sites < THUNK_SITES)
+		thunk->site[thunk->sites++] = site;
+	else
+		t->full = true;
+}
+
+/* Decoded instructions outlive the translation where a record names them. */
+static const struct insn *keep_insn(struct translator *t, const struct insn *insn)
+{
+	struct insn *copy = jit_alloc(t->jit, sizeof(*copy));
+	if (!copy) {
+		t->full = true;
+		return insn;
+	}
+	*copy = *insn;
+	return copy;
+}
+
+struct thunk *helper_thunk(struct translator *t)
+{
+	struct record *record = new_record(t, RECORD_HELPER);
+	struct thunk *thunk = new_thunk(t, record);
+	record->insn = &t->insn[t->now];
+	record->target = t->at[t->now] + t->insn[t->now].length;
+	record->miss = true;
+	thunk->memory_flags = t->memory_flags;
+	return thunk;
+}
+
+void flags_to_memory(struct translator *t, uint16_t live)
+{
+	if (t->memory_flags || !live)
+		return;
+	emit_move(&t->e, S_A, REG_RAX);
+	flags_emit_save(&t->e, REG_RAX);
+	emit_move(&t->e, REG_RAX, S_A);
+	t->memory_flags = true;
+}
+
+/* The scratch register is the one that no operand may be in: see pick() in operand.c. */
+void flags_to_host(struct translator *t)
+{
+	if (!t->memory_flags)
+		return;
+	emit_store(&t->e, WORD(scratch), REG_RAX);
+	flags_emit_load(&t->e, REG_RAX);
+	emit_load(&t->e, REG_RAX, WORD(scratch));
+	t->memory_flags = false;
+}
+
+void emit_guest_address(struct translator *t, unsigned reg, int64_t offset)
+{
+	if (t->unit->absolute) {
+		emit_constant(&t->e, reg, t->unit->page + (uint64_t)offset);
+		return;
+	}
+	emit_load(&t->e, reg, WORD(code_page));
+	emit_lea(&t->e, reg, MEM_BASE(reg, offset));
+}
+
+void emit_count(struct translator *t)
+{
+	if (!t->executed)
+		return;
+	emit_load(&t->e, S_B, GS_FIELD(stats.instructions));
+	emit_lea(&t->e, S_B, MEM_BASE(S_B, t->executed));
+	emit_store(&t->e, GS_FIELD(stats.instructions), S_B);
+	t->executed = 0;
+}
+
+/* --- decode --- */
+
+#define MARK_STEP 64u /* bytes: what memory_mark_code tells apart */
+
+/* Code is marked before it is read, and what was not read is not marked: data may stand beside it. */
+static void mark_up_to(struct translator *t, unsigned *marked, unsigned at)
+{
+	unsigned want = MIN(at, GUEST_PAGE_SIZE);
+	if (*marked >= want)
+		return;
+	want = ALIGN_UP(want, MARK_STEP);
+	mmu_mark_code(t->c, t->page + *marked, want - *marked);
+	*marked = want;
+}
+
+static bool decode(struct translator *t, unsigned start)
+{
+	unsigned at = start, marked = start;
+	while (t->count < UNIT_MAX_INSNS && at < GUEST_PAGE_SIZE) {
+		struct insn *i = &t->insn[t->count];
+		mark_up_to(t, &marked, at + 15);
+		int length = isa_decode(i, t->page + at, GUEST_PAGE_SIZE - at, (enum isa_mode)t->c->code_mode);
+		if (length < 0)
+			break; /* left to the interpreter, which raises the exception or fetches from the next page */
+		cpu_select(t->c, i);
+		t->at[t->count++] = (uint16_t)at;
+		at += (unsigned)length;
+		if ((isa_rows[i->row].attributes & ROW_ENDS) && i->op != OP_JCC)
+			break;
+	}
+	t->at[t->count] = (uint16_t)at;
+	return t->count > 0;
+}
+
+uint16_t live_at(const struct translator *t, int64_t offset)
+{
+	if (offset < 0 || offset >= GUEST_PAGE_SIZE)
+		return FLAG_ARITH;
+	unsigned room = MIN(GUEST_PAGE_SIZE - (unsigned)offset, MARK_STEP);
+	mmu_mark_code(t->c, t->page + offset, room);
+	return flags_live_at(t->page + offset, room, t->c->code_mode);
+}
+
+static bool ends(const struct insn *i)
+{
+	return (isa_rows[i->row].attributes & ROW_ENDS) && i->op != OP_JCC;
+}
+
+static uint16_t live_behind_end(const struct translator *t)
+{
+	const struct insn *last = &t->insn[t->count - 1];
+	unsigned after = t->at[t->count];
+	if (!ends(last))
+		return live_at(t, after);
+	if (last->op == OP_JMP && last->operand[0].kind == OPERAND_REL)
+		return live_at(t, (int64_t)after + (int64_t)last->imm);
+	return FLAG_ARITH;
+}
+
+static void find_live(struct translator *t)
+{
+	uint16_t live = live_behind_end(t);
+	t->live[t->count] = live;
+	for (unsigned n = t->count; n-- > 0;) {
+		const struct insn *i = &t->insn[n];
+		if (i->op == OP_JCC)
+			live |= live_at(t, (int64_t)t->at[n + 1] + (int64_t)i->imm);
+		live = (live & (uint16_t)~flags_killed(i)) | flags_read(i);
+		t->live[n] = live;
+	}
+}
+
+/* --- emit --- */
+
+static void translate_helper(struct translator *t)
+{
+	struct thunk *thunk = helper_thunk(t);
+	thunk->record->miss = false;
+	if (ends(&t->insn[t->now]))
+		thunk->record->kind = RECORD_END;
+	jump_to_thunk(t, thunk, COND_ALWAYS);
+	t->memory_flags = false;
+}
+
+static void translate_one(struct translator *t)
+{
+	struct thunk *first = &t->thunk[t->thunks];
+	if (!translate_branch(t) && !translate_stack(t) && !translate_copy(t)) {
+		t->thunks = (unsigned)(first - t->thunk);
+		translate_helper(t);
+	}
+	/* What was executed by its function comes back here. */
+	for (struct thunk *thunk = first; thunk < t->thunk + t->thunks; thunk++)
+		if (!thunk->record->resume)
+			thunk->record->resume = emit_here(&t->e);
+}
+
+static void emit_thunk(struct translator *t, struct thunk *thunk)
+{
+	uint8_t *here = emit_here(&t->e);
+	struct record *record = thunk->record;
+	if (t->e.full || t->full)
+		return;
+	for (unsigned n = 0; n < thunk->sites; n++)
+		emit_patch(thunk->site[n], t->e.delta, here);
+	if (record->insn)
+		record->insn = keep_insn(t, record->insn);
+	if (thunk->stores_rip)
+		emit_store(&t->e, GS_FIELD(gpr[REG_RIP]), S_A);
+	emit_address(&t->e, S_A, record);
+	emit_jump(&t->e, thunk->memory_flags ? t->jit->leave_memory_flags : t->jit->leave);
+	if (thunk->guard) {
+		struct guard *guard = &t->unit->guards[t->unit->guard_count++];
+		*guard = (struct guard){ thunk->guard, here };
+	}
+}
+
+static void emit_thunks(struct translator *t)
+{
+	unsigned guards = 0;
+	for (unsigned n = 0; n < t->thunks; n++)
+		guards += t->thunk[n].guard != NULL;
+	if (guards) {
+		t->unit->guards = jit_alloc(t->jit, guards * sizeof(struct guard));
+		t->full |= !t->unit->guards;
+	}
+	for (unsigned n = 0; n < t->thunks; n++)
+		emit_thunk(t, &t->thunk[n]);
+}
+
+/* The entry for those who come with flags in cpu->cc. */
+static void emit_entries(struct translator *t)
+{
+	t->unit->memory_entry = emit_here(&t->e);
+	if (t->live[0]) {
+		emit_move(&t->e, S_A, REG_RAX);
+		flags_emit_load(&t->e, REG_RAX);
+		emit_move(&t->e, REG_RAX, S_A);
+	}
+	t->unit->entry = emit_here(&t->e);
+}
+
+static void emit_unit(struct translator *t)
+{
+	emit_entries(t);
+	for (t->now = 0; t->now < t->count; t->now++) {
+		t->executed++;
+		translate_one(t);
+	}
+	if (!ends(&t->insn[t->count - 1])) {
+		t->now = t->count - 1;
+		exit_direct(t, t->at[t->count]);
+	}
+	emit_thunks(t);
+	t->unit->code_end = emit_here(&t->e);
+}
+
+static struct unit *new_unit(struct translator *t, const uint8_t *host, uint64_t linear)
+{
+	struct jit *jit = t->jit;
+	struct unit *unit = jit_alloc(jit, sizeof(*unit));
+	if (!unit || jit->unit_count == jit->unit_room || jit->code_size - (size_t)(jit->code_at - jit->code_w) < CODE_ROOM)
+		return NULL;
+	struct guest_memory *memory = jit->cpu->memory;
+	unit->host = host;
+	unit->set = t->set;
+	unit->absolute = t->set != TLB_USER;
+	unit->page = unit->absolute ? ALIGN_DOWN(linear, (uint64_t)GUEST_PAGE_SIZE) : 0;
+	unit->generation_now = &memory->code_generation[memory_offset(memory, host) >> GUEST_PAGE_SHIFT];
+	unit->generation = atomic_load(unit->generation_now);
+	return unit;
+}
+
+static struct unit *finish(struct translator *t, struct unit *unit)
+{
+	struct jit *jit = t->jit;
+	if (t->full || t->e.full)
+		return NULL;
+	jit->stats.units++;
+	jit->stats.guest_bytes += unit->bytes;
+	jit->stats.code_bytes += (uint64_t)(t->e.at - jit->code_at);
+	jit->code_at = (uint8_t *)ALIGN_UP((uintptr_t)t->e.at, 16);
+	jit_insert(jit, unit);
+	return unit;
+}
+
+struct unit *jit_translate(struct jit *jit, const uint8_t *host, uint64_t linear)
+{
+	struct cpu *c = jit->cpu;
+	static _Thread_local struct translator t;
+	unsigned start = (unsigned)(linear & GUEST_PAGE_MASK);
+	t.jit = jit;
+	t.c = c;
+	t.set = (uint8_t)((c->tlb - c->tlbs[0]) / TLB_SIZE);
+	t.count = t.thunks = t.executed = 0;
+	t.memory_flags = t.full = false;
+	t.vector = 0;
+	t.page = host - start;
+	t.unit = new_unit(&t, host, linear);
+	if (!t.unit) {
+		jit_flush(jit);
+		return NULL;
+	}
+	if (!decode(&t, start))
+		return NULL;
+	t.unit->bytes = t.at[t.count] - start;
+	find_live(&t);
+	t.e = (struct emitter){ .at = jit->code_at, .end = jit->code_w + jit->code_size, .delta = jit_delta(jit) };
+	emit_unit(&t);
+	struct unit *unit = finish(&t, t.unit);
+	if (!unit)
+		jit_flush(jit);
+	return unit;
+}

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef VISOR_ENGINE_JIT_TRANSLATOR_H
+#define VISOR_ENGINE_JIT_TRANSLATOR_H
+
+#include "engine/jit/jit.h"
+
+/* What the files that translate share. */
+
+#define UNIT_MAX_INSNS 48
+#define THUNK_SITES 4
+
+/* Out of line: leaves with a record. */
+struct thunk {
+	struct record *record;
+	bool memory_flags;
+	bool stores_rip;            /* S_A is the guest's RIP */
+	uint8_t *site[THUNK_SITES]; /* rel32 of jumps to it */
+	unsigned sites;
+	uint8_t *guard;             /* host instruction that goes here when it faults; NULL: none */
+};
+
+struct translator {
+	struct jit *jit;
+	struct cpu *c;
+	struct emitter e;
+	struct unit *unit;
+	const uint8_t *page;        /* the guest page in host memory */
+	uint8_t set;
+	bool memory_flags;          /* live flags are in cpu->cc, not in the host's flags */
+	uint8_t vector;             /* VECTOR_* known to be allowed, and vector state to be in the host's registers */
+	bool full;                  /* no memory for records */
+	unsigned executed;          /* instructions since the last count in the code */
+
+	unsigned count;
+	struct insn insn[UNIT_MAX_INSNS];
+	uint16_t at[UNIT_MAX_INSNS + 1]; /* offsets in the page */
+	uint16_t live[UNIT_MAX_INSNS + 1]; /* arithmetic flags that are live before it */
+	unsigned now;               /* index of the instruction under way */
+
+	struct thunk thunk[4 * UNIT_MAX_INSNS];
+	unsigned thunks;
+};
+
+static inline bool scratch_register(unsigned r)
+{
+	return r == S_A || r == S_B || r == S_C;
+}
+
+/* --- translate.c --- */
+struct record *new_record(struct translator *t, enum record_kind kind);
+struct thunk *new_thunk(struct translator *t, struct record *record);
+/* Makes jcc (or jmp, with COND_ALWAYS) lead to the thunk. */
+#define COND_ALWAYS 16u
+void jump_to_thunk(struct translator *t, struct thunk *thunk, unsigned condition);
+/* A thunk where the instruction under way is executed by its function. */
+struct thunk *helper_thunk(struct translator *t);
+/* Live flags go to cpu->cc, so that code may clobber the host's; `live`: which ones matter. */
+void flags_to_memory(struct translator *t, uint16_t live);
+/* Flags come back to the host's flags. */
+void flags_to_host(struct translator *t);
+/* The guest address page + offset in a register. */
+void emit_guest_address(struct translator *t, unsigned reg, int64_t offset);
+/* Arithmetic flags that the code at page + offset may need; the code counts as read. */
+uint16_t live_at(const struct translator *t, int64_t offset);
+/* Adds the instructions since the last time to the guest's count. */
+void emit_count(struct translator *t);
+
+/* --- operand.c --- */
+/*
+ * Code that checks the memory operand of the instruction under way against the TLB and leaves its host address in *m;
+ * on a miss the thunk. keep: registers among the scratch ones that *m must not use. The host's flags are lost.
+ */
+void emit_operand(struct translator *t, const struct insn *insn, unsigned size, unsigned access, unsigned keep,
+		  struct thunk *thunk, struct host_mem *m);
+/* The same for base + disp, where base is a host register that holds a guest register. */
+void emit_check(struct translator *t, struct host_mem *m, unsigned size, unsigned access, unsigned keep, struct thunk *thunk);
+/* The linear address of the operand without a check, as base + disp; S_A and S_B may be used. */
+struct host_mem emit_linear(struct translator *t, const struct insn *insn, unsigned a, unsigned b);
+/* The guest's general register in a host register: itself, or loaded into `scratch`. */
+unsigned emit_gpr(struct translator *t, unsigned reg, unsigned scratch);
+
+/* --- branch.c: false: not this file's --- */
+bool translate_branch(struct translator *t);
+/* Goes on at page + offset, of the guest's addresses. */
+void exit_direct(struct translator *t, int64_t offset);
+/* --- stack.c --- */
+bool translate_stack(struct translator *t);
+/* Pushes register `value` (a host register that is not S_B or S_C). */
+void emit_push(struct translator *t, unsigned value, struct thunk *thunk);
+/* Pops into S_A; `more`: bytes that RSP moves besides. */
+void emit_pop(struct translator *t, unsigned more, struct thunk *thunk);
+/* --- copy.c --- */
+bool translate_copy(struct translator *t);
+
+#endif
