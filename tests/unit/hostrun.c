@@ -168,10 +168,14 @@ static struct sigaction others[NSIG];
 static void pass_on(int number, siginfo_t *info, void *context)
 {
 	const struct sigaction *other = &others[number];
-	if (other->sa_flags & SA_SIGINFO)
-		other->sa_sigaction(number, info, context);
-	else
-		signal(number, SIG_DFL); /* not ours: the instruction runs again and ends the program */
+	static bool passing; /* they pass on to us what is not theirs */
+	if (passing || !(other->sa_flags & SA_SIGINFO)) {
+		signal(number, SIG_DFL); /* nobody's: the instruction runs again and ends the program */
+		return;
+	}
+	passing = true;
+	other->sa_sigaction(number, info, context);
+	passing = false;
 }
 
 void hostrun_on_signal(int number, siginfo_t *info, void *context)

@@ -44,8 +44,7 @@ struct seq_item {
 	bool unreachable;     /* data among code: bytes that nobody executes */
 	bool stops;           /* the next item is reached from elsewhere only */
 	int16_t target;       /* item that it may go to, or -1 */
-	int16_t function;     /* a call's and its returns' common number, or -1 */
-	bool is_return;
+	bool is_call, is_return;
 	uint16_t row;
 	uint16_t undefined;   /* arithmetic flags that are undefined before it */
 	uint32_t data;        /* SEQ_FIX_DATA */
@@ -89,6 +88,7 @@ void seq_analyse(struct seq_program *p);
 unsigned seq_find(const struct seq_program *p, uint64_t rip);
 void seq_print(const struct seq_program *p);
 uint16_t seq_flags_after(const struct seq_item *item, uint16_t undefined);
+uint16_t seq_flags_read(const struct seq_item *item);
 
 /* --- seq_machine.c --- */
 struct cpu *seq_machine(void);
@@ -98,7 +98,10 @@ void seq_engine_stop(void);
 void seq_put_code(const struct seq_program *p, const uint8_t *bytes);
 void seq_remove_code(const struct seq_program *p);
 void seq_run_host(const struct seq_program *p, unsigned view, struct seq_result *r);
-/* As often as asked for, each time from the start; cpl 0 or 3. */
+/* Follows the host step by step. False: it left the sequence as generated (a return address was changed, say), or read
+ * a flag that was undefined, so that no two processors need agree; *undefined: flags at its end. */
+bool seq_trace_host(const struct seq_program *p, unsigned view, uint16_t *undefined);
+/* From the start; cpl 0 or 3. */
 void seq_run_guest(const struct seq_program *p, unsigned view, unsigned cpl, struct seq_result *r);
 /* Page n of what may change, after the last run. */
 const uint8_t *seq_host_page(unsigned n);

@@ -16,9 +16,10 @@ static const struct cpu *machine;
 static const char *system_exclusion(const struct isa_row *r)
 {
 	switch (r->op) {
-	case OP_LDMXCSR: case OP_STMXCSR: case OP_VLDMXCSR: case OP_VSTMXCSR: case OP_VZEROUPPER: case OP_VZEROALL: case OP_EMMS:
-	case OP_FWAIT: case OP_PUSHF: case OP_POPF: case OP_RDFSBASE: case OP_RDGSBASE: case OP_WRFSBASE: case OP_WRGSBASE:
-	case OP_CLI: case OP_STI: case OP_IN: case OP_OUT: case OP_HLT: case OP_INT: case OP_IRET: case OP_RETF: case OP_INT3:
+	case OP_LDMXCSR: case OP_STMXCSR: case OP_VLDMXCSR: case OP_VSTMXCSR: case OP_VZEROUPPER: case OP_VZEROALL:
+	case OP_EMMS: case OP_FWAIT: case OP_PUSHF: case OP_POPF: case OP_RDFSBASE: case OP_RDGSBASE: case OP_WRFSBASE: case OP_WRGSBASE:
+	case OP_CLI: case OP_STI: case OP_IN: case OP_OUT: case OP_HLT: case OP_INT: case OP_IRET: case OP_RETF:
+	case OP_INT3:
 		return NULL;
 	case OP_MOV_SEG: case OP_PUSH_SEG:
 		return r->op == OP_PUSH_SEG || !(r->attributes & ROW_ENDS) ? NULL : "segment registers: guest tests";
@@ -58,8 +59,8 @@ static int category(unsigned row)
 {
 	const struct isa_row *r = &isa_rows[row];
 	switch (r->op) {
-	case OP_JCC: case OP_JMP: case OP_CALL: case OP_RET: case OP_LOOP: case OP_LOOPE: case OP_LOOPNE: case OP_JCXZ: case OP_IRET:
-	case OP_RETF: case OP_INT3:
+	case OP_JCC: case OP_JMP: case OP_CALL: case OP_RET: case OP_LOOP: case OP_LOOPE: case OP_LOOPNE: case OP_JCXZ:
+	case OP_IRET: case OP_RETF: case OP_INT3:
 		return -1; /* seq_idiom.c */
 	case OP_CLI: case OP_STI: case OP_IN: case OP_OUT: case OP_INS: case OP_OUTS: case OP_HLT: case OP_INT: case OP_UD0:
 	case OP_UD1: case OP_UD2:
@@ -98,7 +99,7 @@ struct seq_item *seq_add(struct seq_gen *g, const uint8_t *bytes, unsigned lengt
 {
 	struct seq_item *i = &g->p->item[g->p->count++];
 	struct insn insn;
-	*i = (struct seq_item){ .length = (uint8_t)length, .target = -1, .function = -1, .group = g->group };
+	*i = (struct seq_item){ .length = (uint8_t)length, .target = -1, .group = g->group };
 	memcpy(i->bytes, bytes, length);
 	isa_decode(&insn, i->bytes, length, ISA_MODE_64);
 	i->row = insn.row;
@@ -179,8 +180,10 @@ uint32_t seq_target(unsigned size, bool write, bool aligned)
 		return SEQ_DATA_END - diff_below(size + 1);
 	if (kind < 10 && !aligned)
 		return SEQ_DATA + (1 + diff_below(SEQ_DATA_PAGES - 2)) * GUEST_PAGE_SIZE - diff_below(size + 1);
+	if (kind < 11)
+		return SEQ_RW_END - (aligned ? 0 : diff_below(size));
 	if (kind < (write ? 12 : 22))
-		return SEQ_RW_END + (kind < 11 ? 0 : diff_below(GUEST_PAGE_SIZE / 64) * 64) - (kind < 11 && !aligned ? diff_below(size) : 0);
+		return SEQ_RW_END + diff_below(GUEST_PAGE_SIZE / 64) * 64;
 	uint32_t at = diff_below((SEQ_DATA_PAGES - 1) * GUEST_PAGE_SIZE - 256);
 	return SEQ_DATA + (aligned || diff_chance(60) ? at / step * step : at);
 }
@@ -230,7 +233,8 @@ static struct aim aim(const struct seq_gen *g, const struct encoding *e)
 	const struct operand *o = &e->insn.operand[e->insn.memory - 1];
 	unsigned kind = diff_below(100), size = o->size ? o->size : 64;
 	bool aligned = row->attributes & ROW_ALIGNED && diff_chance(96), bases = hostrun_has_bases();
-	struct aim a = { .m = { .base = REG_NONE, .index = REG_NONE }, .target = seq_target(size, o->access & ACCESS_W, aligned) };
+	struct aim a = { .m = { .base = REG_NONE, .index = REG_NONE } };
+	a.target = seq_target(size, o->access & ACCESS_W, aligned);
 	uint64_t to = SEQ_VIEW_BASE(0) + a.target;
 	if (kind < 18) {
 		a.m.base = REG_RIP;
@@ -305,7 +309,8 @@ static bool has_data(const struct encoding *e)
 	}
 }
 
-/* A processor of the tests (AMD, family 1Ah) gives EVEX instructions RSP as it was before the PUSH, POP or CALL in front. */
+/* A processor of the tests (AMD, family 1Ah) gives EVEX instructions RSP as it was before the PUSH, POP or CALL in
+ * front. */
 static bool host_errs(const struct insn *i)
 {
 	for (unsigned n = 0; n < 4; n++)
@@ -412,7 +417,8 @@ static void start_state(struct seq_program *p)
 void seq_generate(struct seq_program *p, uint64_t seed)
 {
 	static const uint8_t mixes[][SEQ_CATEGORIES] = {
-		{ 95, 1, 1, 1, 1, 1 }, { 70, 8, 8, 8, 5, 1 }, { 25, 20, 25, 25, 4, 1 }, { 88, 2, 2, 2, 2, 4 }, { 40, 0, 0, 0, 60, 0 },
+		{ 95, 1, 1, 1, 1, 1 }, { 70, 8, 8, 8, 5, 1 }, { 25, 20, 25, 25, 4, 1 }, { 88, 2, 2, 2, 2, 4 },
+		{ 40, 0, 0, 0, 60, 0 },
 	};
 	p->seed = seed;
 	reseed(seed);

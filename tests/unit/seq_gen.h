@@ -17,7 +17,6 @@ struct seq_gen {
 	uint16_t undefined;  /* flags, as far as is known here; seq_analyse knows */
 	uint32_t group;
 	uint32_t groups;
-	int16_t functions;
 	unsigned depth;
 	const uint8_t *weights; /* percent, by enum seq_category */
 };
@@ -46,8 +45,8 @@ bool seq_row(struct seq_gen *g, unsigned row);
 /* One of the rows of a category, one after the other over all sequences. */
 bool seq_any(struct seq_gen *g);
 
-/* seq_prepare.c: what an instruction wants before it: bounded counts, pointers where it takes them. *memory: set when it has
- * its memory operand already. False: not here. */
+/* seq_prepare.c: what an instruction wants before it: bounded counts, pointers where it takes them. *memory: set when
+ * it has its memory operand already. False: not here. */
 bool seq_prepare(struct seq_gen *g, struct encoding *e, bool *memory);
 uint16_t seq_writes(const struct insn *insn);
 

@@ -88,7 +88,7 @@ static void data_among_code(struct seq_gen *g)
 		junk[n] = (uint8_t)diff_random();
 	uint16_t undefined = g->undefined;
 	struct seq_item *i = seq_add(g, junk, size);
-	*i = (struct seq_item){ .length = (uint8_t)size, .target = -1, .function = -1, .group = g->group, .unreachable = true };
+	*i = (struct seq_item){ .length = (uint8_t)size, .target = -1, .group = g->group, .unreachable = true };
 	memcpy(i->bytes, junk, size);
 	g->undefined = undefined;
 	g->p->item[from].target = (int16_t)here(g);
@@ -118,19 +118,18 @@ static void loop(struct seq_gen *g)
 		SEQ_ADD(g, (uint8_t)(0x40 | r >> 3), 0x83, (uint8_t)(0xe8 | (r & 7)), 1);
 	else
 		SEQ_ADD(g, (uint8_t)(0x48 | r >> 3), 0x83, (uint8_t)(0xc0 | (r & 7)), 0xff);
-	jcc(g, kind == 2 && diff_chance(50) ? 7 : 5, head); /* JA would end with the carry of -1 as well: 0 is never above */
+	jcc(g, 5, head);
 }
 
 /* --- calls --- */
 
-static void ret(struct seq_gen *g, int16_t function)
+static void ret(struct seq_gen *g)
 {
 	struct seq_item *i = diff_chance(80) ? SEQ_ADD(g, 0xc3) : SEQ_ADD(g, 0xc2, (uint8_t)(diff_below(3) * 8), 0);
-	i->function = function;
 	i->is_return = i->stops = true;
 }
 
-static void call(struct seq_gen *g, int16_t function, int target)
+static void call(struct seq_gen *g, int target)
 {
 	unsigned kind = diff_below(4), r = seq_scratch(g);
 	struct seq_item *i;
@@ -147,36 +146,34 @@ static void call(struct seq_gen *g, int16_t function, int target)
 		i = branch(g, SEQ_ADD(g, 0xe8, 0, 0, 0, 0), 4, target);
 	}
 	i->stops = true; /* what follows is reached by the function's returns */
-	i->function = function;
+	i->is_call = true;
 }
 
 /* jmp over; f: ...; ret; over: call f, perhaps from two places. */
 static void function(struct seq_gen *g)
 {
-	int16_t number = g->functions++;
 	int from = (int)(jmp(g, 0) - g->p->item), entry = here(g);
 	body(g, 4);
-	ret(g, number);
+	ret(g);
 	g->p->item[from].target = (int16_t)here(g);
-	call(g, number, entry);
+	call(g, entry);
 	if (diff_chance(30)) {
 		body(g, 2);
-		call(g, number, entry);
+		call(g, entry);
 	}
 }
 
 /* call f forwards, the rest of the code behind the function. */
 static void call_forward(struct seq_gen *g)
 {
-	int16_t number = g->functions++;
 	struct seq_item *i = branch(g, SEQ_ADD(g, 0xe8, 0, 0, 0, 0), 4, 0);
 	int from = (int)(i - g->p->item);
-	i->function = number;
+	i->is_call = true;
 	i->stops = true;
 	int over = (int)(jmp(g, 0) - g->p->item);
 	g->p->item[from].target = (int16_t)here(g);
 	body(g, 4);
-	ret(g, number);
+	ret(g);
 	g->p->item[over].target = (int16_t)here(g);
 }
 
@@ -186,7 +183,7 @@ static void call_pop(struct seq_gen *g)
 	unsigned r = seq_scratch(g);
 	struct seq_item *i = branch(g, SEQ_ADD(g, 0xe8, 0, 0, 0, 0), 4, 0);
 	i->target = (int16_t)here(g);
-	i->stops = true;
+	i->is_call = i->stops = true;
 	r >= 8 ? SEQ_ADD(g, 0x41, (uint8_t)(0x58 | (r & 7))) : SEQ_ADD(g, (uint8_t)(0x58 | r));
 }
 
@@ -203,7 +200,8 @@ static void push_frame(struct seq_gen *g, unsigned kind, unsigned r)
 		unsigned s = seq_scratch(g);
 		while (s == r)
 			s = seq_scratch(g);
-		SEQ_ADD(g, (uint8_t)(0x48 | (s >> 3) << 2), 0x8d, (uint8_t)(0x44 | (s & 7) << 3), 0x24, (uint8_t)(diff_below(4) * 8));
+		SEQ_ADD(g, (uint8_t)(0x48 | (s >> 3) << 2), 0x8d, (uint8_t)(0x44 | (s & 7) << 3), 0x24,
+			(uint8_t)(diff_below(4) * 8));
 		SEQ_ADD(g, 0x6a, 0x2b);
 		push(g, s);
 		seq_push_imm(g, (uint32_t)(diff_random() & (FLAG_ARITH | FLAG_DF)) | FLAG_IF | 2);
@@ -240,7 +238,8 @@ static void indirect(struct seq_gen *g)
 		break;
 	default: /* IRETQ, RETFQ */
 		push_frame(g, kind, r);
-		i = kind == 4 ? SEQ_ADD(g, 0x48, 0xcf) : diff_chance(70) ? SEQ_ADD(g, 0x48, 0xcb) : SEQ_ADD(g, 0x48, 0xca, 8, 0);
+		i = kind == 4 ? SEQ_ADD(g, 0x48, 0xcf) :
+		    diff_chance(70) ? SEQ_ADD(g, 0x48, 0xcb) : SEQ_ADD(g, 0x48, 0xca, 8, 0);
 		break;
 	}
 	i->stops = true;
@@ -256,15 +255,16 @@ static void indirect(struct seq_gen *g)
 static void wild(struct seq_gen *g)
 {
 	unsigned r = seq_scratch(g);
-	static const uint64_t to[] = { SEQ_DATA + 64, SEQ_DATA - 32, 0x10000, 1ull << 47, SEQ_STACK_END, SEQ_CODE_PAGES * 4096ull };
+	static const uint64_t to[] = { SEQ_DATA + 64, SEQ_DATA - 32, 0x10000, 1ull << 47, SEQ_STACK_END,
+				       SEQ_CODE_PAGES * 4096ull };
 	unsigned n = diff_below(ARRAY_SIZE(to));
 	seq_mov_imm(g, r, to[n] + (n == 2 || n == 3 ? 0 : SEQ_VIEW_BASE(0)));
 	if (diff_chance(50)) {
 		push(g, r);
 		SEQ_ADD(g, 0xc3)->stops = true;
 	} else {
-		struct seq_item *i = SEQ_ADD(g, (uint8_t)(0x40 | r >> 3), 0xff, (uint8_t)((diff_chance(50) ? 0xe0 : 0xd0) | (r & 7)));
-		i->stops = true;
+		uint8_t modrm = (uint8_t)((diff_chance(50) ? 0xe0 : 0xd0) | (r & 7)); /* JMP or CALL */
+		SEQ_ADD(g, (uint8_t)(0x40 | r >> 3), 0xff, modrm)->stops = true;
 	}
 }
 

@@ -14,8 +14,8 @@
 
 /*
  * The guest's kernel is one table of gates: each vector has an HLT of its own, reached on a stack of its own (IST), so
- * that a run ends with the whole state in registers and in the frame. Two address spaces: user pages for CPL 3, supervisor
- * pages for CPL 0.
+ * that a run ends with the whole state in registers and in the frame. Two address spaces: user pages for CPL 3,
+ * supervisor pages for CPL 0.
  */
 #define RAM (16u << 20)
 #define TABLES_GPA 0x100000u
@@ -33,8 +33,12 @@
 #define K_STACK_TOP 0x4000u
 #define K_PAGES 4u
 
-enum { SELECTOR_KERNEL_CS = 0x08, SELECTOR_KERNEL_SS = 0x10, SELECTOR_USER_SS = 0x2b, SELECTOR_USER_CS = 0x33, SELECTOR_TSS = 0x40 };
-static const uint64_t gdt[8] = { [1] = 0x00af9b000000ffff, [2] = 0x00cf93000000ffff, [5] = 0x00cff3000000ffff, [6] = 0x00affb000000ffff };
+/* Linux's own, since sequences push them. */
+enum { SELECTOR_KERNEL_CS = 0x08, SELECTOR_KERNEL_SS = 0x10, SELECTOR_USER_SS = 0x2b, SELECTOR_USER_CS = 0x33,
+       SELECTOR_TSS = 0x40 };
+static const uint64_t gdt[8] = {
+	[1] = 0x00af9b000000ffff, [2] = 0x00cf93000000ffff, [5] = 0x00cff3000000ffff, [6] = 0x00affb000000ffff,
+};
 
 #define PTE_P 1ull
 #define PTE_W 2ull
@@ -45,7 +49,6 @@ static struct guest_memory memory;
 static struct cpu *cpu, *peers[1];
 static const struct engine_type *engine;
 static uint8_t *host_memory; /* writable everywhere: code, data, stack */
-static void *xsave;
 
 /* --- where pages are --- */
 
@@ -160,7 +163,8 @@ static void make_kernel(void)
 {
 	uint8_t *k = guest_page(KERNEL_GPA), *tss = k + K_TSS;
 	for (unsigned n = 0; n < 2; n++)
-		put_entry(KERNEL_TABLES + n * 0x1000, KERNEL >> (30 - 9 * n), (KERNEL_TABLES + (n + 1) * 0x1000) | PTE_P | PTE_W);
+		put_entry(KERNEL_TABLES + n * 0x1000, KERNEL >> (30 - 9 * n),
+			  (KERNEL_TABLES + (n + 1) * 0x1000) | PTE_P | PTE_W);
 	for (unsigned n = 0; n < K_PAGES; n++)
 		put_entry(KERNEL_TABLES + 0x2000, (KERNEL >> 12) + n, (KERNEL_GPA + n * GUEST_PAGE_SIZE) | PTE_P | PTE_W);
 	memcpy(k + K_GDT, gdt, sizeof gdt);
@@ -232,20 +236,6 @@ static void on_tick(void)
 		engine->kick(cpu);
 }
 
-bool seq_engine_start(const struct engine_type *type)
-{
-	struct error err = { 0 };
-	engine = type;
-	if (engine->create(cpu, &err) < 0) {
-		fprintf(stderr, "engine %s: %s\n", engine->name, err.text);
-		return false;
-	}
-	host_vector_size(); /* makes the arena of stubs, which has signal handlers */
-	hostrun_take_signals();
-	hostrun_ticks(on_tick);
-	return true;
-}
-
 void seq_engine_stop(void)
 {
 	engine->destroy(cpu);
@@ -278,16 +268,22 @@ void seq_remove_code(const struct seq_program *p)
 
 /* --- running --- */
 
-void seq_run_host(const struct seq_program *p, unsigned view, struct seq_result *r)
+static struct hostrun_state host_start(const struct seq_program *p)
 {
 	struct hostrun_state s = { .rflags = p->rflags, .fs_base = p->fs_base, .gs_base = p->gs_base };
 	for (unsigned n = 0; n < SEQ_PAGES; n++)
 		memcpy(host_page(n), p->memory[n], GUEST_PAGE_SIZE);
 	memcpy(s.gpr, p->start.gpr, sizeof s.gpr);
-	xsave = s.xsave = diff_state_to_xsave(&p->start, &s.xsave_mask);
+	s.xsave = diff_state_to_xsave(&p->start, &s.xsave_mask);
+	return s;
+}
+
+void seq_run_host(const struct seq_program *p, unsigned view, struct seq_result *r)
+{
+	struct hostrun_state s = host_start(p);
 	hostrun_at(SEQ_VIEW_BASE(view) + p->code, &s);
 	memcpy(r->state.gpr, s.gpr, sizeof s.gpr);
-	diff_state_from_xsave(&r->state, xsave);
+	diff_state_from_xsave(&r->state, s.xsave);
 	r->state.rflags = s.rflags & (FLAG_ARITH | FLAG_DF);
 	r->rflags = s.rflags;
 	r->rip = s.rip;
@@ -296,6 +292,30 @@ void seq_run_host(const struct seq_program *p, unsigned view, struct seq_result 
 	r->vector = s.vector == HOSTRUN_TIMEOUT ? SEQ_TIMEOUT : s.vector;
 	r->error = (uint32_t)s.error;
 	r->cr2 = s.vector == EXC_PF ? s.address : 0;
+}
+
+#define STEPS_MAX 20000
+
+bool seq_trace_host(const struct seq_program *p, unsigned view, uint16_t *undefined)
+{
+	struct hostrun_state s = host_start(p);
+	uint64_t rip = SEQ_VIEW_BASE(view) + p->code;
+	*undefined = 0;
+	for (unsigned n = 0; n < STEPS_MAX; n++) {
+		unsigned at = seq_find(p, rip);
+		if (at == p->count - 1)
+			return true;
+		if (at == SEQ_MAX || p->item[at].unreachable || seq_flags_read(&p->item[at]) & *undefined)
+			return false;
+		s.rflags |= FLAG_TF;
+		hostrun_at(rip, &s);
+		if (s.vector != EXC_DB)
+			return true;
+		if (s.rip != rip || isa_rows[p->item[at].row].attributes & ROW_ENDS)
+			*undefined = seq_flags_after(&p->item[at], *undefined);
+		rip = s.rip;
+	}
+	return false;
 }
 
 static void set_segments(const struct seq_program *p, unsigned cpl)
@@ -374,4 +394,21 @@ void seq_run_guest(const struct seq_program *p, unsigned view, unsigned cpl, str
 		r->rip = cpu->gpr[REG_RIP];
 	}
 	r->state.rflags = r->rflags & (FLAG_ARITH | FLAG_DF);
+}
+
+bool seq_engine_start(const struct engine_type *type)
+{
+	static const struct seq_program nothing;
+	static struct seq_result result;
+	struct error err = { 0 };
+	engine = type;
+	if (engine->create(cpu, &err) < 0) {
+		fprintf(stderr, "engine %s: %s\n", engine->name, err.text);
+		return false;
+	}
+	host_vector_size(); /* makes the arena of stubs, which has signal handlers; so may an engine that runs */
+	seq_run_guest(&nothing, 0, 3, &result);
+	hostrun_take_signals();
+	hostrun_ticks(on_tick);
+	return true;
 }

@@ -90,7 +90,8 @@ static bool prepare_string(struct seq_gen *g, const struct insn *i)
 	if (uses & R(RDI) && !want_pointer(g, REG_RDI, 8))
 		return false;
 	if (has_rep(i))
-		seq_mov_imm(g, REG_RCX, (diff_chance(10) && i->adsize == 4 ? diff_random() << 32 : 0) | (diff_chance(20) ? 0 : diff_below(40)));
+		seq_mov_imm(g, REG_RCX, (diff_chance(10) && i->adsize == 4 ? diff_random() << 32 : 0) |
+			    (diff_chance(20) ? 0 : diff_below(40)));
 	if (diff_chance(20))
 		SEQ_ADD(g, (uint8_t)(0xfc | diff_below(2)));
 	return true;
@@ -118,7 +119,8 @@ static bool prepare_bit_test(struct seq_gen *g, const struct encoding *e)
 		return true;
 	if (reserved(g, o->reg))
 		return g->indices >> o->reg & 1;
-	SEQ_ADD(g, (uint8_t)(0x48 | (o->reg >> 3) << 2 | o->reg >> 3), 0x0f, 0xbf, (uint8_t)(0xc0 | (o->reg & 7) << 3 | (o->reg & 7)));
+	SEQ_ADD(g, (uint8_t)(0x48 | (o->reg >> 3) << 2 | o->reg >> 3), 0x0f, 0xbf,
+		(uint8_t)(0xc0 | (o->reg & 7) << 3 | (o->reg & 7))); /* movsx reg, its low word */
 	return true;
 }
 
@@ -131,11 +133,11 @@ static void prepare_gather(struct seq_gen *g, const struct insn *i)
 		return;
 	if (i->encoding == ENC_EVEX)
 		SEQ_ADD(g, 0x62, (uint8_t)(0x91 | (reg & 8 ? 0 : 0x20) | (reg & 16 ? 0 : 0x40)),
-			(uint8_t)((eight ? 0x80 : 0) | 0x05 | (~reg & 15) << 3), (uint8_t)(0x40 | (reg & 16 ? 0 : 8)), eight ? 0x73 : 0x72,
-			(uint8_t)(0xd0 | (reg & 7)), (uint8_t)bits);
+			(uint8_t)((eight ? 0x80 : 0) | 0x05 | (~reg & 15) << 3), (uint8_t)(0x40 | (reg & 16 ? 0 : 8)),
+			eight ? 0x73 : 0x72, (uint8_t)(0xd0 | (reg & 7)), (uint8_t)bits);
 	else
-		SEQ_ADD(g, 0xc4, (uint8_t)(0xc1 | (reg & 8 ? 0 : 0x20)), (uint8_t)(0x05 | (~reg & 15) << 3), eight ? 0x73 : 0x72,
-			(uint8_t)(0xd0 | (reg & 7)), (uint8_t)bits);
+		SEQ_ADD(g, 0xc4, (uint8_t)(0xc1 | (reg & 8 ? 0 : 0x20)), (uint8_t)(0x05 | (~reg & 15) << 3),
+			eight ? 0x73 : 0x72, (uint8_t)(0xd0 | (reg & 7)), (uint8_t)bits);
 }
 
 /* What POPF takes: never NT, whose IRET is the system's; IF as it is. */
@@ -206,7 +208,8 @@ static void prepare_system(struct seq_gen *g, struct encoding *e)
 static bool is_shift_by_cl(const struct insn *i)
 {
 	switch (i->op) {
-	case OP_SHL: case OP_SHR: case OP_SAR: case OP_ROL: case OP_ROR: case OP_RCL: case OP_RCR: case OP_SHLD: case OP_SHRD:
+	case OP_SHL: case OP_SHR: case OP_SAR: case OP_ROL: case OP_ROR: case OP_RCL: case OP_RCR: case OP_SHLD:
+	case OP_SHRD:
 		break;
 	default:
 		return false;

@@ -122,7 +122,7 @@ uint16_t seq_flags_after(const struct seq_item *i, uint16_t undefined)
 	return (undefined | row->flags_undefined) & FLAG_ARITH;
 }
 
-static uint16_t flags_read(const struct seq_item *i)
+uint16_t seq_flags_read(const struct seq_item *i)
 {
 	const struct isa_row *row = &isa_rows[i->row];
 	if (row->op == OP_RCL || row->op == OP_RCR)
@@ -134,6 +134,7 @@ struct flow {
 	struct seq_program *p;
 	uint16_t in[SEQ_MAX];
 	bool reached[SEQ_MAX];
+	bool taken[SEQ_MAX]; /* its address may be in a register or on the stack */
 	bool changed;
 };
 
@@ -155,15 +156,29 @@ static void flow_from(struct flow *f, unsigned n)
 		flow_to(f, (unsigned)i->target, out);
 	if (!i->stops)
 		flow_to(f, n + 1, out);
-	for (unsigned c = 0; i->is_return && c < f->p->count; c++)
-		if (!f->p->item[c].is_return && f->p->item[c].function == i->function)
-			flow_to(f, c + 1, out);
+	bool indirect = i->is_return || (i->stops && i->fix == SEQ_FIX_NONE);
+	for (unsigned c = 0; indirect && c < f->p->count; c++)
+		if (f->taken[c])
+			flow_to(f, c, out);
+}
+
+/* Where an indirect branch may lead, whatever it was made for: stacks get out of step. */
+static void find_taken(struct flow *f)
+{
+	for (unsigned n = 0; n < f->p->count - 1; n++) {
+		const struct seq_item *i = &f->p->item[n];
+		if (i->fix == SEQ_FIX_ITEM || i->fix == SEQ_FIX_ABS)
+			f->taken[live(f->p, (unsigned)i->target)] = true;
+		if (i->is_call)
+			f->taken[live(f->p, n + 1)] = true;
+	}
 }
 
 /* One pass per item that is taken out, since what it wrote is then not written. */
 static bool analyse_once(struct seq_program *p)
 {
 	struct flow f = { .p = p };
+	find_taken(&f);
 	flow_to(&f, 0, 0);
 	while (f.changed) {
 		f.changed = false;
@@ -173,7 +188,7 @@ static bool analyse_once(struct seq_program *p)
 	}
 	for (unsigned n = 0; n < p->count; n++) {
 		p->item[n].undefined = f.reached[n] ? f.in[n] : FLAG_ARITH;
-		if (f.reached[n] && !p->item[n].removed && f.in[n] & flags_read(&p->item[n])) {
+		if (f.reached[n] && !p->item[n].removed && f.in[n] & seq_flags_read(&p->item[n])) {
 			p->item[n].removed = true;
 			return false;
 		}
