@@ -48,6 +48,7 @@ INLINE bool rep_next(struct cpu *c, const struct insn *i, uint64_t n)
 		return false;
 	if (unlikely(atomic_load_explicit(&c->attention, memory_order_relaxed))) {
 		c->gpr[REG_RIP] -= i->length;
+		c->stats.instructions--; /* it is counted when it is done */
 		/* What comes between two iterations sees RF set (SDM 3B, 17.3.1.1): no breakpoint at the next ones. */
 		c->rflags |= FLAG_RF;
 		c->rf_clear = false;

@@ -144,11 +144,15 @@ static bool in_shadow(const struct seq_result *g)
 #endif
 }
 
-/* Which vector operands EFLAGS.AC speaks of each maker decides. */
+/* Which vector operands and images of state EFLAGS.AC speaks of each maker decides. */
 static bool maker_aligns(const struct seq_program *p, const struct seq_result *r)
 {
 	unsigned at = r->vector == EXC_AC ? seq_find(p, r->rip) : SEQ_MAX;
-	return at < SEQ_MAX && isa_rows[p->item[at].row].attributes & (ROW_SSE | ROW_AVX | ROW_X87 | ROW_MMX);
+	struct insn insn;
+	if (at == SEQ_MAX || isa_decode(&insn, p->item[at].bytes, p->item[at].length, ISA_MODE_64) < 0 || !insn.memory)
+		return false;
+	return insn.operand[insn.memory - 1].size - 1u > 7 ||
+	       isa_rows[insn.row].attributes & (ROW_SSE | ROW_AVX | ROW_X87 | ROW_MMX);
 }
 
 /* --- running --- */
