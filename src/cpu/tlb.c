@@ -110,6 +110,24 @@ static void reset_large_pages(struct cpu *c)
 	c->huge_high = 0;
 }
 
+bool mmu_peek(struct cpu *c, unsigned set, uint64_t linear, struct page_rights *rights)
+{
+	struct walk w = { .c = c, .linear = linear, .kind = KIND_READ, .user_access = set == TLB_USER || set == TLB_USER_ALIGN,
+			  .smap = set == TLB_SUPERVISOR && (c->cr4 & CR4_SMAP) };
+	bool writable;
+	if (watched(c, linear) || page_walk(&w) != WALK_OK || !w.out.accessed || w.out.gpa == c->intc_page)
+		return false;
+	rights->host = memory_page(c->memory, w.out.gpa, &writable);
+	if (!rights->host)
+		return false;
+	w.kind = KIND_WRITE;
+	rights->writable = writable && w.out.dirty && page_check_rights(&w) == WALK_OK &&
+			   !memory_page_has_code(c->memory, memory_offset(c->memory, rights->host));
+	rights->global = w.out.global;
+	rights->page_size = w.out.page_size;
+	return true;
+}
+
 static const struct tlb_entry tlb_empty = { TLB_NONE, TLB_NONE, TLB_NONE, 0 };
 
 void tlb_note_code(struct cpu *c, uint64_t linear)

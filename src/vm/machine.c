@@ -337,6 +337,7 @@ static int add_cpu(struct machine *m, unsigned index, struct error *err)
 	c->count = m->config.cpus;
 	c->peers = m->cpus;
 	c->memory = &m->memory;
+	c->count_instructions = m->config.count_instructions;
 	c->mmio = &m->mmio;
 	c->pio = &m->ports;
 	c->clock = &m->clock;

@@ -106,11 +106,6 @@ static uint16_t flags_through(const struct translator *t)
 	return flags_read(i) | (t->live[t->now + 1] & (uint16_t)~flags_killed(i));
 }
 
-static void guard(struct translator *t, struct thunk *thunk)
-{
-	thunk->guard = emit_here(&t->e);
-}
-
 static void copy(struct translator *t, enum copy_kind kind)
 {
 	const struct insn *i = &t->insn[t->now];
@@ -120,14 +115,15 @@ static void copy(struct translator *t, enum copy_kind kind)
 	struct thunk *thunk = memory || kind == COPY_GUARDED ? helper_thunk(t) : NULL;
 	struct host_mem m;
 	if (memory) {
-		flags_to_memory(t, t->live[t->now]);
+		if (!uses_windows(t))
+			flags_to_memory(t, t->live[t->now]);
 		thunk->memory_flags = t->memory_flags; /* cpu->cc stays good when the flags come back to the host's */
 		emit_operand(t, i, i->operand[i->memory - 1].size, i->operand[i->memory - 1].access, data, thunk, &m);
 	}
 	if (flags_through(t))
 		flags_to_host(t);
 	move_registers(t, data, false);
-	if (kind == COPY_GUARDED)
+	if (kind == COPY_GUARDED || (memory && uses_windows(t)))
 		guard(t, thunk);
 	t->full |= !raw_copy(&t->e, i, bytes, memory ? &m : NULL);
 	if (flags_killed(i))

@@ -91,11 +91,38 @@ static void check(struct translator *t, struct host_mem *m, unsigned size, unsig
 	m->scale = 0;
 }
 
+/* rorx y, base, 32; movzx y, y16; mov y, [table + y * 8] */
+static void window(struct translator *t, struct host_mem *m, unsigned y, struct thunk *thunk)
+{
+	struct emitter *e = &t->e;
+	struct host_mem bias = { .base = HOST_NONE, .index = (uint8_t)y, .scale = 3,
+				 .disp = (int32_t)(uintptr_t)mirror_table(t->jit, t->set) };
+	put8(e, 0xc4);
+	put8(e, (~y & 8) << 4 | 0x40 | (~(unsigned)m->base & 8) << 2 | 3);
+	put8(e, 0xfb);
+	put8(e, 0xf0);
+	put8(e, 0xc0 | (y & 7) << 3 | (m->base & 7));
+	put8(e, 32);
+	emit_reg(e, EMIT_0F, 0xb7, y, y);
+	emit_load(e, y, bias);
+	thunk->record->window = true;
+	m->index = (uint8_t)y;
+	m->scale = 0;
+}
+
+static void reach(struct translator *t, struct host_mem *m, unsigned size, unsigned access, unsigned x, unsigned y, struct thunk *thunk)
+{
+	if (uses_windows(t))
+		window(t, m, y, thunk);
+	else
+		check(t, m, size, access, x, y, thunk);
+}
+
 void emit_check(struct translator *t, struct host_mem *m, unsigned size, unsigned access, unsigned keep, struct thunk *thunk)
 {
 	unsigned x, y, a;
 	pick(keep, &y, &a, &x);
-	check(t, m, size, access, x, y, thunk);
+	reach(t, m, size, access, x, y, thunk);
 }
 
 void emit_operand(struct translator *t, const struct insn *insn, unsigned size, unsigned access, unsigned keep,
@@ -108,7 +135,7 @@ void emit_operand(struct translator *t, const struct insn *insn, unsigned size, 
 		emit_move(&t->e, a, y);
 		m->base = (uint8_t)a;
 	}
-	check(t, m, size, access, x, y, thunk);
+	reach(t, m, size, access, x, y, thunk);
 	if (m->base == a && (keep >> a & 1)) {
 		emit_lea(&t->e, y, *m);
 		*m = MEM_BASE(y, 0);

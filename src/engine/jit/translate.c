@@ -104,12 +104,26 @@ void emit_guest_address(struct translator *t, unsigned reg, int64_t offset)
 
 void emit_count(struct translator *t)
 {
-	if (!t->executed)
-		return;
-	emit_load(&t->e, S_B, GS_FIELD(stats.instructions));
-	emit_lea(&t->e, S_B, MEM_BASE(S_B, t->executed));
-	emit_store(&t->e, GS_FIELD(stats.instructions), S_B);
+	/* It costs more than the instructions that it counts. */
+	if (t->executed && t->c->count_instructions) {
+		emit_load(&t->e, S_B, GS_FIELD(stats.instructions));
+		emit_lea(&t->e, S_B, MEM_BASE(S_B, t->executed));
+		emit_store(&t->e, GS_FIELD(stats.instructions), S_B);
+	}
 	t->executed = 0;
+}
+
+void guard(struct translator *t, struct thunk *thunk)
+{
+	if (thunk->guards < ARRAY_SIZE(thunk->guard))
+		thunk->guard[thunk->guards++] = emit_here(&t->e);
+	else
+		t->full = true;
+}
+
+bool uses_windows(const struct translator *t)
+{
+	return t->unit->window && !jit_slow_site(t->jit, t->page + t->at[t->now]);
 }
 
 /* --- decode --- */
@@ -223,17 +237,15 @@ static void emit_thunk(struct translator *t, struct thunk *thunk)
 		emit_store(&t->e, GS_FIELD(gpr[REG_RIP]), S_A);
 	emit_address(&t->e, S_A, record);
 	emit_jump(&t->e, thunk->memory_flags ? t->jit->leave_memory_flags : t->jit->leave);
-	if (thunk->guard) {
-		struct guard *guard = &t->unit->guards[t->unit->guard_count++];
-		*guard = (struct guard){ thunk->guard, here };
-	}
+	for (unsigned n = 0; n < thunk->guards; n++)
+		t->unit->guards[t->unit->guard_count++] = (struct guard){ thunk->guard[n], here };
 }
 
 static void emit_thunks(struct translator *t)
 {
 	unsigned guards = 0;
 	for (unsigned n = 0; n < t->thunks; n++)
-		guards += t->thunk[n].guard != NULL;
+		guards += t->thunk[n].guards;
 	if (guards) {
 		t->unit->guards = jit_alloc(t->jit, guards * sizeof(struct guard));
 		t->full |= !t->unit->guards;
@@ -278,6 +290,7 @@ static struct unit *new_unit(struct translator *t, const uint8_t *host, uint64_t
 	struct guest_memory *memory = jit->cpu->memory;
 	unit->host = host;
 	unit->set = t->set;
+	unit->window = t->set <= TLB_SUPERVISOR && jit->window[t->set];
 	unit->absolute = t->set != TLB_USER;
 	unit->page = unit->absolute ? ALIGN_DOWN(linear, (uint64_t)GUEST_PAGE_SIZE) : 0;
 	unit->generation_now = &memory->code_generation[memory_offset(memory, host) >> GUEST_PAGE_SHIFT];
