@@ -58,6 +58,7 @@ struct seq_program {
 	unsigned size;        /* bytes */
 	uint32_t code;        /* where it lies: offset in the view */
 	bool user_only;       /* runs otherwise at CPL 0 */
+	bool one_view;        /* REP MOVS: the order of its stores when one page has two addresses is the processor's own */
 	uint64_t seed;
 	/* The state at its start. */
 	struct diff_state start;

@@ -425,7 +425,7 @@ void seq_generate(struct seq_program *p, uint64_t seed)
 	unsigned mix = diff_below(20);
 	struct seq_gen g = { .p = p, .weights = mixes[mix < 10 ? 0 : mix < 14 ? 1 : mix < 17 ? 2 : mix < 19 ? 3 : 4] };
 	p->count = 0;
-	p->user_only = false;
+	p->user_only = p->one_view = false;
 	start_state(p);
 	choose_registers(&g);
 	unsigned length = 5 + diff_below(56);

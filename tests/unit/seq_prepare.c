@@ -85,6 +85,7 @@ static bool want_pointer(struct seq_gen *g, unsigned reg, unsigned size)
 static bool prepare_string(struct seq_gen *g, const struct insn *i)
 {
 	uint16_t uses = movable(i) & implicit_writes(i);
+	g->p->one_view |= i->op == OP_MOVS && has_rep(i);
 	if (uses & R(RSI) && !want_pointer(g, REG_RSI, 8))
 		return false;
 	if (uses & R(RDI) && !want_pointer(g, REG_RDI, 8))

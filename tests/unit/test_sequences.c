@@ -306,7 +306,7 @@ static void one_sequence(uint64_t seed)
 	};
 	seq_put_code(p, bytes);
 	for (unsigned n = 0; n < ARRAY_SIZE(variants); n++) {
-		if ((!variants[n].cpl && p->user_only) || (n && diff_chance(50)))
+		if ((!variants[n].cpl && p->user_only) || (variants[n].view && p->one_view) || (n && diff_chance(50)))
 			continue;
 		enum verdict verdict = run_variant(p, &variants[n], false);
 		test.timeouts += verdict == UNDECIDED;
