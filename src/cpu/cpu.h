@@ -258,6 +258,10 @@ struct cpu {
 	_Atomic bool ignne;         /* IGNNE#: x87 errors are ignored while CR0.NE is 0; the board drives it by cpu_ignne */
 	struct vclock *clock;
 	uint64_t host_tsc_hz;
+	/* What the TSC counts by in the host's stead, where two machines are to see the same time; NULL: the host's counter. An
+	 * engine that reads the counter without cpu_read_tsc must not when it is set. */
+	uint64_t (*tsc_source)(void *opaque);
+	void *tsc_opaque;
 	uint64_t features[2];       /* bit per enum isa_feature */
 	uint64_t saved_features[2]; /* in a save file: what the guest was started with */
 	bool saved_amd;
