@@ -127,10 +127,10 @@ void interpret(struct cpu *c, struct interp *interp, bool one_block)
 	struct block *b = find_block(c, &interp->cache);
 	for (;;) {
 		const struct insn *i = b->insn, *end = i + b->count;
-		uint64_t rip = c->gpr[REG_RIP];
+		uint64_t rip = c->gpr[REG_RIP], mask = c->code_mode == ISA_MODE_64 ? UINT64_MAX : UINT32_MAX;
 		interp->current = b;
 		do {
-			rip += i->length;
+			rip = (rip + i->length) & mask;
 			c->gpr[REG_RIP] = rip;
 			c->insn = i;
 			i->exec(c, i);

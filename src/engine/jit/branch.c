@@ -26,6 +26,21 @@ static void poll(struct translator *t, struct thunk *thunk)
 	jump_to_thunk(t, thunk, COND_NE);
 }
 
+/* The same without a change of the host's flags: mov r11, rcx; mov ecx, [attention]; jrcxz. */
+static void poll_quietly(struct translator *t, struct thunk *thunk)
+{
+	struct emitter *e = &t->e;
+	emit_move(e, S_A, REG_RCX);
+	emit_mem(e, 0, 0x8b, REG_RCX, ATTENTION);
+	put8(e, 0xe3);
+	put8(e, 0);
+	uint8_t *quiet = e->at;
+	emit_move(e, REG_RCX, S_A);
+	jump_to_thunk(t, thunk, COND_ALWAYS);
+	emit_over(e, quiet);
+	emit_move(e, REG_RCX, S_A);
+}
+
 /* User code is entered at whatever address it is mapped: its page goes to engine_words. S_A is the target. */
 static void set_code_page(struct translator *t)
 {
@@ -98,15 +113,15 @@ static void align_site(struct translator *t, unsigned opcode_bytes)
 
 static void exit_link(struct translator *t, int64_t offset)
 {
-	bool backward = offset <= t->at[t->now];
-	if (backward) {
-		uint16_t live = live_at(t, offset);
-		flags_to_memory(t, live);
+	if (offset <= t->at[t->now]) {
 		struct record *record = new_record(t, RECORD_GO);
 		struct thunk *thunk = new_thunk(t, record);
 		record->target = (int32_t)offset;
 		thunk->memory_flags = t->memory_flags;
-		poll(t, thunk);
+		if (t->memory_flags || !live_at(t, offset))
+			poll(t, thunk);
+		else
+			poll_quietly(t, thunk);
 	}
 	struct thunk *thunk = link_thunk(t, offset);
 	align_site(t, 1);
@@ -151,6 +166,31 @@ static void jcc(struct translator *t, const struct insn *i)
 		emit_patch(from, t->e.delta, emit_here(&t->e));
 }
 
+/* A call to what is no address at all faults before it pushes: the thunk's function sees to that. S_A is the target. */
+static void check_canonical(struct translator *t, struct thunk *thunk)
+{
+	struct emitter *e = &t->e;
+	emit_move(e, S_B, S_A);
+	emit_reg(e, EMIT_W, 0xc1, 4, S_B);
+	put8(e, 16);
+	emit_reg(e, EMIT_W, 0xc1, 7, S_B);
+	put8(e, 16);
+	emit_reg(e, EMIT_W, 0x39, S_B, S_A);
+	jump_to_thunk(t, thunk, COND_NE);
+}
+
+static void load_target(struct translator *t, const struct insn *i, struct thunk *thunk)
+{
+	if (i->memory) {
+		struct host_mem m;
+		emit_operand(t, i, 8, ACCESS_R, 1u << S_A, thunk, &m);
+		emit_access(t, thunk);
+		emit_load(&t->e, S_A, m);
+	} else if (emit_gpr(t, i->operand[0].reg, S_A) != S_A) {
+		emit_move(&t->e, S_A, i->operand[0].reg);
+	}
+}
+
 static void call(struct translator *t, const struct insn *i)
 {
 	struct emitter *e = &t->e;
@@ -159,11 +199,9 @@ static void call(struct translator *t, const struct insn *i)
 	struct thunk *thunk = helper_thunk(t);
 	thunk->record->kind = RECORD_END;
 	bool indirect = i->operand[0].kind != OPERAND_REL;
-	if (indirect && i->memory) {
-		struct host_mem m;
-		emit_operand(t, i, 8, ACCESS_R, 1u << S_A, thunk, &m);
-		emit_access(t, thunk);
-		emit_load(e, S_A, m);
+	if (indirect) {
+		load_target(t, i, thunk);
+		check_canonical(t, thunk);
 		emit_store(e, WORD(scratch), S_A);
 	}
 	struct host_mem m = MEM_BASE(REG_RSP, -8);
@@ -171,17 +209,14 @@ static void call(struct translator *t, const struct insn *i)
 	emit_guest_address(t, S_A, after);
 	emit_access(t, thunk);
 	emit_store(e, m, S_A);
-	if (indirect && i->memory)
-		emit_load(e, S_A, WORD(scratch));
-	else if (indirect)
-		emit_gpr(t, i->operand[0].reg, S_A) != S_A ? emit_move(e, S_A, i->operand[0].reg) : (void)0;
 	emit_lea(e, REG_RSP, MEM_BASE(REG_RSP, -8));
 	if (!indirect) {
 		exit_direct(t, target_of(t, i));
 		return;
 	}
+	emit_load(e, S_A, WORD(scratch));
 	emit_count(t);
-	exit_indirect(t, 8);
+	exit_indirect(t, 0);
 }
 
 static void jump(struct translator *t, const struct insn *i)
@@ -191,16 +226,9 @@ static void jump(struct translator *t, const struct insn *i)
 		return;
 	}
 	flags_to_memory(t, FLAG_ARITH);
-	if (i->memory) {
-		struct thunk *thunk = helper_thunk(t);
-		struct host_mem m;
-		thunk->record->kind = RECORD_END;
-		emit_operand(t, i, 8, ACCESS_R, 1u << S_A, thunk, &m);
-		emit_access(t, thunk);
-		emit_load(&t->e, S_A, m);
-	} else if (emit_gpr(t, i->operand[0].reg, S_A) != S_A) {
-		emit_move(&t->e, S_A, i->operand[0].reg);
-	}
+	struct thunk *thunk = helper_thunk(t);
+	thunk->record->kind = RECORD_END;
+	load_target(t, i, thunk);
 	emit_count(t);
 	exit_indirect(t, 0);
 }

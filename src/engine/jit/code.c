@@ -162,10 +162,10 @@ struct unit *jit_unit_at(const struct jit *jit, const uint8_t *code)
 	unsigned low = 0, high = jit->unit_count;
 	while (high - low > 1) {
 		unsigned middle = (low + high) / 2;
-		if (jit->order[middle]->memory_entry <= code)
+		if (jit->order[middle]->code <= code)
 			low = middle;
 		else
 			high = middle;
 	}
-	return high && code >= jit->order[low]->memory_entry && code < jit->order[low]->code_end ? jit->order[low] : NULL;
+	return high && code >= jit->order[low]->code && code < jit->order[low]->code_end ? jit->order[low] : NULL;
 }

@@ -18,6 +18,13 @@ uint16_t flags_killed(const struct insn *insn)
 	return (row->flags_written | row->flags_undefined) & FLAG_ARITH;
 }
 
+bool flags_shown(const struct insn *i)
+{
+	bool stack = i->op == OP_PUSH || i->op == OP_POP || i->op == OP_CALL || i->op == OP_RET || i->op == OP_LEAVE;
+	bool divide = i->op == OP_DIV || i->op == OP_IDIV;
+	return i->memory || stack || divide || (isa_rows[i->row].attributes & (ROW_SSE | ROW_AVX | ROW_MMX | ROW_X87));
+}
+
 #define LOOK_AHEAD 8
 
 uint16_t flags_live_at(const uint8_t *bytes, unsigned room, unsigned mode)
@@ -29,6 +36,8 @@ uint16_t flags_live_at(const uint8_t *bytes, unsigned room, unsigned mode)
 		if (length < 0)
 			break;
 		live |= open & flags_read(&insn);
+		if (flags_shown(&insn))
+			break;
 		open &= (uint16_t)~flags_killed(&insn);
 		if (isa_rows[insn.row].attributes & ROW_ENDS) {
 			if (insn.op != OP_JMP || insn.operand[0].kind != OPERAND_REL || open == 0)

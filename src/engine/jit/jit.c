@@ -92,12 +92,18 @@ static const uint8_t *fetch(struct cpu *c, uint64_t linear)
 	return mmu_fetch(c, linear, &gpa);
 }
 
+/* The last page below the addresses that are none, and the first above: branches over the edge fault themselves. */
+static bool at_hole(uint64_t linear)
+{
+	return (linear + GUEST_PAGE_SIZE) >> 47 == 1 || (linear - GUEST_PAGE_SIZE) >> 47 == 0x1fffe;
+}
+
 /* The unit at RIP; NULL: that instruction is to be interpreted. May fault. */
-static struct unit *unit_here(struct cpu *c, struct jit *jit)
+static struct unit *unit_here(struct cpu *c, struct jit *jit, bool memory_flags)
 {
 	unsigned set = current_tlb_set(c);
 	uint64_t linear = c->gpr[REG_RIP];
-	if (c->code_mode != ISA_MODE_64 || set == TLB_USER_ALIGN)
+	if (c->code_mode != ISA_MODE_64 || set == TLB_USER_ALIGN || at_hole(linear))
 		return NULL;
 	const uint8_t *host = fetch(c, linear);
 	if (!host)
@@ -108,7 +114,7 @@ static struct unit *unit_here(struct cpu *c, struct jit *jit)
 	uint64_t page = ALIGN_DOWN(linear, (uint64_t)GUEST_PAGE_SIZE);
 	struct unit *unit = jit_find(jit, host, set == TLB_USER ? 0 : page, set, set <= TLB_SUPERVISOR && jit->window[set]);
 	if (!unit)
-		unit = jit_translate(jit, host, linear);
+		unit = jit_translate(jit, host, linear, memory_flags);
 	if (unit && !unit->absolute)
 		jit_words(c)->code_page = page;
 	return unit;
@@ -162,7 +168,7 @@ static const uint8_t *follow_link(struct cpu *c, struct jit *jit, struct record 
 {
 	c->gpr[REG_RIP] = page_of(c, record->unit) + (uint64_t)(int64_t)record->target;
 	uint64_t flushes = jit->stats.flushes;
-	struct unit *unit = unit_here(c, jit);
+	struct unit *unit = unit_here(c, jit, record->memory_flags);
 	if (!unit)
 		return NULL;
 	const uint8_t *code = record->memory_flags ? unit->memory_entry : unit->entry;
@@ -177,7 +183,7 @@ static const uint8_t *follow_cross(struct cpu *c, struct jit *jit, struct record
 {
 	uint64_t flushes = jit->stats.flushes, va = c->gpr[REG_RIP];
 	unsigned set = record->set;
-	struct unit *unit = unit_here(c, jit);
+	struct unit *unit = unit_here(c, jit, true);
 	if (!unit)
 		return NULL;
 	if (flushes == jit->stats.flushes) {
@@ -201,7 +207,7 @@ static const uint8_t *follow_indirect(struct cpu *c, struct jit *jit, struct rec
 	uint64_t va = c->gpr[REG_RIP];
 	if (!is_canonical(va))
 		return take_back(c, jit, record);
-	struct unit *unit = unit_here(c, jit);
+	struct unit *unit = unit_here(c, jit, true);
 	if (!unit)
 		return NULL;
 	struct jump *jump = &jit_words(c)->jumps[va & (JUMP_COUNT - 1)];
@@ -252,7 +258,7 @@ static void execute(struct cpu *c, struct jit *jit)
 			return;
 		sync_tags(c, jit);
 		if (!code) {
-			struct unit *unit = unit_here(c, jit);
+			struct unit *unit = unit_here(c, jit, true);
 			if (!unit) {
 				jit->stats.interpreted++;
 				interpret(c, &jit->interp, true);

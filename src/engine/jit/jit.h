@@ -70,7 +70,7 @@ struct unit {
 	bool absolute;        /* addresses are constants in the code */
 	uint8_t *entry;       /* flags in the host's flags */
 	uint8_t *memory_entry; /* flags in cpu->cc */
-	uint8_t *code_end;
+	uint8_t *code, *code_end;
 	struct unit *next;    /* in its hash chain */
 	struct guard *guards; /* host instructions that may fault, ascending */
 	unsigned guard_count;
@@ -199,8 +199,8 @@ void vector_emit_save(struct emitter *e);
 
 /* --- translate.c --- */
 /* Translates the unit at host, which is the guest's `linear`. NULL: nothing there can be translated, or the memory is full
- * (then everything was flushed). */
-struct unit *jit_translate(struct jit *jit, const uint8_t *host, uint64_t linear);
+ * (then everything was flushed). memory_flags: who comes there has the flags in cpu->cc. */
+struct unit *jit_translate(struct jit *jit, const uint8_t *host, uint64_t linear, bool memory_flags);
 
 /* --- stats.c --- */
 bool jit_stats_init(struct jit_stats *stats);

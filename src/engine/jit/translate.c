@@ -199,6 +199,8 @@ static void find_live(struct translator *t)
 		if (i->op == OP_JCC)
 			live |= live_at(t, (int64_t)t->at[n + 1] + (int64_t)i->imm);
 		live = (live & (uint16_t)~flags_killed(i)) | flags_read(i);
+		if (flags_shown(i))
+			live = FLAG_ARITH;
 		t->live[n] = live;
 	}
 }
@@ -261,9 +263,16 @@ static void emit_thunks(struct translator *t)
 		emit_thunk(t, &t->thunk[n]);
 }
 
-/* The entry for those who come with flags in cpu->cc. */
-static void emit_entries(struct translator *t)
+/* Two entries, by where the flags are; the code begins with them where the first comer had them. */
+static void emit_entries(struct translator *t, bool memory_flags)
 {
+	t->unit->code = emit_here(&t->e);
+	if (memory_flags) {
+		t->unit->entry = emit_here(&t->e);
+		flags_to_memory(t, FLAG_ARITH);
+		t->unit->memory_entry = emit_here(&t->e);
+		return;
+	}
 	t->unit->memory_entry = emit_here(&t->e);
 	if (t->live[0]) {
 		emit_move(&t->e, S_A, REG_RAX);
@@ -273,9 +282,9 @@ static void emit_entries(struct translator *t)
 	t->unit->entry = emit_here(&t->e);
 }
 
-static void emit_unit(struct translator *t)
+static void emit_unit(struct translator *t, bool memory_flags)
 {
-	emit_entries(t);
+	emit_entries(t, memory_flags);
 	for (t->now = 0; t->now < t->count; t->now++) {
 		t->executed++;
 		translate_one(t);
@@ -318,7 +327,7 @@ static struct unit *finish(struct translator *t, struct unit *unit)
 	return unit;
 }
 
-struct unit *jit_translate(struct jit *jit, const uint8_t *host, uint64_t linear)
+struct unit *jit_translate(struct jit *jit, const uint8_t *host, uint64_t linear, bool memory_flags)
 {
 	struct cpu *c = jit->cpu;
 	static _Thread_local struct translator t;
@@ -340,7 +349,7 @@ struct unit *jit_translate(struct jit *jit, const uint8_t *host, uint64_t linear
 	t.unit->bytes = t.at[t.count] - start;
 	find_live(&t);
 	t.e = (struct emitter){ .at = jit->code_at, .end = jit->code_w + jit->code_size, .delta = jit_delta(jit) };
-	emit_unit(&t);
+	emit_unit(&t, memory_flags);
 	struct unit *unit = finish(&t, t.unit);
 	if (!unit)
 		jit_flush(jit);
