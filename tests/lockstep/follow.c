@@ -85,7 +85,7 @@ void follow_init(struct cpu *c, bool watch)
 static bool there(const struct cpu *f, const struct cpu *l)
 {
 	return f->stats.instructions == target && f->gpr[REG_RIP] == l->gpr[REG_RIP] && f->gpr[REG_RCX] == l->gpr[REG_RCX] &&
-	       f->gpr[REG_RSP] == l->gpr[REG_RSP] && f->shutdown == l->shutdown;
+	       f->gpr[REG_RSP] == l->gpr[REG_RSP] && f->shutdown == l->shutdown && events_level();
 }
 
 /* In the middle of a REP the leader may be after any iteration; where accesses are watched each is one of its own. */
@@ -98,7 +98,7 @@ static void by_iteration(struct cpu *f, bool on)
 /* Not where the count says: then every register must agree. */
 static bool astray(const struct cpu *f, const struct cpu *l)
 {
-	return f->stats.instructions >= target && memcmp(f->gpr, l->gpr, sizeof(f->gpr)) == 0 && f->cr2 == l->cr2;
+	return f->stats.instructions >= target && memcmp(f->gpr, l->gpr, sizeof(f->gpr)) == 0 && events_level();
 }
 
 static bool go(struct side *follower, struct side *leader, enum exit_reason reason)

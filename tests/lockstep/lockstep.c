@@ -8,10 +8,10 @@
 
 /*
  * lockstep LEADER FOLLOWER KERNEL [-i INITRD] [-a APPEND] [-m MIB] [-n MILLIONS] [-u TEXT] [-f PERCENT] [-s SEED] [-c MILLIONS] [-w]
- * [-q]: runs a guest on two engines and compares them whenever the leader leaves its engine. LEADER: interp, jit;
+ * [-l] [-q]: runs a guest on two engines and compares them whenever the leader leaves its engine. LEADER: interp, jit;
  * FOLLOWER: interp. -n: instructions, in millions, after which to stop; -u: stops when the guest has written this to
  * its console; -f: percent of long runs; -c: how often all of memory is compared; -w: compares all that the follower
- * writes at once (slow); -q: the console is not shown.
+ * writes at once (slow); -l: the arithmetic flags of exceptions' frames need not agree; -q: the console is not shown.
  */
 #define SERVE_PERIOD 32 /* runs of the leader */
 
@@ -23,7 +23,7 @@ static struct {
 	const char *kernel, *initrd, *append, *until;
 	unsigned megabytes, free, seed;
 	uint64_t instructions, compare_every, next_compare;
-	bool watch, quiet, progress;
+	bool watch, quiet, progress, loose;
 } run = { .leader.role = "leader", .follower.role = "follower", .megabytes = 256, .free = 25, .seed = 1,
 	  .append = "console=ttyS0", .instructions = UINT64_MAX, .compare_every = 50000000 };
 
@@ -49,6 +49,7 @@ static void parse(int argc, char **argv)
 		const char *value = n + 1 < argc ? argv[n + 1] : "";
 		switch (argv[n][0] == '-' ? argv[n][1] : 0) {
 		case 'w': run.watch = true; continue;
+		case 'l': run.loose = true; continue;
 		case 'q': run.quiet = true; continue;
 		case 'i': run.initrd = value; break;
 		case 'a': run.append = value; break;
@@ -68,6 +69,7 @@ static bool report(const char *what, uint64_t count, enum exit_reason reason)
 {
 	printf("\nlockstep: %s after %llu instructions, run %llu of %llu instructions, which ended with reason %u\n", what,
 	       (unsigned long long)run.leader.c->stats.instructions, (unsigned long long)run.runs, (unsigned long long)count, reason);
+	events_compare(true);
 	compare_state(&run.leader, &run.follower, true);
 	follow_compare_written(&run.leader, &run.follower, true);
 	compare_memory(&run.leader, &run.follower);
@@ -117,6 +119,8 @@ static bool one_run(void)
 		return report("the leader has failed", count, reason);
 	if (!follow(f, l, count, reason))
 		return report("the follower takes another way", count, reason);
+	if (!events_compare(true))
+		return report("the events differ", count, reason);
 	if (!compare_state(l, f, false) || (run.watch && !follow_compare_written(l, f, true)))
 		return report("the states differ", count, reason);
 	if (l->c->stats.instructions >= run.next_compare) {
@@ -145,6 +149,7 @@ int main(int argc, char **argv)
 	side_look_for(&run.leader, run.until);
 	pace_leader(run.leader.c, run.leader.engine, run.free, run.seed);
 	follow_init(run.follower.c, run.watch);
+	events_init(run.leader.c, run.follower.c, run.loose);
 	run.next_compare = run.compare_every;
 	bool same = true;
 	while (same && !ended())
@@ -157,6 +162,8 @@ int main(int argc, char **argv)
 	       (unsigned long long)run.leader.c->stats.instructions, (unsigned long long)run.runs,
 	       (double)run.leader.c->stats.instructions / (double)run.runs, (unsigned long long)run.most, (unsigned long long)run.halts,
 	       (unsigned long long)follow_strays, run.leader.m->status);
+	printf("lockstep: %llu events, %llu times the leader's flags\n", (unsigned long long)events_count,
+	       (unsigned long long)events_adopted);
 	int status = !same ? 1 : run.leader.m->ended && run.leader.m->status ? run.leader.m->status : 0;
 	side_destroy(&run.leader);
 	side_destroy(&run.follower);

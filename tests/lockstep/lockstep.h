@@ -60,6 +60,15 @@ void follow_print(const struct side *follower);
 /* Compares what the follower has written since the last call with the leader's memory (when it watches). */
 bool follow_compare_written(struct side *leader, struct side *follower, bool print);
 
+/* --- events.c --- */
+void events_init(struct cpu *leader, struct cpu *follower, bool loose_flags);
+/* The follower has met as many as the leader. */
+bool events_level(void);
+/* True: both have met the same since the last call. */
+bool events_compare(bool print);
+/* Events, and those at which the follower was given the leader's flags. */
+extern uint64_t events_count, events_adopted;
+
 /* --- compare.c --- */
 bool compare_state(struct side *leader, struct side *follower, bool print);
 /* All of memory. */
