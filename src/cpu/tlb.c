@@ -245,6 +245,17 @@ void mmu_answer_flush(struct cpu *c)
 	} while (!atomic_compare_exchange_weak(&c->flush_request, &request, FLUSH_NOTHING));
 }
 
+/* One turn of waiting for others, who may be waiting for us. */
+static void wait_turn(struct cpu *c, unsigned turn)
+{
+	if (atomic_load(&c->flush_request))
+		mmu_answer_flush(c);
+	if (turn > 100)
+		sched_yield();
+	else
+		__builtin_ia32_pause();
+}
+
 /* Waits until no peer can still write the page through an old TLB entry. A peer that is not inside run() answers
  * before it executes anything. */
 static void protect_peers(struct cpu *c)
@@ -259,26 +270,36 @@ static void protect_peers(struct cpu *c)
 	}
 	for (unsigned i = 0; i < c->count; i++) {
 		struct cpu *peer = c->peers[i];
-		for (unsigned spins = 0; peer != c && atomic_load(&peer->running) && atomic_load(&peer->flush_request); spins++) {
-			if (atomic_load(&c->flush_request))
-				mmu_answer_flush(c);
-			if (spins > 100)
-				sched_yield();
-			else
-				__builtin_ia32_pause();
-		}
+		for (unsigned spins = 0; peer != c && atomic_load(&peer->running) && atomic_load(&peer->flush_request); spins++)
+			wait_turn(c, spins);
 	}
 }
 
-void mmu_mark_code(struct cpu *c, const uint8_t *host, unsigned length)
+static bool protect_first(struct cpu *c, const uint8_t *host, unsigned length)
 {
 	if (!memory_mark_code(c->memory, memory_offset(c->memory, host), length))
-		return;
+		return false;
 	tlb_protect_page(c, (const uint8_t *)ALIGN_DOWN((uintptr_t)host, GUEST_PAGE_SIZE));
 	if (c->memory->code_marked)
 		c->memory->code_marked(c->memory->code_marked_opaque, memory_offset(c->memory, host));
 	if (c->count > 1)
 		protect_peers(c);
+	return true;
+}
+
+void mmu_mark_code(struct cpu *c, const uint8_t *host, unsigned length)
+{
+	if (c->count == 1) {
+		protect_first(c, host, length);
+		return;
+	}
+	_Atomic uint32_t *protecting = &c->memory->code_protecting;
+	atomic_fetch_add(protecting, 1);
+	bool first = protect_first(c, host, length);
+	atomic_fetch_sub(protecting, 1);
+	/* Whoever marked the page first may still be at it, and our own TLB still let us write there unseen. */
+	for (unsigned turn = 0; !first && atomic_load(protecting); turn++)
+		wait_turn(c, turn);
 }
 
 const uint8_t *mmu_fetch(struct cpu *c, uint64_t linear, uint64_t *gpa)

@@ -26,7 +26,7 @@ bool jit_slow_site(const struct jit *jit, const uint8_t *host)
 unsigned jit_addresses(struct cpu *c, const struct insn *i, uint64_t linear[2])
 {
 	unsigned n = 0;
-	if (i->memory)
+	if (i->memory && i->op != OP_MOVS && i->op != OP_STOS)
 		linear[n++] = effective_address(c, i) + c->segment_base[i->seg];
 	switch (i->op) {
 	case OP_PUSH: case OP_CALL:
@@ -34,6 +34,13 @@ unsigned jit_addresses(struct cpu *c, const struct insn *i, uint64_t linear[2])
 		break;
 	case OP_POP: case OP_RET:
 		linear[n++] = c->gpr[REG_RSP];
+		break;
+	case OP_MOVS:
+		linear[n++] = c->gpr[REG_RSI];
+		linear[n++] = c->gpr[REG_RDI];
+		break;
+	case OP_STOS:
+		linear[n++] = c->gpr[REG_RDI];
 		break;
 	case OP_LEAVE:
 		linear[n++] = c->gpr[REG_RBP];

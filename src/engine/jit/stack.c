@@ -33,9 +33,23 @@ static struct thunk *begin(struct translator *t)
 	return helper_thunk(t);
 }
 
+/* PUSH m: the address is that of RSP before. */
+static bool push_memory(struct translator *t, const struct insn *i)
+{
+	struct host_mem m;
+	struct thunk *thunk = begin(t);
+	emit_operand(t, i, 8, ACCESS_R, 1u << S_A, thunk, &m);
+	emit_access(t, thunk);
+	emit_load(&t->e, S_A, m);
+	emit_push(t, S_A, thunk);
+	return true;
+}
+
 static bool push(struct translator *t, const struct insn *i)
 {
 	const struct operand *o = &i->operand[0];
+	if (i->opsize == 8 && o->kind == OPERAND_MEM)
+		return push_memory(t, i);
 	if (i->opsize != 8 || (o->kind != OPERAND_GPR && o->kind != OPERAND_IMM))
 		return false;
 	struct thunk *thunk = begin(t);

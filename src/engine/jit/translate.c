@@ -123,10 +123,20 @@ void guard(struct translator *t, struct thunk *thunk)
 
 bool uses_windows(const struct translator *t)
 {
-	return t->unit->window && !jit_slow_site(t->jit, t->page + t->at[t->now]);
+	bool window = t->set == t->unit->set ? t->unit->window : t->set <= TLB_SUPERVISOR && t->jit->window[t->set];
+	return window && !jit_slow_site(t->jit, t->page + t->at[t->now]);
 }
 
 /* --- decode --- */
+
+/* Whether control never goes on behind it in this unit. */
+static bool ends(const struct translator *t, const struct insn *i)
+{
+	if (!(isa_rows[i->row].attributes & ROW_ENDS) || i->op == OP_JCC)
+		return false;
+	bool inlined = i->op == OP_CLI || i->op == OP_STI || i->op == OP_STAC || i->op == OP_CLAC;
+	return t->set == TLB_USER || !inlined;
+}
 
 #define MARK_STEP 64u /* bytes: what memory_mark_code tells apart */
 
@@ -153,7 +163,7 @@ static bool decode(struct translator *t, unsigned start)
 		cpu_select(t->c, i);
 		t->at[t->count++] = (uint16_t)at;
 		at += (unsigned)length;
-		if ((isa_rows[i->row].attributes & ROW_ENDS) && i->op != OP_JCC)
+		if (ends(t, i))
 			break;
 	}
 	t->at[t->count] = (uint16_t)at;
@@ -169,16 +179,11 @@ uint16_t live_at(const struct translator *t, int64_t offset)
 	return flags_live_at(t->page + offset, room, t->c->code_mode);
 }
 
-static bool ends(const struct insn *i)
-{
-	return (isa_rows[i->row].attributes & ROW_ENDS) && i->op != OP_JCC;
-}
-
 static uint16_t live_behind_end(const struct translator *t)
 {
 	const struct insn *last = &t->insn[t->count - 1];
 	unsigned after = t->at[t->count];
-	if (!ends(last))
+	if (!ends(t, last))
 		return live_at(t, after);
 	if (last->op == OP_JMP && last->operand[0].kind == OPERAND_REL)
 		return live_at(t, (int64_t)after + (int64_t)last->imm);
@@ -204,7 +209,7 @@ static void translate_helper(struct translator *t)
 {
 	struct thunk *thunk = helper_thunk(t);
 	thunk->record->miss = false;
-	if (ends(&t->insn[t->now]))
+	if (isa_rows[t->insn[t->now].row].attributes & ROW_ENDS)
 		thunk->record->kind = RECORD_END;
 	jump_to_thunk(t, thunk, COND_ALWAYS);
 	t->memory_flags = false;
@@ -213,7 +218,7 @@ static void translate_helper(struct translator *t)
 static void translate_one(struct translator *t)
 {
 	struct thunk *first = &t->thunk[t->thunks];
-	if (!translate_branch(t) && !translate_stack(t) && !translate_copy(t)) {
+	if (!translate_branch(t) && !translate_stack(t) && !translate_string(t) && !translate_system(t) && !translate_copy(t)) {
 		t->thunks = (unsigned)(first - t->thunk);
 		translate_helper(t);
 	}
@@ -231,6 +236,8 @@ static void emit_thunk(struct translator *t, struct thunk *thunk)
 		return;
 	for (unsigned n = 0; n < thunk->sites; n++)
 		emit_patch(thunk->site[n], t->e.delta, here);
+	if (thunk->undo)
+		thunk->undo(t, thunk->undo_movs);
 	if (record->insn)
 		record->insn = keep_insn(t, record->insn);
 	if (thunk->stores_rip)
@@ -273,7 +280,7 @@ static void emit_unit(struct translator *t)
 		t->executed++;
 		translate_one(t);
 	}
-	if (!ends(&t->insn[t->count - 1])) {
+	if (!ends(t, &t->insn[t->count - 1])) {
 		t->now = t->count - 1;
 		exit_direct(t, t->at[t->count]);
 	}

@@ -9,6 +9,8 @@
 #define UNIT_MAX_INSNS 48
 #define THUNK_SITES 4
 
+struct translator;
+
 /* Out of line: leaves with a record. */
 struct thunk {
 	struct record *record;
@@ -18,6 +20,9 @@ struct thunk {
 	unsigned sites;
 	uint8_t *guard[2];          /* host instructions that go here when they fault */
 	unsigned guards;
+	/* Emits what must be taken back before the state is the guest's. */
+	void (*undo)(struct translator *t, bool movs);
+	bool undo_movs;
 };
 
 struct translator {
@@ -102,6 +107,11 @@ bool translate_stack(struct translator *t);
 void emit_push(struct translator *t, unsigned value, struct thunk *thunk);
 /* Pops into S_A; `more`: bytes that RSP moves besides. */
 void emit_pop(struct translator *t, unsigned more, struct thunk *thunk);
+/* The bias of the window that holds the address in host register `base`; flags stay. */
+void emit_window_bias(struct translator *t, unsigned to, unsigned base);
+/* --- string.c, system.c --- */
+bool translate_string(struct translator *t);
+bool translate_system(struct translator *t);
 /* --- copy.c --- */
 bool translate_copy(struct translator *t);
 
