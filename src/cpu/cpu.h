@@ -288,6 +288,9 @@ struct cpu {
 	 * accessed; it sets debug_hit to stop after the instruction. */
 	bool (*debug_check)(void *opaque, struct cpu *cpu, uint64_t linear, unsigned size, unsigned access);
 	void *debug_opaque;
+	/* An event is about to be delivered (enum event_kind); arithmetic flags may still be changed. For tests; may be NULL. */
+	void (*event_hook)(void *opaque, struct cpu *cpu, unsigned kind, unsigned vector);
+	void *event_opaque;
 	bool count_instructions;    /* stats.instructions is wanted; without it engines that would have to pay for it do not count */
 	struct cpu_stats stats;
 };

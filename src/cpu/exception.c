@@ -274,6 +274,8 @@ static void deliver_protected(struct cpu *c, const struct event *e)
 void cpu_deliver(struct cpu *c, enum event_kind kind, unsigned vector, uint32_t error_code)
 {
 	struct event e = { .kind = kind, .vector = vector, .error = error_code };
+	if (unlikely(c->event_hook != NULL))
+		c->event_hook(c->event_opaque, c, kind, vector);
 	e.has_error = kind == EVENT_EXCEPTION && vector < 32 && (VECTORS_WITH_ERROR >> vector & 1);
 	if (kind == EVENT_EXTERNAL || kind == EVENT_NMI)
 		c->stats.interrupts++;
