@@ -101,7 +101,7 @@ static bool pushf(struct translator *t, const struct insn *i)
 static bool rdtsc(struct translator *t)
 {
 	struct emitter *e = &t->e;
-	if (t->c->tsc_scale)
+	if (t->c->tsc_scale || t->c->tsc_source)
 		return false;
 	flags_to_memory(t, t->live[t->now]);
 	put8(e, 0x0f);
