@@ -122,7 +122,7 @@ static void stacks(void)
 	check_equal(first.esp, BORDER + 2);
 	check_equal(first.ebp, 7);
 	*direct(BORDER + 0x1ffc) = 0; /* the frames that ENTER copies lie below EBP: 0xe0002ffe and 0xe0002ffa */
-	f = run(enter3, 3);
+	f = run(enter3, 4);
 	check_equal(f.ebp, BORDER - 2);
 	check_equal(f.esp, BORDER - 2 - 12 - 16);
 	check_equal(first.esp, BORDER + 2);
@@ -228,12 +228,13 @@ static void segments(void)
 	struct frame f = run(load_local, 1);
 	check_equal(first.error, 0);
 	check_equal(f.fs & 0xffff, 0x0c);
-	__asm__ volatile("lldt %w0" ::"r"(0));
-	f = run(push_segment, 2);
+	__asm__ volatile("movl %0, %%fs; lldt %w0" ::"r"(0)); /* handlers save and load FS, which may not name the table that is gone */
+	/* ESP moves by 4, but 16 bits are moved (SDM 2, PUSH, and recent processors on POP): the second page stays untouched. */
+	f = run(push_segment, 1);
 	check_equal(f.esp, BORDER - 2);
 	check_equal(first.error, 6);
 	pages[0][4094] = SEL_USER_DATA, pages[0][4095] = 0;
-	f = run(pop_segment, 2);
+	f = run(pop_segment, 1);
 	check_equal(f.esp, BORDER + 2);
 	check_equal(first.esp, BORDER - 2);
 	check_equal(f.fs & 0xffff, SEL_USER_DATA);
