@@ -6,6 +6,7 @@ BUILD ?= build
 GUEST ?= guest
 PREFIX ?= /usr/local
 MESON_FLAGS ?=
+BENCH_FLAGS ?=
 RUN_FLAGS ?= --memory 512M
 
 ifdef SANITIZE
@@ -20,7 +21,7 @@ export UBSAN_OPTIONS ?= halt_on_error=1:print_stacktrace=1
 endif
 
 .NOTPARALLEL:
-.PHONY: help build build-tests setup setup-test run guest guests test bench install clean
+.PHONY: help build build-tests setup setup-test run guest guests test bench bench-interp install clean
 
 build: setup $(BUILD)/build.ninja
 	@ninja -C $(BUILD)
@@ -29,7 +30,8 @@ help:
 	@echo "make            build $(BUILD)/visor"
 	@echo "make run        build, prepare Debian's cloud kernel in $(GUEST)/ and boot it to a shell"
 	@echo "make test       all tests, some of them again under AddressSanitizer and UBSan; SANITIZE=1: all there"
-	@echo "make bench      speed, compared with other programs on the same guest"
+	@echo "make bench      speed, compared with the bare host and QEMU without KVM; BENCH_FLAGS=--quick: a smoke run"
+	@echo "make bench-interp  the interpreter's speed, compared with Bochs and QEMU"
 	@echo "make guests     prepare all stock guests that the tests use in $(GUEST)/"
 	@echo "make install    install under PREFIX ($(PREFIX))"
 	@echo "make clean      remove the build directories; $(GUEST)/ stays"
@@ -68,7 +70,12 @@ build-tests: setup-test $(BUILD)/build.ninja
 	@ninja -C $(BUILD)
 
 bench: setup build
-	@bench/run $(BUILD) $(GUEST)
+	@bench/run $(BUILD) $(GUEST) $(BENCH_FLAGS)
+
+bench-interp: setup build
+	@tools/setup.sh interp
+	@tools/guest.sh -d $(GUEST) cloud-amd64
+	@python3 bench/interp.py $(BUILD)/visor $(GUEST)/cloud-amd64
 
 install: build
 	@meson configure $(BUILD) -Dprefix=$(PREFIX) # it may be set up for another

@@ -18,6 +18,8 @@ import tempfile
 import threading
 import time
 
+import machines
+
 LOOP = 200000
 INIT = f"""#!/bin/busybox sh
 /bin/busybox mkdir -p /proc
@@ -31,23 +33,6 @@ fi
 /bin/busybox poweroff -f
 """
 LIMIT = 300
-
-
-def make_initrd(guest, work):
-    """The guest's own initramfs with one more archive behind it that holds /bench-init."""
-    tree = os.path.join(work, "tree")
-    os.makedirs(tree, exist_ok=True)
-    path = os.path.join(tree, "bench-init")
-    with open(path, "w") as f:
-        f.write(INIT)
-    os.chmod(path, 0o755)
-    archive = subprocess.run(["cpio", "-o", "-H", "newc", "-R", "0:0", "--quiet"], cwd=tree, input=b"bench-init\n",
-                             stdout=subprocess.PIPE, check=True).stdout
-    initrd = os.path.join(work, "initrd")
-    with open(os.path.join(guest, "initrd.gz"), "rb") as f, open(initrd, "wb") as out:
-        data = f.read()
-        out.write(data + b"\0" * (-len(data) % 4) + archive)
-    return initrd
 
 
 def run(command, output, done=None):
@@ -66,7 +51,7 @@ def run(command, output, done=None):
         for name in ("shell", "loop"):
             if f"MARK {name}" in text and name not in marks:
                 marks[name] = time.monotonic() - start
-                marks["memory"] = own_memory(process.pid)
+                marks["memory"] = machines.own_memory(process.pid)
 
     if output:
         process.stdin.write(b"c\n")
@@ -84,13 +69,6 @@ def run(command, output, done=None):
     timer.cancel()
     marks["end"] = time.monotonic() - start
     return marks
-
-
-def own_memory(pid):
-    """MB of a monitor that are not its guest's RAM, where that is shared memory (as visor's is)."""
-    with open(f"/proc/{pid}/status") as f:
-        fields = dict(line.split(":", 1) for line in f if line.startswith("Rss"))
-    return sum(int(fields[name].split()[0]) for name in ("RssAnon", "RssFile")) / 1024
 
 
 class Visor:
@@ -176,7 +154,10 @@ def main():
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="visor-bench-") as work:
         kernel = os.path.join(args.guest, "vmlinuz")
-        initrd = make_initrd(args.guest, work)
+        with open(os.path.join(work, "bench-init"), "w") as f:
+            f.write(INIT)
+        os.chmod(f.name, 0o755)
+        initrd = machines.make_initrd(args.guest, work, "bench-init", os.path.join(work, "initrd"))
         monitors = [Visor(args.visor, kernel, initrd, work), Qemu(kernel, initrd)]
         if not args.no_bochs:
             monitors.append(Bochs(kernel, initrd, work))

@@ -3,9 +3,7 @@
 #
 # Prepares stock guests from Debian's packages: tools/guest.sh [-d DIR] NAME...
 # Each guest becomes DIR/NAME/ (vmlinuz and initrd.gz, or a firmware image) and
-# is made once; remove that directory to have it made again. Needs no root:
-# apt runs with a configuration and state of its own, so that the host's
-# sources serve but its package lists, cache and architectures stay untouched.
+# is made once; remove that directory to have it made again. Needs no root (see apt.sh).
 set -eu
 
 dir=guest
@@ -19,28 +17,7 @@ usage() {
 	echo "NAME: $names, or all"
 }
 
-# apt ARCH TOOL ARGS...: apt-get or apt-cache for that architecture, with private state.
-apt() {
-	arch=$1 tool=$2 state=$dir/.apt/$1
-	shift 2
-	mkdir -p "$state/state/lists/partial" "$state/cache/archives/partial"
-	"$tool" -q -o Dir::State="$state/state" -o Dir::State::status=/dev/null -o Dir::Cache="$state/cache" \
-		-o APT::Architecture="$arch" -o APT::Architectures::="$arch" -o APT::Architectures="$arch" \
-		-o APT::Sandbox::User="$(id -un)" -o Acquire::Retries=3 -o Acquire::Languages=none "$@"
-}
-
-apt_update() {
-	[ -e "$dir/.apt/$1/updated" ] && return
-	echo "guest.sh: reading the package lists for $1" >&2
-	apt "$1" apt-get update >"$dir/.apt-$1.log" 2>&1 || {
-		# A source that does not serve this architecture is no harm as long as Debian's own does.
-		apt "$1" apt-cache show busybox-static >/dev/null 2>&1 || {
-			cat "$dir/.apt-$1.log" >&2
-			die "cannot read Debian's package lists for $1; check the network and /etc/apt/sources.list"
-		}
-	}
-	touch "$dir/.apt/$1/updated"
-}
+. "$here/apt.sh"
 
 # The newest package name behind a meta package: linux-image-amd64 -> linux-image-6.1.0-NN-amd64.
 resolve() {

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# tools/setup.sh SET...: installs the Debian packages of these sets (build, test, bench) that are missing.
+# tools/setup.sh SET...: installs the Debian packages of these sets (build, test, bench, interp) that are missing.
 # As root by apt-get; else it says what to install and fails.
 set -eu
 
@@ -9,7 +9,8 @@ build="gcc meson ninja-build pkg-config libc6-dev libjansson-dev libzstd-dev zli
 # Guests are unpacked from packages on the way; SeaBIOS is the firmware of a machine without a kernel.
 build="$build apt dpkg cpio gzip util-linux seabios"
 test="qemu-system-x86 libcmocka-dev libzydis-dev python3 gdb curl e2fsprogs grub-common grub-pc-bin lz4 xz-utils"
-bench="qemu-system-x86 bochs bochsbios vgabios grub-common grub-pc-bin xorriso mtools busybox-static python3"
+bench="qemu-system-x86 e2fsprogs python3"
+interp="qemu-system-x86 bochs bochsbios vgabios grub-common grub-pc-bin xorriso mtools busybox-static python3"
 
 missing=
 for set; do
@@ -17,7 +18,8 @@ for set; do
 	build) packages=$build ;;
 	test) packages=$test ;;
 	bench) packages=$bench ;;
-	*) echo "usage: tools/setup.sh build|test|bench..." >&2; exit 2 ;;
+	interp) packages=$interp ;; # bench/interp.py
+	*) echo "usage: tools/setup.sh build|test|bench|interp..." >&2; exit 2 ;;
 	esac
 	for package in $packages; do
 		dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q ' installed$' || missing="$missing $package"

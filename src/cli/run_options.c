@@ -190,5 +190,6 @@ int run_configure(const struct run_values *v, const struct snapshot *snapshot, s
 	if (v->engine || !config->engine)
 		config->engine = v->engine ? engine_by_name(engines[v->engine]) : &engine_interp;
 	config->no_reboot = v->no_reboot;
+	config->count_instructions = v->stats != NULL;
 	return 0;
 }

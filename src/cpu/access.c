@@ -13,11 +13,6 @@
 #include "isa/op.h"
 #include "isa/table.h"
 
-static unsigned current_set(const struct cpu *c)
-{
-	return (unsigned)((c->tlb - c->tlbs[0]) / TLB_SIZE);
-}
-
 void access_non_canonical(struct cpu *c, enum isa_seg seg)
 {
 	cpu_fault(c, seg == SEG_SS ? EXC_SS : EXC_GP, 0);
@@ -189,7 +184,7 @@ static void write_span(struct cpu *c, const struct span *s, const void *buffer)
 void access_read_slow(struct cpu *c, uint64_t linear, void *buffer, unsigned size)
 {
 	check_linear(c, linear, size);
-	struct span s = translate(c, current_set(c), linear, size, KIND_READ, wide_code(c));
+	struct span s = translate(c, current_tlb_set(c), linear, size, KIND_READ, wide_code(c));
 	read_span(c, &s, buffer);
 	watch(c, linear, size, ACCESS_R);
 }
@@ -197,7 +192,7 @@ void access_read_slow(struct cpu *c, uint64_t linear, void *buffer, unsigned siz
 void access_write_slow(struct cpu *c, uint64_t linear, const void *buffer, unsigned size)
 {
 	check_linear(c, linear, size);
-	struct span s = translate(c, current_set(c), linear, size, KIND_WRITE, wide_code(c));
+	struct span s = translate(c, current_tlb_set(c), linear, size, KIND_WRITE, wide_code(c));
 	write_span(c, &s, buffer);
 	watch(c, linear, size, ACCESS_W);
 }
@@ -227,13 +222,13 @@ void access_write_system(struct cpu *c, uint64_t linear, uint64_t value, unsigne
 void access_probe(struct cpu *c, uint64_t linear, unsigned size, bool write)
 {
 	check_linear(c, linear, size);
-	translate(c, current_set(c), linear, size, write ? KIND_WRITE : KIND_READ, wide_code(c));
+	translate(c, current_tlb_set(c), linear, size, write ? KIND_WRITE : KIND_READ, wide_code(c));
 }
 
 void *access_rmw_slow(struct cpu *c, uint64_t linear, unsigned size)
 {
 	check_linear(c, linear, size);
-	struct span s = translate(c, current_set(c), linear, size, KIND_WRITE, wide_code(c));
+	struct span s = translate(c, current_tlb_set(c), linear, size, KIND_WRITE, wide_code(c));
 	c->bounce_linear = linear;
 	c->bounce_size = size;
 	/* In place even where code was decoded or a watchpoint set, so that locked operations stay atomic; what else a
@@ -252,7 +247,7 @@ void access_rmw_end_slow(struct cpu *c)
 	uint8_t *at = c->bounce;
 	c->bounce = NULL;
 	if (at == c->bounce_buffer) {
-		struct span s = translate(c, current_set(c), c->bounce_linear, c->bounce_size, KIND_WRITE, wide_code(c));
+		struct span s = translate(c, current_tlb_set(c), c->bounce_linear, c->bounce_size, KIND_WRITE, wide_code(c));
 		write_span(c, &s, at);
 	} else if (memory_note_write_slow(c->memory, memory_offset(c->memory, at), c->bounce_size)) {
 		cpu_attention(c, ATTN_CODE);

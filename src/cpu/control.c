@@ -60,13 +60,10 @@ void cpu_set_cr0(struct cpu *c, uint64_t value)
 
 void cpu_set_cr3(struct cpu *c, uint64_t value)
 {
-	bool keep = false;
+	bool pcids = cpu_long_mode(c) && (c->cr4 & CR4_PCIDE), flush = !pcids || !(value >> 63);
+	if (pcids)
+		value &= ~BIT64(63);
 	if (cpu_long_mode(c)) {
-		if (c->cr4 & CR4_PCIDE) {
-			/* The TLB holds one PCID at a time: only the same one can be kept. */
-			keep = (value >> 63) && !((value ^ c->cr3) & 0xfff);
-			value &= ~BIT64(63);
-		}
 		if (value >> c->physical_bits)
 			cpu_gp(c, 0);
 	} else {
@@ -74,9 +71,13 @@ void cpu_set_cr3(struct cpu *c, uint64_t value)
 		if (pae_paging(c->cr0, c->cr4, c->efer))
 			load_pdptes(c, value);
 	}
+	/* The TLB holds one PCID at a time: only the same one can be kept. */
+	bool keep = !flush && c->cr3 == value;
 	c->cr3 = value;
-	if (!keep)
+	if (!pcids)
 		tlb_flush_non_global(c);
+	else if (!keep)
+		tlb_switch(c, flush);
 }
 
 static uint64_t cr4_valid(const struct cpu *c)

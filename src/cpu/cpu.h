@@ -118,12 +118,26 @@ struct tlb_entry {
 	uint64_t read, write, execute;
 	uintptr_t addend;
 };
+enum tlb_event_kind { TLB_EVENT_ALL, TLB_EVENT_LOCAL /* all that is not global */, TLB_EVENT_ROOT /* not global, of one root */,
+		      TLB_EVENT_PAGE /* global or of the root */ };
+struct tlb_event {
+	enum tlb_event_kind kind;
+	uint64_t root, linear; /* root: address of the paging structures in CR3 */
+	uint64_t size;         /* PAGE: bytes from `linear` on */
+};
+#define TLB_EVENTS 8u
+#define LARGE_BLOCK_SHIFT 21
+#define LARGE_BLOCK_MAX (4ull << 20)
+
 #define TLB_NONE 1ull /* never equals a page address */
 #define TLB_BITS 10
 #define TLB_SIZE (1u << TLB_BITS)
 /* One TLB for each set of rights: user; supervisor under SMAP; supervisor that may touch user pages. TLB_USER_ALIGN is
  * never filled: with CR0.AM, RFLAGS.AC and CPL 3 every data access takes the slow path, which checks alignment. */
 enum { TLB_USER, TLB_SUPERVISOR, TLB_SUPERVISOR_AC, TLB_USER_ALIGN, TLB_COUNT };
+
+/* cpu.flush_request: nothing; write entries of pages that have code now; everything, since the memory map has changed. */
+enum { FLUSH_NOTHING, FLUSH_WRITES, FLUSH_MAP };
 
 /* Bits of cpu.attention: the engine's loop looks at the word after every instruction. */
 enum {
@@ -213,7 +227,7 @@ struct cpu {
 
 	/* Signals from other threads. */
 	_Atomic uint32_t signals;   /* ATTN_INTR, ATTN_NMI, ATTN_INIT, ATTN_SIPI until taken */
-	_Atomic uint32_t flush_request, flush_done;
+	_Atomic uint32_t flush_request; /* FLUSH_*: what ATTN_FLUSH is for */
 	_Atomic bool running;       /* inside an engine's run() */
 	void (*wake)(void *opaque); /* ends the vCPU thread's wait for an interrupt; may be called from any thread */
 	void *wake_opaque;
@@ -225,8 +239,13 @@ struct cpu {
 	/* Counts up when pages of code that an engine looked up may have moved: [0] any of them, [1] global ones or those of
 	 * all address spaces. code_pages: a filter of the pages since, by tlb_note_code. */
 	uint32_t code_epoch[2];
+	/* Flushes that the guest asked for, for an engine that keeps translations elsewhere; it sets the count back to 0. More
+	 * than there is room for: all. */
+	struct tlb_event tlb_events[TLB_EVENTS];
+	unsigned tlb_event_count;
 	uint64_t code_pages[64];
-	uint64_t large_page_low, large_page_high; /* linear addresses that large pages have served since the last flush */
+	/* What large pages have served since the last flush: a filter of blocks, their size; from where to where with 1 GiB. */
+	uint64_t large_blocks[64], large_block, huge_low, huge_high;
 
 	/* Surroundings. */
 	unsigned index, count;      /* this vCPU's number, which is its APIC ID, and how many there are */
@@ -239,6 +258,10 @@ struct cpu {
 	_Atomic bool ignne;         /* IGNNE#: x87 errors are ignored while CR0.NE is 0; the board drives it by cpu_ignne */
 	struct vclock *clock;
 	uint64_t host_tsc_hz;
+	/* What the TSC counts by in the host's stead, where two machines are to see the same time; NULL: the host's counter. An
+	 * engine that reads the counter without cpu_read_tsc must not when it is set. */
+	uint64_t (*tsc_source)(void *opaque);
+	void *tsc_opaque;
 	uint64_t features[2];       /* bit per enum isa_feature */
 	uint64_t saved_features[2]; /* in a save file: what the guest was started with */
 	bool saved_amd;
@@ -265,6 +288,7 @@ struct cpu {
 	 * accessed; it sets debug_hit to stop after the instruction. */
 	bool (*debug_check)(void *opaque, struct cpu *cpu, uint64_t linear, unsigned size, unsigned access);
 	void *debug_opaque;
+	bool count_instructions;    /* stats.instructions is wanted; without it engines that would have to pay for it do not count */
 	struct cpu_stats stats;
 };
 
@@ -280,6 +304,8 @@ static inline bool cpu_protected(const struct cpu *c) { return c->cr0 & CR0_PE; 
 static inline bool cpu_v86(const struct cpu *c) { return c->rflags & FLAG_VM; }
 /* Protected mode in the manual's sense of "not real-address and not virtual-8086". */
 static inline bool cpu_protected_segments(const struct cpu *c) { return (c->cr0 & CR0_PE) && !(c->rflags & FLAG_VM); }
+/* What names the address space in CR3, without a PCID. */
+static inline uint64_t cpu_root(const struct cpu *c) { return c->cr3 & 0x000ffffffffff000ull; }
 static inline unsigned cpu_iopl(const struct cpu *c) { return (unsigned)(c->rflags >> 12) & 3; }
 static inline uint64_t cpu_rip(const struct cpu *c) { return c->gpr[REG_RIP]; }
 
@@ -379,6 +405,8 @@ void cpu_free_cpuid(struct cpu *c);
 /* --- cpu/tlb.c --- */
 void tlb_flush_all(struct cpu *c);
 void tlb_flush_non_global(struct cpu *c);
+/* CR3 was loaded with PCIDs in use. flush: the entries of the new one go (SDM 3A, 4.10.4.1). */
+void tlb_switch(struct cpu *c, bool flush);
 void tlb_flush_page(struct cpu *c, uint64_t linear); /* INVLPG: global entries too */
 /* The engine keeps what it found for code at `linear` until cpu->code_epoch changes. */
 void tlb_note_code(struct cpu *c, uint64_t linear);

@@ -72,11 +72,11 @@ static void exec_fxsave(struct cpu *c, const struct insn *insn)
 
 static void exec_fxrstor(struct cpu *c, const struct insn *insn)
 {
-	uint8_t image[FXSAVE_XMM + 16 * 16];
+	uint8_t image[FXSAVE_SIZE]; /* all of it must be there, used or not */
 	unsigned count = xmm_count(c);
 	if (!fpu_check(c, FPU_X87_NOWAIT))
 		return;
-	fpu_read_memory(c, image_address(c, insn, ACCESS_R), image, FXSAVE_XMM + 16 * count);
+	fpu_read_memory(c, image_address(c, insn, ACCESS_R), image, FXSAVE_SIZE);
 	uint32_t mxcsr = load_le32(image + X87_MXCSR);
 	if (mxcsr & ~MXCSR_MASK)
 		cpu_gp(c, 0);

@@ -45,6 +45,8 @@ host_stub *host_arena_stub(uint32_t number);
 struct host_result host_arena_run_once(struct cpu *c, const struct insn *insn, void *memory, void *image);
 /* Tests only: stubs that the arena may still take. */
 void host_arena_limit(unsigned stubs);
+/* Tests only: an empty arena; no instruction that was given a stub may be executed any more. */
+void host_arena_forget(void);
 /* Bytes of vector register that the host has: 16, 32 or 64. */
 unsigned host_vector_size(void);
 

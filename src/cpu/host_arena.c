@@ -154,6 +154,15 @@ void host_arena_limit(unsigned stubs)
 	pthread_mutex_unlock(&arena.lock);
 }
 
+void host_arena_forget(void)
+{
+	pthread_mutex_lock(&arena.lock);
+	if (arena.table)
+		memset(arena.table, 0, TABLE_SIZE * sizeof *arena.table);
+	arena.used = ARENA_UNIT;
+	pthread_mutex_unlock(&arena.lock);
+}
+
 unsigned host_vector_size(void)
 {
 	pthread_once(&arena_once, arena_init);

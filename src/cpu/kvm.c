@@ -44,7 +44,7 @@ static void share_base(struct cpu *c)
 {
 	struct cpu *first = c->peers && c->peers[0] ? c->peers[0] : c;
 	if (!first->kvm_clock_base_tsc) {
-		first->kvm_clock_base_tsc = host_tsc();
+		first->kvm_clock_base_tsc = cpu_host_tsc(c);
 		first->kvm_clock_base_ns = c->clock ? vclock_now(c->clock) : 0;
 	}
 	c->kvm_clock_base_tsc = first->kvm_clock_base_tsc;

@@ -12,7 +12,7 @@ enum access_kind { KIND_READ, KIND_WRITE, KIND_EXECUTE };
 struct translation {
 	uint64_t gpa;       /* of the 4 KiB page */
 	uint64_t page_size; /* of the mapping: 4 KiB, 2 or 4 MiB, 1 GiB */
-	bool user, write, no_execute, global, dirty;
+	bool user, write, no_execute, global, dirty, accessed;
 };
 
 struct walk {
@@ -42,5 +42,23 @@ struct page {
 
 /* Walks, faults, and fills the TLB of this set of rights (TLB_USER, ...). */
 struct page mmu_translate(struct cpu *c, unsigned set, uint64_t linear, enum access_kind kind);
+
+/* What data accesses with this set of rights may do at a page that was used before, for an engine that shows memory by
+ * other ways than the TLB. */
+struct page_rights {
+	uint8_t *host;
+	uint64_t page_size;
+	bool writable, global;
+};
+
+/* Looks without side effects: false when the page is not memory, may not be read, has not been accessed, or is watched.
+ * writable: it is dirty already, and no translated code is in it. */
+bool mmu_peek(struct cpu *c, unsigned set, uint64_t linear, struct page_rights *rights);
+
+/* The TLB that data accesses use now. */
+static inline unsigned current_tlb_set(const struct cpu *c)
+{
+	return (unsigned)((c->tlb - c->tlbs[0]) / TLB_SIZE);
+}
 
 #endif

@@ -94,7 +94,7 @@ void cpu_reset_msrs(struct cpu *c)
 	c->kvm_clock_base_tsc = c->kvm_clock_base_ns = 0;
 	c->tsc_adjust = 0;
 	/* One TSC for all: the first processor's reset starts it. */
-	c->tsc_offset = c->index && c->peers && c->peers[0] ? c->peers[0]->tsc_offset : -(int64_t)cpu_scale_tsc(c, host_tsc());
+	c->tsc_offset = c->index && c->peers && c->peers[0] ? c->peers[0]->tsc_offset : -(int64_t)cpu_scale_tsc(c, cpu_host_tsc(c));
 }
 
 uint64_t cpu_scale_tsc(const struct cpu *c, uint64_t host)
@@ -104,7 +104,7 @@ uint64_t cpu_scale_tsc(const struct cpu *c, uint64_t host)
 
 uint64_t cpu_read_tsc(const struct cpu *c)
 {
-	return cpu_scale_tsc(c, host_tsc()) + (uint64_t)c->tsc_offset;
+	return cpu_scale_tsc(c, cpu_host_tsc(c)) + (uint64_t)c->tsc_offset;
 }
 
 uint64_t cpu_tsc_delay(const struct cpu *c, uint64_t tsc)

@@ -48,6 +48,7 @@ INLINE bool rep_next(struct cpu *c, const struct insn *i, uint64_t n)
 		return false;
 	if (unlikely(atomic_load_explicit(&c->attention, memory_order_relaxed))) {
 		c->gpr[REG_RIP] -= i->length;
+		c->stats.instructions--; /* it is counted when it is done */
 		/* What comes between two iterations sees RF set (SDM 3B, 17.3.1.1): no breakpoint at the next ones. */
 		c->rflags |= FLAG_RF;
 		c->rf_clear = false;
@@ -252,9 +253,20 @@ static inline uint64_t no_chunk(struct cpu *c, const struct insn *i, unsigned si
 	return 0;
 }
 
-#define REP_LOOP(name, chunk, bits) \
+static inline void no_check(struct cpu *c, unsigned size)
+{
+}
+
+/* Ports are refused even to a count of zero. */
+static inline void port_check(struct cpu *c, unsigned size)
+{
+	cpu_check_io(c, (uint16_t)c->gpr[REG_RDX], size);
+}
+
+#define REP_LOOP(name, chunk, check, bits) \
 static void name##_rep##bits(struct cpu *c, const struct insn *i) \
 { \
+	check(c, bits / 8); \
 	if (!counter(c, i)) \
 		return; \
 	uint64_t n; \
@@ -294,18 +306,19 @@ static void name##_single##bits(struct cpu *c, const struct insn *i) \
 	name##_one(c, i, bits / 8); \
 }
 
-#define LOOP_OP(name, chunk) \
+#define LOOP_OP(name, chunk, check) \
 	SINGLE(name, 8) SINGLE(name, 16) SINGLE(name, 32) SINGLE(name, 64) \
-	REP_LOOP(name, chunk, 8) REP_LOOP(name, chunk, 16) REP_LOOP(name, chunk, 32) REP_LOOP(name, chunk, 64)
+	REP_LOOP(name, chunk, check, 8) REP_LOOP(name, chunk, check, 16) \
+	REP_LOOP(name, chunk, check, 32) REP_LOOP(name, chunk, check, 64)
 #define COMPARE_OP(name) \
 	SINGLE(name, 8) SINGLE(name, 16) SINGLE(name, 32) SINGLE(name, 64) \
 	REP_COMPARE(name, 8) REP_COMPARE(name, 16) REP_COMPARE(name, 32) REP_COMPARE(name, 64)
 
-LOOP_OP(movs, movs_chunk)
-LOOP_OP(stos, stos_chunk)
-LOOP_OP(lods, no_chunk)
-LOOP_OP(ins, no_chunk)
-LOOP_OP(outs, no_chunk)
+LOOP_OP(movs, movs_chunk, no_check)
+LOOP_OP(stos, stos_chunk, no_check)
+LOOP_OP(lods, no_chunk, no_check)
+LOOP_OP(ins, no_chunk, port_check)
+LOOP_OP(outs, no_chunk, port_check)
 COMPARE_OP(cmps)
 COMPARE_OP(scas)
 

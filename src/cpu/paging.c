@@ -76,6 +76,8 @@ static int finish(struct walk *w, uint64_t gpa, unsigned size, uint64_t entry, u
 	t->page_size = page_size;
 	t->global = (entry & PTE_G) && (w->c->cr4 & CR4_PGE);
 	t->gpa = ALIGN_DOWN(base | (w->linear & (page_size - 1)), GUEST_PAGE_SIZE);
+	t->accessed = entry & PTE_A;
+	t->dirty = entry & PTE_D;
 	int rc = page_check_rights(w);
 	if (rc != WALK_OK || !w->side_effects)
 		return rc;
@@ -160,7 +162,7 @@ static int walk_once(struct walk *w)
 	w->out = (struct translation){ .user = true, .write = true };
 	if (!(c->cr0 & CR0_PG)) {
 		w->out = (struct translation){ .gpa = ALIGN_DOWN(w->linear, GUEST_PAGE_SIZE), .page_size = GUEST_PAGE_SIZE,
-					       .user = true, .write = true, .dirty = true };
+					       .user = true, .write = true, .dirty = true, .accessed = true };
 		return WALK_OK;
 	}
 	if (c->efer & EFER_LMA)

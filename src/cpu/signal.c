@@ -89,12 +89,12 @@ static void take_interrupt(struct cpu *c)
 
 static void take_interrupts(struct cpu *c, bool shadow)
 {
-	uint32_t signals = atomic_load(&c->signals);
+	/* Even if nothing waits now: what comes before the next instruction has begun must find it done first. */
 	if (shadow) {
-		if (signals & (ATTN_NMI | ATTN_INTR))
-			cpu_attention(c, ATTN_SHADOW);
+		cpu_attention(c, ATTN_SHADOW);
 		return;
 	}
+	uint32_t signals = atomic_load(&c->signals);
 	if ((signals & ATTN_NMI) && !c->nmi_blocked) {
 		take_signal(c, ATTN_NMI);
 		cpu_deliver(c, EVENT_NMI, EXC_NMI, 0);

@@ -134,6 +134,8 @@ static void exec_invpcid(struct cpu *c, const struct insn *i)
 		tlb_flush_non_global(c);
 	else if (type == INVPCID_ADDRESS && current)
 		tlb_flush_page(c, address);
+	else
+		tlb_flush_non_global(c); /* of a PCID whose entries an engine may keep */
 }
 
 static void set_edx_eax(struct cpu *c, uint64_t value)
@@ -235,10 +237,10 @@ static void exec_fs_gs_base(struct cpu *c, const struct insn *i)
 	if (c->code_mode != ISA_MODE_64 || !(c->cr4 & CR4_FSGSBASE))
 		cpu_ud(c);
 	if (!write) {
-		sys_write_gpr(c, i->operand[0].reg, c->seg[seg].base, i->opsize);
+		sys_write_gpr(c, i->operand[0].reg, c->seg[seg].base, i->operand[0].size);
 		return;
 	}
-	uint64_t base = c->gpr[i->operand[0].reg] & size_mask(i->opsize);
+	uint64_t base = c->gpr[i->operand[0].reg] & size_mask(i->operand[0].size); /* 66 does not matter */
 	if (!is_canonical(base))
 		cpu_gp(c, 0);
 	c->seg[seg].base = c->segment_base[seg] = base;

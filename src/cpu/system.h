@@ -164,6 +164,11 @@ static inline uint64_t host_tsc(void)
 	return __builtin_ia32_rdtsc();
 }
 
+static inline uint64_t cpu_host_tsc(const struct cpu *c)
+{
+	return unlikely(c->tsc_source != NULL) ? c->tsc_source(c->tsc_opaque) : host_tsc();
+}
+
 /* Operands of 2, 4 or 8 bytes in a register or in memory. */
 uint64_t sys_read_operand(struct cpu *c, const struct insn *i, const struct operand *o, unsigned size);
 void sys_write_gpr(struct cpu *c, unsigned reg, uint64_t value, unsigned size);

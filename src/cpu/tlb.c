@@ -19,13 +19,42 @@ static bool watched(const struct cpu *c, uint64_t page)
 	return (c->dr[7] & 0xff) && cpu_debug_page(c, page);
 }
 
+static unsigned filter_bit(uint64_t number)
+{
+	return (unsigned)(number ^ number >> 12 ^ number >> 24) & 4095;
+}
+
+static bool filter_has(const uint64_t filter[64], uint64_t number)
+{
+	unsigned bit = filter_bit(number);
+	return filter[bit >> 6] >> (bit & 63) & 1;
+}
+
+static void filter_add(uint64_t filter[64], uint64_t number)
+{
+	unsigned bit = filter_bit(number);
+	filter[bit >> 6] |= 1ull << (bit & 63);
+}
+
+/* INVLPG drops the whole large page that holds the address; its 4 KiB pieces may be anywhere in the TLB. */
 static void note_large_page(struct cpu *c, uint64_t linear, uint64_t size)
 {
 	uint64_t low = ALIGN_DOWN(linear, size), high = low + size - 1;
-	if (low < c->large_page_low)
-		c->large_page_low = low;
-	if (high > c->large_page_high)
-		c->large_page_high = high;
+	if (size <= LARGE_BLOCK_MAX) {
+		c->large_block = MAX(c->large_block, size);
+		filter_add(c->large_blocks, linear >> LARGE_BLOCK_SHIFT);
+		return;
+	}
+	c->huge_low = MIN(c->huge_low, low);
+	c->huge_high = MAX(c->huge_high, high);
+}
+
+/* How much goes with the page of `linear`. */
+static uint64_t flush_size(const struct cpu *c, uint64_t linear)
+{
+	if (linear >= c->huge_low && linear <= c->huge_high)
+		return UINT64_MAX;
+	return filter_has(c->large_blocks, linear >> LARGE_BLOCK_SHIFT) ? c->large_block : GUEST_PAGE_SIZE;
 }
 
 /* Which kinds of access this set of rights may do without a further look. */
@@ -75,22 +104,35 @@ struct page mmu_translate(struct cpu *c, unsigned set, uint64_t linear, enum acc
 
 static void reset_large_pages(struct cpu *c)
 {
-	c->large_page_low = UINT64_MAX;
-	c->large_page_high = 0;
+	memset(c->large_blocks, 0, sizeof(c->large_blocks));
+	c->large_block = 0;
+	c->huge_low = UINT64_MAX;
+	c->huge_high = 0;
+}
+
+bool mmu_peek(struct cpu *c, unsigned set, uint64_t linear, struct page_rights *rights)
+{
+	struct walk w = { .c = c, .linear = linear, .kind = KIND_READ, .user_access = set == TLB_USER || set == TLB_USER_ALIGN,
+			  .smap = set == TLB_SUPERVISOR && (c->cr4 & CR4_SMAP) };
+	bool writable;
+	if (watched(c, linear) || page_walk(&w) != WALK_OK || !w.out.accessed || w.out.gpa == c->intc_page)
+		return false;
+	rights->host = memory_page(c->memory, w.out.gpa, &writable);
+	if (!rights->host)
+		return false;
+	w.kind = KIND_WRITE;
+	rights->writable = writable && w.out.dirty && page_check_rights(&w) == WALK_OK &&
+			   !memory_page_has_code(c->memory, memory_offset(c->memory, rights->host));
+	rights->global = w.out.global;
+	rights->page_size = w.out.page_size;
+	return true;
 }
 
 static const struct tlb_entry tlb_empty = { TLB_NONE, TLB_NONE, TLB_NONE, 0 };
 
-static unsigned code_page_hash(uint64_t linear)
-{
-	uint64_t page = linear >> GUEST_PAGE_SHIFT;
-	return (unsigned)(page ^ page >> 12 ^ page >> 24) & 4095;
-}
-
 void tlb_note_code(struct cpu *c, uint64_t linear)
 {
-	unsigned h = code_page_hash(linear);
-	c->code_pages[h >> 6] |= 1ull << (h & 63);
+	filter_add(c->code_pages, linear >> GUEST_PAGE_SHIFT);
 }
 
 static void new_code_epoch(struct cpu *c, bool global)
@@ -102,9 +144,17 @@ static void new_code_epoch(struct cpu *c, bool global)
 	}
 }
 
-void tlb_flush_all(struct cpu *c)
+static void note_event(struct cpu *c, enum tlb_event_kind kind, uint64_t linear, uint64_t size)
 {
-	new_code_epoch(c, true);
+	if (c->tlb_event_count < TLB_EVENTS)
+		c->tlb_events[c->tlb_event_count] = (struct tlb_event){ kind, cpu_root(c), linear, size };
+	if (c->tlb_event_count <= TLB_EVENTS)
+		c->tlb_event_count++;
+}
+
+/* The entries go, but not for a reason that the guest knows of. */
+static void drop_all(struct cpu *c)
+{
 	for (unsigned set = 0; set < TLB_COUNT; set++)
 		for (unsigned i = 0; i < TLB_SIZE; i++)
 			c->tlbs[set][i] = tlb_empty;
@@ -113,7 +163,14 @@ void tlb_flush_all(struct cpu *c)
 	c->stats.tlb_flushes++;
 }
 
-void tlb_flush_non_global(struct cpu *c)
+void tlb_flush_all(struct cpu *c)
+{
+	note_event(c, TLB_EVENT_ALL, 0, 0);
+	new_code_epoch(c, true);
+	drop_all(c);
+}
+
+static void drop_non_global(struct cpu *c)
 {
 	new_code_epoch(c, false);
 	for (unsigned set = 0; set < TLB_USER_ALIGN; set++)
@@ -123,15 +180,44 @@ void tlb_flush_non_global(struct cpu *c)
 	c->stats.tlb_flushes++;
 }
 
+void tlb_flush_non_global(struct cpu *c)
+{
+	note_event(c, TLB_EVENT_LOCAL, 0, 0);
+	drop_non_global(c);
+}
+
+void tlb_switch(struct cpu *c, bool flush)
+{
+	if (flush)
+		note_event(c, TLB_EVENT_ROOT, 0, 0);
+	drop_non_global(c);
+}
+
+static void drop_block(struct cpu *c, uint64_t low, uint64_t size)
+{
+	for (unsigned set = 0; set < TLB_USER_ALIGN; set++)
+		for (unsigned i = 0; i < TLB_SIZE; i++) {
+			struct tlb_entry *e = &c->tlbs[set][i];
+			if (e->read - low < size || e->write - low < size || e->execute - low < size)
+				*e = tlb_empty;
+		}
+}
+
 void tlb_flush_page(struct cpu *c, uint64_t linear)
 {
-	/* INVLPG drops the whole large page that holds the address; its 4 KiB pieces may be anywhere in the TLB. */
-	if (linear >= c->large_page_low && linear <= c->large_page_high) {
+	uint64_t size = flush_size(c, linear);
+	if (size == UINT64_MAX) {
 		tlb_flush_all(c);
 		return;
 	}
-	unsigned h = code_page_hash(linear);
-	if (c->code_pages[h >> 6] >> (h & 63) & 1)
+	linear = ALIGN_DOWN(linear, size);
+	note_event(c, TLB_EVENT_PAGE, linear, size);
+	if (size > GUEST_PAGE_SIZE) {
+		new_code_epoch(c, true);
+		drop_block(c, linear, size);
+		return;
+	}
+	if (filter_has(c->code_pages, linear >> GUEST_PAGE_SHIFT))
 		new_code_epoch(c, true);
 	for (unsigned set = 0; set < TLB_USER_ALIGN; set++)
 		c->tlbs[set][(linear >> GUEST_PAGE_SHIFT) & (TLB_SIZE - 1)] = tlb_empty;
@@ -149,9 +235,25 @@ void tlb_protect_page(struct cpu *c, const uint8_t *host_page)
 
 void mmu_answer_flush(struct cpu *c)
 {
-	tlb_flush_all(c);
 	atomic_fetch_and(&c->attention, ~(uint32_t)ATTN_FLUSH);
-	atomic_store(&c->flush_request, 0);
+	uint32_t request = atomic_load(&c->flush_request);
+	do {
+		if (request == FLUSH_MAP)
+			tlb_flush_all(c);
+		else
+			drop_all(c);
+	} while (!atomic_compare_exchange_weak(&c->flush_request, &request, FLUSH_NOTHING));
+}
+
+/* One turn of waiting for others, who may be waiting for us. */
+static void wait_turn(struct cpu *c, unsigned turn)
+{
+	if (atomic_load(&c->flush_request))
+		mmu_answer_flush(c);
+	if (turn > 100)
+		sched_yield();
+	else
+		__builtin_ia32_pause();
 }
 
 /* Waits until no peer can still write the page through an old TLB entry. A peer that is not inside run() answers
@@ -162,29 +264,42 @@ static void protect_peers(struct cpu *c)
 		struct cpu *peer = c->peers[i];
 		if (peer == c)
 			continue;
-		atomic_store(&peer->flush_request, 1);
+		uint32_t none = 0;
+		atomic_compare_exchange_strong(&peer->flush_request, &none, FLUSH_WRITES);
 		cpu_attention(peer, ATTN_FLUSH);
 	}
 	for (unsigned i = 0; i < c->count; i++) {
 		struct cpu *peer = c->peers[i];
-		for (unsigned spins = 0; peer != c && atomic_load(&peer->running) && atomic_load(&peer->flush_request); spins++) {
-			if (atomic_load(&c->flush_request))
-				mmu_answer_flush(c);
-			if (spins > 100)
-				sched_yield();
-			else
-				__builtin_ia32_pause();
-		}
+		for (unsigned spins = 0; peer != c && atomic_load(&peer->running) && atomic_load(&peer->flush_request); spins++)
+			wait_turn(c, spins);
 	}
+}
+
+static bool protect_first(struct cpu *c, const uint8_t *host, unsigned length)
+{
+	if (!memory_mark_code(c->memory, memory_offset(c->memory, host), length))
+		return false;
+	tlb_protect_page(c, (const uint8_t *)ALIGN_DOWN((uintptr_t)host, GUEST_PAGE_SIZE));
+	if (c->memory->code_marked)
+		c->memory->code_marked(c->memory->code_marked_opaque, memory_offset(c->memory, host));
+	if (c->count > 1)
+		protect_peers(c);
+	return true;
 }
 
 void mmu_mark_code(struct cpu *c, const uint8_t *host, unsigned length)
 {
-	if (!memory_mark_code(c->memory, memory_offset(c->memory, host), length))
+	if (c->count == 1) {
+		protect_first(c, host, length);
 		return;
-	tlb_protect_page(c, (const uint8_t *)ALIGN_DOWN((uintptr_t)host, GUEST_PAGE_SIZE));
-	if (c->count > 1)
-		protect_peers(c);
+	}
+	_Atomic uint32_t *protecting = &c->memory->code_protecting;
+	atomic_fetch_add(protecting, 1);
+	bool first = protect_first(c, host, length);
+	atomic_fetch_sub(protecting, 1);
+	/* Whoever marked the page first may still be at it, and our own TLB still let us write there unseen. */
+	for (unsigned turn = 0; !first && atomic_load(protecting); turn++)
+		wait_turn(c, turn);
 }
 
 const uint8_t *mmu_fetch(struct cpu *c, uint64_t linear, uint64_t *gpa)

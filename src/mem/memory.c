@@ -3,6 +3,7 @@
 #include "mem/memory.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -243,9 +244,39 @@ static uint64_t granules(unsigned at, unsigned length)
 	return (~0ull << first) & (~0ull >> (63 - last));
 }
 
+/* An odd generation: another thread is between the two halves of forget_code. */
+static uint32_t even_generation(struct guest_memory *memory, uint64_t page)
+{
+	uint32_t generation;
+	for (unsigned spins = 0; (generation = memory->code_generation[page]) & 1; spins++) {
+		if (spins > 100)
+			sched_yield();
+		else
+			__builtin_ia32_pause();
+	}
+	return generation;
+}
+
+/*
+ * Marks go and the generation moves on, as one step to others. A thread that finds no mark where it has written code that it had run
+ * before must find the generation changed, and one that decodes meanwhile must not keep its mark's loss unseen: the generation is odd
+ * while marks are cleared, and nobody marks then. Marks of other granules stay: a thread whose code lies there must see its own next
+ * store to it as one to code, for it may not have heard of this one yet.
+ */
+static void forget_code(struct guest_memory *memory, uint64_t page, uint64_t bits)
+{
+	uint32_t generation;
+	do
+		generation = even_generation(memory, page);
+	while (!atomic_compare_exchange_weak(&memory->code_generation[page], &generation, generation + 1));
+	memory->code_mask[page] &= ~bits;
+	memory->code_generation[page] = generation + 2;
+}
+
 bool memory_mark_code(struct guest_memory *memory, uint64_t offset, unsigned length)
 {
 	uint64_t bits = granules(offset & GUEST_PAGE_MASK, length);
+	even_generation(memory, offset >> GUEST_PAGE_SHIFT);
 	return atomic_fetch_or(&memory->code_mask[offset >> GUEST_PAGE_SHIFT], bits) == 0;
 }
 
@@ -259,8 +290,7 @@ bool memory_note_write_slow(struct guest_memory *memory, uint64_t offset, uint64
 		uint64_t chunk = MIN(length, GUEST_PAGE_SIZE - at);
 		uint64_t page = offset >> GUEST_PAGE_SHIFT;
 		if (memory->code_mask[page] & granules(at, (unsigned)chunk)) {
-			memory->code_mask[page] = 0;
-			memory->code_generation[page]++;
+			forget_code(memory, page, granules(at, (unsigned)chunk));
 			hit = true;
 		}
 		offset += chunk;

@@ -15,7 +15,7 @@
  *
  * Translated or decoded code: `code_mask` has one word per page, one bit for
  * each 64 bytes that some engine has decoded; `code_generation` counts up when
- * such bytes are written. Whoever writes guest memory other than by a vCPU's fast
+ * such bytes are written (by 2: see forget_code). Whoever writes guest memory other than by a vCPU's fast
  * path calls memory_note_write.
  */
 #define GUEST_PAGE_SHIFT 12
@@ -43,6 +43,11 @@ struct guest_memory {
 	unsigned slot_count;
 	_Atomic uint64_t *code_mask;
 	_Atomic uint32_t *code_generation;
+	_Atomic uint32_t code_protecting; /* vCPUs that may be about to protect a page from stores, see mmu_mark_code */
+	/* Called after the first code of a page (memfd offset) was marked, before it is read: an engine that lets guests write by
+	 * other ways than the TLB stops that. */
+	void (*code_marked)(void *opaque, uint64_t offset);
+	void *code_marked_opaque;
 	/* Called after decoded code was overwritten, on the thread that did it; engines that chain code need it. */
 	void (*code_written)(void *opaque);
 	/* Called after the slots changed: every TLB over this memory must be flushed. */

@@ -313,7 +313,7 @@ static void memory_changed(void *opaque)
 	struct machine *m = opaque;
 	for (unsigned i = 0; i < m->cpu_count; i++) {
 		struct cpu *c = m->cpus[i];
-		atomic_store(&c->flush_request, 1);
+		atomic_store(&c->flush_request, FLUSH_MAP);
 		cpu_attention(c, ATTN_FLUSH);
 	}
 }
@@ -337,6 +337,7 @@ static int add_cpu(struct machine *m, unsigned index, struct error *err)
 	c->count = m->config.cpus;
 	c->peers = m->cpus;
 	c->memory = &m->memory;
+	c->count_instructions = m->config.count_instructions;
 	c->mmio = &m->mmio;
 	c->pio = &m->ports;
 	c->clock = &m->clock;

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0-or-later
 # build.sh OUTPUT-DIR [NAME...]: compiles guest tests (all, or those named) to 32-bit ELF files that Multiboot loads.
-# NAME.c is 64-bit, NAME32.c 32-bit.
+# NAME.c is 64-bit, NAME32.c 32-bit. A name with a slash is the path of such a file that lives elsewhere.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 out=$1
@@ -27,8 +27,10 @@ for bits in 64 32; do
 	compile $bits "$here/lib/report.c" "$out/report$bits.o"
 done
 for name; do
+	source=$here/$name.c
+	case $name in */*) source=$name name=$(basename "$name" .c) ;; esac
 	case $name in *32) bits=32 format=elf_i386 ;; *) bits=64 format=elf_x86_64 ;; esac
-	compile $bits "$here/$name.c" "$out/$name.o"
+	compile $bits "$source" "$out/$name.o"
 	ld -m $format -z noexecstack -z max-page-size=4096 --no-warn-rwx-segments -n -T "$here/lib/guest.ld" \
 		"$out/start$bits.o" "$out/guest$bits.o" "$out/report$bits.o" "$out/$name.o" -o "$out/$name.native"
 	objcopy -O elf32-i386 "$out/$name.native" "$out/$name.elf"

@@ -228,9 +228,8 @@ static void segments(void)
 	struct frame f = run(load_local, 1);
 	check_equal(first.error, 0);
 	check_equal(f.fs & 0xffff, 0x0c);
-	__asm__ volatile("movl %0, %%fs; lldt %w0" ::"r"(0)); /* handlers save and load FS, which may not name the table that is gone */
-	/* ESP moves by 4, but 16 bits are moved (SDM 2, PUSH, and recent processors on POP): the second page stays untouched. */
-	f = run(push_segment, 1);
+	__asm__ volatile("movw %w0, %%fs; lldt %w0" ::"r"(0)); /* handlers save and load FS */
+	f = run(push_segment, 1); /* 16 bits are written, and read, of 32 (SDM 2B, PUSH) */
 	check_equal(f.esp, BORDER - 2);
 	check_equal(first.error, 6);
 	pages[0][4094] = SEL_USER_DATA, pages[0][4095] = 0;

@@ -80,8 +80,10 @@ static void put_legacy(struct writer *w)
 		rex |= 1;
 	else if (!free_bit(row, KEY_B))
 		rex &= ~1u;
+	w->e->rex_at = w->e->length;
 	if (rex & 8 || wants(row, KEY_B) || diff_chance(50))
 		put(w->e, rex);
+	w->e->opcode_at = w->e->length;
 	if (w->map)
 		put(w->e, 0x0f);
 	if (w->map >= 2)
@@ -159,12 +161,13 @@ static int try_encode(struct encoding *e, unsigned number)
 	const struct isa_row *row = &isa_rows[number];
 	struct writer w = { .e = e, .row = row, .encoding = row->map > 6 ? ENC_EVEX : row->map > 3 ? ENC_VEX : ENC_LEGACY };
 	w.map = row->map - w.encoding * 3;
-	e->length = e->disp_at = 0;
+	e->length = e->disp_at = e->rex_at = e->opcode_at = 0;
 	switch (w.encoding) {
 	case ENC_VEX: put_vex(&w); break;
 	case ENC_EVEX: put_evex(&w); break;
 	default: put_legacy(&w); break;
 	}
+	e->modrm_at = e->length;
 	if (row->modrm)
 		put_modrm(&w);
 	for (unsigned n = e->length; n < sizeof e->bytes; n++)
@@ -210,4 +213,99 @@ void diff_set_moffs(struct encoding *e, uint64_t address)
 {
 	memcpy(e->bytes + e->length - e->insn.adsize, &address, e->insn.adsize);
 	isa_decode(&e->insn, e->bytes, 15, ISA_MODE_64);
+}
+
+/* --- changing an encoding --- */
+
+static void decode_again(struct encoding *e)
+{
+	int length = isa_decode(&e->insn, e->bytes, 15, ISA_MODE_64);
+	e->length = length > 0 ? (unsigned)length : 0;
+}
+
+static void replace(struct encoding *e, unsigned at, unsigned old, const uint8_t *bytes, unsigned new)
+{
+	memmove(e->bytes + at + new, e->bytes + at + old, sizeof e->bytes - at - (new > old ? new : old));
+	memcpy(e->bytes + at, bytes, new);
+}
+
+/* ModRM without its reg field, SIB, displacement. */
+static unsigned memory_bytes(uint8_t *to, const struct diff_memory *m, unsigned reg, bool sib)
+{
+	unsigned n = 0, mod = m->disp8 ? 1 : 2, size;
+	bool no_base = m->base == REG_NONE;
+	sib |= m->index != REG_NONE || no_base || (m->base & 7) == 4;
+	if (m->base == REG_RIP || no_base)
+		mod = 0;
+	else if (!m->disp && (m->base & 7) != 5)
+		mod = 0;
+	to[n++] = (uint8_t)(mod << 6 | reg << 3 | (m->base == REG_RIP ? 5 : sib ? 4 : m->base & 7));
+	if (sib && m->base != REG_RIP)
+		to[n++] = (uint8_t)(m->scale << 6 | (m->index == REG_NONE ? 4 : m->index & 7) << 3 | (no_base ? 5 : m->base & 7));
+	size = m->base == REG_RIP || no_base || mod == 2 ? 4 : mod;
+	memcpy(to + n, &m->disp, size);
+	return n + size;
+}
+
+static unsigned memory_length(const uint8_t *modrm)
+{
+	unsigned mod = modrm[0] >> 6, rm = modrm[0] & 7, base = rm == 4 ? modrm[1] & 7 : rm;
+	return 1 + (rm == 4) + (mod == 1 ? 1 : mod == 2 || base == 5 ? 4 : 0);
+}
+
+/* The high bits of base and index; false when there is no room for them. */
+static bool put_high_bits(struct encoding *e, unsigned b, unsigned x, bool keep_x)
+{
+	uint8_t *p = e->bytes + e->opcode_at;
+	if (e->insn.encoding != ENC_LEGACY) {
+		if (*p == 0xc5)
+			return !b && !x;
+		p[1] = (uint8_t)((p[1] & (keep_x ? ~0x20u : ~0x60u)) | (b ? 0 : 0x20) | (keep_x || x ? 0 : 0x40));
+		return true;
+	}
+	if (e->rex_at != e->opcode_at) {
+		p[-1] = (uint8_t)((p[-1] & ~3u) | x << 1 | b);
+		return true;
+	}
+	if (!b && !x)
+		return true;
+	for (unsigned n = 0; n < 4; n++)
+		if (e->insn.operand[n].kind == OPERAND_GPR && e->insn.operand[n].reg >= 16)
+			return false;
+	const uint8_t rex = (uint8_t)(0x40 | x << 1 | b);
+	replace(e, e->rex_at, 0, &rex, 1);
+	e->opcode_at++;
+	e->modrm_at++;
+	return true;
+}
+
+bool diff_set_memory(struct encoding *e, const struct diff_memory *m)
+{
+	bool vsib = isa_rows[e->insn.row].attributes & ROW_VSIB;
+	struct diff_memory to = *m;
+	struct encoding before = *e;
+	uint8_t bytes[8];
+	if (vsib) {
+		to.index = e->insn.index & 15;
+		to.scale = e->insn.scale;
+	}
+	unsigned b = m->base < 16 ? m->base >> 3 : 0, x = to.index < 16 ? to.index >> 3 : 0;
+	if ((vsib && m->base == REG_RIP) || !put_high_bits(e, b, x, vsib))
+		return false;
+	uint8_t *modrm = e->bytes + e->modrm_at;
+	replace(e, e->modrm_at, memory_length(modrm), bytes, memory_bytes(bytes, &to, *modrm >> 3 & 7, vsib));
+	decode_again(e);
+	if (e->insn.row == before.insn.row && e->length)
+		return true;
+	*e = before;
+	return false;
+}
+
+void diff_add_prefix(struct encoding *e, uint8_t prefix)
+{
+	replace(e, 0, 0, &prefix, 1);
+	e->rex_at++;
+	e->opcode_at++;
+	e->modrm_at++;
+	decode_again(e);
 }

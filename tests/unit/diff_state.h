@@ -17,11 +17,14 @@ struct diff_state {
 	uint8_t st[8][10];
 };
 
-/* A processor in 64-bit mode at CPL 3, with the test's memory mapped where it is in this process, pages shuffled. */
-struct cpu *diff_machine(void);
+/* What the host's XCR0 and visor both know: the components of diff_state_to_xsave. */
+uint64_t diff_components(void);
 
-/* A random state in which the instruction's memory operand (patched if need be) lies in the test's memory, mostly. */
-void diff_state_random(struct diff_state *s, struct encoding *e);
+/* Random contents that make for interesting results: floating-point numbers of all kinds, small and extreme integers.
+ * x87: an x87 instruction follows, so that a pending exception is of interest. */
+void diff_state_fill(struct diff_state *s, bool x87);
+uint64_t diff_random_gpr(void);
+void diff_random_bytes(uint8_t *to, unsigned size);
 
 void diff_state_to_cpu(const struct diff_state *s, struct cpu *c);
 void diff_state_from_cpu(struct diff_state *s, const struct cpu *c);
@@ -31,10 +34,5 @@ void diff_state_from_xsave(struct diff_state *s, const void *area);
 
 bool diff_state_equal(const struct diff_state *host, const struct diff_state *guest, const struct diff_state *start,
 		      uint64_t undefined_flags, bool print);
-/* The test's memory on both sides; _align makes the guest's like the host's. */
-bool diff_memory_equal(bool print);
-void diff_memory_align(void);
-/* Makes the guest's bytes like the host's where a difference is known. */
-void diff_memory_ignore(uint64_t from, unsigned size);
 
 #endif

@@ -7,19 +7,26 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/mman.h>
+#include <sys/time.h>
 #include <ucontext.h>
 
 /*
- * hostrun_enter loads the state and jumps to the code area; behind the
- * instruction stands an indirect jump to hostrun_exit. A signal in between runs on the alternate
- * stack, since the guest's RSP may be anything, and continues at hostrun_exit.
+ * hostrun_enter loads the state and jumps to the code by IRET, which also makes the processor forget what it fetched
+ * before the code was written; behind a single instruction stands an indirect jump to hostrun_exit. A signal runs on the
+ * alternate stack, since the guest's RSP may be anything, first gives the C library its FS base and flags back,
+ * and continues at hostrun_exit.
  */
 #define CODE_BASE 0x11000000ul
 #define CODE_SIZE 0x4000ul
 #define CODE_START (CODE_BASE + CODE_SIZE / 2)
-#define USER_FLAGS 0x40cd5ull /* AC, OF, DF, SF, ZF, AF, PF, CF */
+#define USER_FLAGS 0x240dd5ull /* ID, AC, OF, DF, TF, SF, ZF, AF, PF, CF */
 #define EXIT_JUMP 14
+#define TICK_US 8000
+#define TICKS_MAX 2
+#define STRING_(x) #x
+#define STRING(x) STRING_(x)
 
 struct block {
 	uint64_t gpr[16];
@@ -29,15 +36,24 @@ struct block {
 	void *xsave;      /* 152 */
 	uint32_t mask[2]; /* 160 */
 	uint32_t mxcsr;   /* 168 */
+	uint32_t bases;   /* 172: FS and GS bases are switched */
+	uint64_t fs_base, gs_base, own_fs_base; /* 176, 184, 192 */
+	uint32_t ticks;   /* 200: since the code began */
+	uint32_t running; /* 204 */
+	uint64_t own_gs_base; /* 208 */
 };
 
 struct block hostrun_block;
 void hostrun_enter(void);
 void hostrun_exit(void);
+void hostrun_signal(int number, siginfo_t *info, void *context);
+void hostrun_tick(int number, siginfo_t *info, void *context);
+void hostrun_on_signal(int number, siginfo_t *info, void *context);
+void hostrun_on_tick(void);
 
 __asm__(
 	".text\n"
-	".globl hostrun_enter, hostrun_exit\n"
+	".globl hostrun_enter, hostrun_exit, hostrun_signal, hostrun_tick\n"
 	"hostrun_enter:\n"
 	"	push %rbx\n	push %rbp\n	push %r12\n	push %r13\n	push %r14\n	push %r15\n"
 	"	mov %rsp, hostrun_block+136(%rip)\n"
@@ -48,13 +64,27 @@ __asm__(
 	"	mov hostrun_block+160(%rip), %eax\n"
 	"	mov hostrun_block+164(%rip), %edx\n"
 	"	xrstor64 (%rdi)\n"
-	"1:	pushq hostrun_block+128(%rip)\n"
-	"	popfq\n"
+	"1:	cmpl $0, hostrun_block+172(%rip)\n"
+	"	je 2f\n"
+	"	rdfsbase %rax\n"
+	"	mov %rax, hostrun_block+192(%rip)\n"
+	"	rdgsbase %rax\n"
+	"	mov %rax, hostrun_block+208(%rip)\n"
+	"	mov hostrun_block+176(%rip), %rax\n"
+	"	wrfsbase %rax\n"
+	"	mov hostrun_block+184(%rip), %rax\n"
+	"	wrgsbase %rax\n"
+	"2:	mov %ss, %eax\n"
+	"	push %rax\n"
+	"	pushq hostrun_block+32(%rip)\n"
+	"	pushq hostrun_block+128(%rip)\n"
+	"	mov %cs, %eax\n"
+	"	push %rax\n"
+	"	pushq hostrun_block+144(%rip)\n"
 	"	mov hostrun_block+0(%rip), %rax\n"
 	"	mov hostrun_block+8(%rip), %rcx\n"
 	"	mov hostrun_block+16(%rip), %rdx\n"
 	"	mov hostrun_block+24(%rip), %rbx\n"
-	"	mov hostrun_block+32(%rip), %rsp\n"
 	"	mov hostrun_block+40(%rip), %rbp\n"
 	"	mov hostrun_block+48(%rip), %rsi\n"
 	"	mov hostrun_block+56(%rip), %rdi\n"
@@ -66,7 +96,7 @@ __asm__(
 	"	mov hostrun_block+104(%rip), %r13\n"
 	"	mov hostrun_block+112(%rip), %r14\n"
 	"	mov hostrun_block+120(%rip), %r15\n"
-	"	jmp *hostrun_block+144(%rip)\n"
+	"	iretq\n"
 	"hostrun_exit:\n"
 	"	mov %rsp, hostrun_block+32(%rip)\n"
 	"	mov hostrun_block+136(%rip), %rsp\n"
@@ -99,32 +129,93 @@ __asm__(
 	"	vzeroupper\n"
 	"1:	ldmxcsr hostrun_block+168(%rip)\n"
 	"	pop %r15\n	pop %r14\n	pop %r13\n	pop %r12\n	pop %rbp\n	pop %rbx\n"
+	"	ret\n"
+	/* Both handlers keep the registers of their call. */
+	"hostrun_signal:\n"
+	"	cmpl $0, hostrun_block+204(%rip)\n"
+	"	je 1f\n"
+	"	pushq $2\n"
+	"	popfq\n"
+	"	cmpl $0, hostrun_block+172(%rip)\n"
+	"	je 1f\n"
+	"	rdfsbase %rax\n"
+	"	mov %rax, hostrun_block+176(%rip)\n"
+	"	rdgsbase %rax\n"
+	"	mov %rax, hostrun_block+184(%rip)\n"
+	"	mov hostrun_block+192(%rip), %rax\n"
+	"	wrfsbase %rax\n"
+	"	mov hostrun_block+208(%rip), %rax\n"
+	"	wrgsbase %rax\n"
+	"1:	jmp hostrun_on_signal\n"
+	"hostrun_tick:\n"
+	"	cmpl $0, hostrun_block+204(%rip)\n"
+	"	je hostrun_on_tick\n"
+	"	incl hostrun_block+200(%rip)\n"
+	"	cmpl $" STRING(TICKS_MAX) ", hostrun_block+200(%rip)\n"
+	"	jae hostrun_signal\n"
 	"	ret\n");
 
 static uint8_t *code;
-static volatile sig_atomic_t running;
+static bool has_bases;
 static int caught;
-static uint64_t caught_rip, caught_address;
+static uint8_t caught_vector;
+static uint64_t caught_rip, caught_address, caught_error, caught_flags;
+static void (*tick_fn)(void);
 
-static void on_signal(int number, siginfo_t *info, void *context)
+static const int signals[] = { SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP };
+static struct sigaction others[NSIG];
+
+static void pass_on(int number, siginfo_t *info, void *context)
 {
-	ucontext_t *u = context;
-	if (!running) {
-		signal(number, SIG_DFL);
-		return; /* not ours: the instruction runs again and ends the program */
+	const struct sigaction *other = &others[number];
+	static bool passing; /* they pass on to us what is not theirs */
+	if (passing || !(other->sa_flags & SA_SIGINFO)) {
+		signal(number, SIG_DFL); /* nobody's: the instruction runs again and ends the program */
+		return;
 	}
+	passing = true;
+	other->sa_sigaction(number, info, context);
+	passing = false;
+}
+
+void hostrun_on_signal(int number, siginfo_t *info, void *context)
+{
+	greg_t *regs = ((ucontext_t *)context)->uc_mcontext.gregs;
+	if (!hostrun_block.running) {
+		pass_on(number, info, context);
+		return;
+	}
+	hostrun_block.running = 0;
 	caught = number;
-	caught_rip = (uint64_t)u->uc_mcontext.gregs[REG_RIP] - (number == SIGTRAP);
+	caught_vector = number == SIGPROF ? HOSTRUN_TIMEOUT : (uint8_t)regs[REG_TRAPNO];
+	caught_rip = (uint64_t)regs[REG_RIP] - (caught_vector == 3);
+	caught_error = (uint64_t)regs[REG_ERR];
+	caught_flags = (uint64_t)regs[REG_EFL];
 	caught_address = (uint64_t)info->si_addr;
-	u->uc_mcontext.gregs[REG_RIP] = (greg_t)(uintptr_t)hostrun_exit;
+	regs[REG_RIP] = (greg_t)(uintptr_t)hostrun_exit;
+	regs[REG_EFL] &= ~0x100ll; /* TF */
+}
+
+void hostrun_on_tick(void)
+{
+	if (tick_fn)
+		tick_fn();
+}
+
+void hostrun_take_signals(void)
+{
+	struct sigaction action = { .sa_sigaction = hostrun_signal, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER }, other;
+	for (unsigned n = 0; n < sizeof signals / sizeof *signals; n++) {
+		sigaction(signals[n], &action, &other);
+		if (!(other.sa_flags & SA_SIGINFO) || other.sa_sigaction != hostrun_signal)
+			others[signals[n]] = other;
+	}
 }
 
 static void set_up(void)
 {
-	static const int signals[] = { SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP };
 	static uint8_t alt_stack[65536];
 	const stack_t stack = { .ss_sp = alt_stack, .ss_size = sizeof alt_stack };
-	struct sigaction action = { .sa_sigaction = on_signal, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER };
 	code = mmap((void *)CODE_BASE, CODE_SIZE, PROT_READ | PROT_WRITE | PROT_EXEC,
 		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
 	if (code == MAP_FAILED) {
@@ -133,13 +224,29 @@ static void set_up(void)
 	}
 	memset(code, 0xcc, CODE_SIZE);
 	sigaltstack(&stack, NULL);
-	for (unsigned n = 0; n < sizeof signals / sizeof *signals; n++)
-		sigaction(signals[n], &action, NULL);
+	has_bases = getauxval(AT_HWCAP2) & 2; /* HWCAP2_FSGSBASE of the kernel's interface */
+	hostrun_take_signals();
 }
 
 uint64_t hostrun_base(void)
 {
 	return CODE_START;
+}
+
+int hostrun_has_bases(void)
+{
+	if (!code)
+		set_up();
+	return has_bases;
+}
+
+void hostrun_ticks(void (*tick)(void))
+{
+	struct sigaction action = { .sa_sigaction = hostrun_tick, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART };
+	const struct itimerval every = { { 0, TICK_US }, { 0, TICK_US } };
+	tick_fn = tick;
+	sigaction(SIGPROF, &action, NULL);
+	setitimer(ITIMER_PROF, &every, NULL);
 }
 
 /* jmp *0(%rip), and the address behind it. */
@@ -151,6 +258,45 @@ static void emit_exit(uint8_t *p)
 	memcpy(p + sizeof jump, &target, sizeof target);
 }
 
+static int run(uint64_t at, struct hostrun_state *state, bool bases)
+{
+	memcpy(hostrun_block.gpr, state->gpr, sizeof state->gpr);
+	hostrun_block.rflags = (state->rflags & USER_FLAGS) | 0x202;
+	hostrun_block.code = at;
+	hostrun_block.xsave = state->xsave;
+	hostrun_block.mask[0] = (uint32_t)state->xsave_mask;
+	hostrun_block.mask[1] = (uint32_t)(state->xsave_mask >> 32);
+	hostrun_block.bases = bases;
+	hostrun_block.fs_base = state->fs_base;
+	hostrun_block.gs_base = state->gs_base;
+	hostrun_block.ticks = 0;
+	caught = 0;
+	__atomic_store_n(&hostrun_block.running, 1, __ATOMIC_SEQ_CST);
+	__asm__ volatile("sub $128, %%rsp; call hostrun_enter; add $128, %%rsp" : : :
+			 "memory", "cc", "rax", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11",
+			 "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7",
+			 "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15");
+	__atomic_store_n(&hostrun_block.running, 0, __ATOMIC_SEQ_CST);
+	memcpy(state->gpr, hostrun_block.gpr, sizeof state->gpr);
+	state->rflags = hostrun_block.rflags;
+	state->rip = caught_rip;
+	state->address = caught_address;
+	state->vector = caught_vector;
+	state->error = caught_error;
+	state->fs_base = hostrun_block.fs_base;
+	state->gs_base = hostrun_block.gs_base;
+	return caught;
+}
+
+int hostrun_at(uint64_t at, struct hostrun_state *state)
+{
+	if (!code)
+		set_up();
+	run(at, state, has_bases);
+	state->rflags = caught_flags;
+	return caught;
+}
+
 int hostrun(const uint8_t *bytes, unsigned length, struct hostrun_state *state)
 {
 	if (!code)
@@ -158,25 +304,9 @@ int hostrun(const uint8_t *bytes, unsigned length, struct hostrun_state *state)
 	uint8_t *at = code + CODE_SIZE / 2;
 	memcpy(at, bytes, length);
 	emit_exit(at + length);
-
-	memcpy(hostrun_block.gpr, state->gpr, sizeof state->gpr);
-	hostrun_block.rflags = (state->rflags & USER_FLAGS) | 0x202;
-	hostrun_block.code = CODE_START;
-	hostrun_block.xsave = state->xsave;
-	hostrun_block.mask[0] = (uint32_t)state->xsave_mask;
-	hostrun_block.mask[1] = (uint32_t)(state->xsave_mask >> 32);
-	caught = 0;
 	caught_rip = CODE_START + length;
-	running = 1;
-	__asm__ volatile("sub $128, %%rsp; call hostrun_enter; add $128, %%rsp" : : :
-			 "memory", "cc", "rax", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11",
-			 "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7",
-			 "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15");
-	running = 0;
-	memcpy(state->gpr, hostrun_block.gpr, sizeof state->gpr);
-	state->rflags = hostrun_block.rflags;
-	state->rip = caught_rip;
-	state->address = caught_address;
+	state->rflags &= ~0x200100ull; /* neither ID nor TF */
+	int number = run(CODE_START, state, false);
 	memset(at, 0xcc, length + EXIT_JUMP);
-	return caught;
+	return number;
 }

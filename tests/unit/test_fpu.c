@@ -13,7 +13,7 @@
 #include "cpu/cpu.h"
 #include "cpu/fpu.h"
 #include "cpu/host.h"
-#include "diff_state.h"
+#include "diff_machine.h"
 
 /* What the random differential cannot see: system state, pending exceptions, page faults in the middle, old formats. */
 #define DATA 0x13002000ul     /* the middle of the machine's memory */

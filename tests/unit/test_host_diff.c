@@ -9,7 +9,7 @@
 #include "cpu/flags.h"
 #include "cpu/fpu.h"
 #include "diff_encode.h"
-#include "diff_state.h"
+#include "diff_machine.h"
 #include "hostrun.h"
 #include "isa/op.h"
 

@@ -162,12 +162,14 @@ static void call(struct translator *t, const struct insn *i)
 	if (indirect && i->memory) {
 		struct host_mem m;
 		emit_operand(t, i, 8, ACCESS_R, 1u << S_A, thunk, &m);
+		emit_access(t, thunk);
 		emit_load(e, S_A, m);
 		emit_store(e, WORD(scratch), S_A);
 	}
 	struct host_mem m = MEM_BASE(REG_RSP, -8);
 	emit_check(t, &m, 8, ACCESS_W, 1u << S_A, thunk);
 	emit_guest_address(t, S_A, after);
+	emit_access(t, thunk);
 	emit_store(e, m, S_A);
 	if (indirect && i->memory)
 		emit_load(e, S_A, WORD(scratch));
@@ -194,6 +196,7 @@ static void jump(struct translator *t, const struct insn *i)
 		struct host_mem m;
 		thunk->record->kind = RECORD_END;
 		emit_operand(t, i, 8, ACCESS_R, 1u << S_A, thunk, &m);
+		emit_access(t, thunk);
 		emit_load(&t->e, S_A, m);
 	} else if (emit_gpr(t, i->operand[0].reg, S_A) != S_A) {
 		emit_move(&t->e, S_A, i->operand[0].reg);

@@ -107,14 +107,13 @@ static unsigned hash(const uint8_t *host, uint64_t page, unsigned set)
 	return (unsigned)(h ^ h >> 16 ^ page >> 9 ^ set * 0x9e37u) & (UNIT_BUCKETS - 1);
 }
 
-struct unit *jit_find(struct jit *jit, const uint8_t *host, uint64_t page, unsigned set)
+struct unit *jit_find(struct jit *jit, const uint8_t *host, uint64_t page, unsigned set, bool window)
 {
 	struct unit **at = &jit->buckets[hash(host, page, set)];
 	for (struct unit *u; (u = *at); at = &u->next)
-		if (u->host == host && u->page == page && u->set == set) {
+		if (u->host == host && u->page == page && u->set == set && u->window == window) {
 			if (atomic_load_explicit(u->generation_now, memory_order_relaxed) == u->generation)
 				return u;
-			u->dead = true;
 			*at = u->next;
 			return NULL;
 		}
@@ -127,6 +126,35 @@ void jit_insert(struct jit *jit, struct unit *unit)
 	unit->next = *bucket;
 	*bucket = unit;
 	jit->order[jit->unit_count++] = unit;
+}
+
+/* A jump at the entry, that is linked to the unit which replaces this one. */
+static void forward(struct jit *jit, struct unit *unit, uint8_t *entry, bool memory_flags)
+{
+	struct record *record = jit_alloc(jit, sizeof(*record));
+	if (!record || jit->code_size - (size_t)(jit->code_at - jit->code_w) < 64)
+		return;
+	struct emitter e = { .at = jit->code_at, .end = jit->code_w + jit->code_size, .delta = jit_delta(jit) };
+	uint8_t *thunk = emit_here(&e);
+	emit_address(&e, S_A, record);
+	emit_jump(&e, memory_flags ? jit->leave_memory_flags : jit->leave);
+	jit->code_at = (uint8_t *)ALIGN_UP((uintptr_t)e.at, 16);
+	struct emitter patch = { .at = entry - e.delta, .end = entry - e.delta + 5, .delta = e.delta };
+	*record = (struct record){ .kind = RECORD_LINK, .set = unit->set, .memory_flags = memory_flags, .unit = unit,
+				   .target = (int32_t)((uintptr_t)unit->host & GUEST_PAGE_MASK), .site = emit_jump(&patch, thunk) };
+}
+
+void jit_retire(struct jit *jit, struct unit *unit)
+{
+	struct unit **at = &jit->buckets[hash(unit->host, unit->page, unit->set)];
+	while (*at && *at != unit)
+		at = &(*at)->next;
+	if (!*at)
+		return;
+	*at = unit->next;
+	forward(jit, unit, unit->entry, false);
+	if (unit->memory_entry != unit->entry)
+		forward(jit, unit, unit->memory_entry, true);
 }
 
 struct unit *jit_unit_at(const struct jit *jit, const uint8_t *code)

@@ -27,7 +27,7 @@ static enum copy_kind kind_of(const struct insn *i)
 	case OP_LFENCE: case OP_MFENCE: case OP_SFENCE:
 		return COPY_PLAIN;
 	case OP_BT: case OP_BTS: case OP_BTR: case OP_BTC:
-		/* With a register offset the operand is a bit string in memory. */
+		/* With a register offset the operand is a bit string in memory: see translate_bit. */
 		return i->memory && i->operand[1].kind == OPERAND_GPR ? COPY_NOT : COPY_PLAIN;
 	case OP_DIV: case OP_IDIV: case OP_CMPXCHG16B:
 		return COPY_GUARDED;
@@ -106,11 +106,6 @@ static uint16_t flags_through(const struct translator *t)
 	return flags_read(i) | (t->live[t->now + 1] & (uint16_t)~flags_killed(i));
 }
 
-static void guard(struct translator *t, struct thunk *thunk)
-{
-	thunk->guard = emit_here(&t->e);
-}
-
 static void copy(struct translator *t, enum copy_kind kind)
 {
 	const struct insn *i = &t->insn[t->now];
@@ -120,14 +115,15 @@ static void copy(struct translator *t, enum copy_kind kind)
 	struct thunk *thunk = memory || kind == COPY_GUARDED ? helper_thunk(t) : NULL;
 	struct host_mem m;
 	if (memory) {
-		flags_to_memory(t, t->live[t->now]);
+		if (!uses_windows(t))
+			flags_to_memory(t, t->live[t->now]);
 		thunk->memory_flags = t->memory_flags; /* cpu->cc stays good when the flags come back to the host's */
 		emit_operand(t, i, i->operand[i->memory - 1].size, i->operand[i->memory - 1].access, data, thunk, &m);
 	}
 	if (flags_through(t))
 		flags_to_host(t);
 	move_registers(t, data, false);
-	if (kind == COPY_GUARDED)
+	if (kind == COPY_GUARDED || (memory && uses_windows(t)))
 		guard(t, thunk);
 	t->full |= !raw_copy(&t->e, i, bytes, memory ? &m : NULL);
 	if (flags_killed(i))
@@ -155,6 +151,41 @@ static bool translate_lea(struct translator *t, const struct insn *i)
 	return true;
 }
 
+/* BT and its kin on a bit string (SDM 2A, BT): the element that holds the bit is at base + size * (offset >> log2 bits). */
+static bool translate_bit(struct translator *t, const struct insn *i)
+{
+	struct emitter *e = &t->e;
+	unsigned shift = i->opsize == 8 ? 6 : 5, offset = i->operand[1].reg;
+	if (i->opsize == 2 || i->adsize != 8)
+		return false;
+	flags_to_memory(t, t->live[t->now]);
+	struct thunk *thunk = helper_thunk(t);
+	struct host_mem m = emit_linear(t, i, S_A, S_B);
+	offset = emit_gpr(t, offset, S_B);
+	if (offset != S_B)
+		emit_move(e, S_B, offset);
+	if (i->opsize == 4)
+		emit_reg(e, EMIT_W, 0x63, S_B, S_B); /* movsxd */
+	emit_reg(e, EMIT_W, 0xc1, 7, S_B);
+	put8(e, shift);
+	m.index = S_B;
+	m.scale = i->opsize == 8 ? 3 : 2;
+	emit_lea(e, S_A, m);
+	m = MEM_BASE(S_A, 0);
+	emit_check(t, &m, i->opsize, i->operand[0].access, 1u << S_A | 1u << S_B, thunk);
+	offset = emit_gpr(t, i->operand[1].reg, S_B);
+	if (offset != S_B)
+		emit_move(e, S_B, offset);
+	emit_reg(e, 0, 0x83, 4, S_B); /* within the element, which is all that is accessed then */
+	put8(e, (1u << shift) - 1);
+	flags_to_host(t);
+	emit_access(t, thunk);
+	if (i->prefixes & PREFIX_LOCK)
+		put8(e, 0xf0);
+	emit_mem(e, (i->opsize == 8 ? EMIT_W : 0) | EMIT_0F, i->opcode, S_B, m);
+	return true;
+}
+
 bool translate_copy(struct translator *t)
 {
 	const struct insn *i = &t->insn[t->now];
@@ -162,6 +193,8 @@ bool translate_copy(struct translator *t)
 		return false;
 	if (i->op == OP_LEA)
 		return translate_lea(t, i);
+	if (i->memory && i->operand[1].kind == OPERAND_GPR && (i->op == OP_BT || i->op == OP_BTS || i->op == OP_BTR || i->op == OP_BTC))
+		return translate_bit(t, i);
 	enum copy_kind kind = kind_of(i);
 	if (kind == COPY_NOT && is_vector(i)) {
 		want_vectors(t, i);

@@ -14,6 +14,7 @@
 
 #include "base/util.h"
 #include "cpu/access.h"
+#include "cpu/mmu.h"
 #include "engine/jit/trap.h"
 
 #define CACHE_TOTAL (256ull << 20)
@@ -24,6 +25,7 @@ static void destroy(struct cpu *c)
 	struct jit *jit = c->engine;
 	if (!jit)
 		return;
+	mirror_destroy(jit);
 	jit_stats_destroy(&jit->stats);
 	jit_memory_destroy(jit);
 	interpret_destroy(&jit->interp);
@@ -43,6 +45,7 @@ static int create(struct cpu *c, struct error *err)
 		destroy(c);
 		return error_set(err, ENOMEM, "no memory for the translator of vCPU %u", c->index);
 	}
+	mirror_init(jit); /* without windows all goes by the TLB */
 	if (interpret_init(&jit->interp, c, err) < 0 || jit_memory_init(jit, MAX(CACHE_MIN, CACHE_TOTAL / c->count), err) < 0) {
 		destroy(c);
 		return -1;
@@ -76,11 +79,6 @@ static void retag(struct cpu *c, struct jit *jit)
 	}
 }
 
-static unsigned current_set(const struct cpu *c)
-{
-	return (unsigned)((c->tlb - c->tlbs[0]) / TLB_SIZE);
-}
-
 static const uint8_t *fetch(struct cpu *c, uint64_t linear)
 {
 	const struct tlb_entry *set = c->tlbs[c->cpl == 3 ? TLB_USER : TLB_SUPERVISOR_AC];
@@ -97,7 +95,7 @@ static const uint8_t *fetch(struct cpu *c, uint64_t linear)
 /* The unit at RIP; NULL: that instruction is to be interpreted. May fault. */
 static struct unit *unit_here(struct cpu *c, struct jit *jit)
 {
-	unsigned set = current_set(c);
+	unsigned set = current_tlb_set(c);
 	uint64_t linear = c->gpr[REG_RIP];
 	if (c->code_mode != ISA_MODE_64 || set == TLB_USER_ALIGN)
 		return NULL;
@@ -108,7 +106,7 @@ static struct unit *unit_here(struct cpu *c, struct jit *jit)
 	if (set != TLB_USER && !c->tlb_global[TLB_SUPERVISOR_AC][(linear >> GUEST_PAGE_SHIFT) & (TLB_SIZE - 1)])
 		jit->local_kernel = true;
 	uint64_t page = ALIGN_DOWN(linear, (uint64_t)GUEST_PAGE_SIZE);
-	struct unit *unit = jit_find(jit, host, set == TLB_USER ? 0 : page, set);
+	struct unit *unit = jit_find(jit, host, set == TLB_USER ? 0 : page, set, set <= TLB_SUPERVISOR && jit->window[set]);
 	if (!unit)
 		unit = jit_translate(jit, host, linear);
 	if (unit && !unit->absolute)
@@ -124,9 +122,13 @@ static uint64_t page_of(struct cpu *c, const struct unit *unit)
 }
 
 /* Executes the record's instruction by its function. */
-static const uint8_t *help(struct cpu *c, struct jit *jit, const struct record *record)
+static const uint8_t *help(struct cpu *c, struct jit *jit, struct record *record)
 {
 	const struct insn *insn = record->insn;
+	const bool shown = !(jit->faulted && record->window);
+	uint64_t linear[2];
+	unsigned addresses = shown ? 0 : jit_addresses(c, insn, linear);
+	jit->faulted = false;
 	c->gpr[REG_RIP] = page_of(c, record->unit) + (uint64_t)(int64_t)record->target;
 	c->insn = insn;
 	jit->current = record;
@@ -134,6 +136,8 @@ static const uint8_t *help(struct cpu *c, struct jit *jit, const struct record *
 	insn->exec(c, insn);
 	jit->current = NULL;
 	c->insn = NULL;
+	if (unlikely(!shown))
+		jit_window_fault(jit, record, jit->fault_address, linear, addresses);
 	if (record->kind != RECORD_END && record->kind != RECORD_RIP && likely(!atomic_load_explicit(&c->attention, memory_order_relaxed)))
 		return record->resume;
 	c->stats.instructions += record->executed;
@@ -141,7 +145,7 @@ static const uint8_t *help(struct cpu *c, struct jit *jit, const struct record *
 }
 
 /* What the control registers do not allow raises its exception in the instruction's function. */
-static const uint8_t *load_vectors(struct cpu *c, struct jit *jit, const struct record *record)
+static const uint8_t *load_vectors(struct cpu *c, struct jit *jit, struct record *record)
 {
 	uint32_t allowed = vector_allowed(c);
 	if ((allowed & record->vector) != record->vector) {
@@ -186,7 +190,7 @@ static const uint8_t *follow_cross(struct cpu *c, struct jit *jit, struct record
 }
 
 /* A branch to an address that is not canonical faults before it does anything: it is taken back and executed again. */
-static const uint8_t *take_back(struct cpu *c, struct jit *jit, const struct record *record)
+static const uint8_t *take_back(struct cpu *c, struct jit *jit, struct record *record)
 {
 	c->gpr[REG_RSP] += (uint64_t)(int64_t)record->undo;
 	return help(c, jit, record);
@@ -233,6 +237,8 @@ static void sync_tags(struct cpu *c, struct jit *jit)
 {
 	if (unlikely(jit->epoch_seen[0] != c->code_epoch[0] || jit->epoch_seen[1] != c->code_epoch[1]))
 		retag(c, jit);
+	if (unlikely(c->tlb_event_count || (jit->windows && jit->root != cpu_root(c))))
+		mirror_sync(jit);
 }
 
 /* Unit after unit until attention is asked for. */
@@ -272,6 +278,10 @@ static enum exit_reason loop(struct cpu *c, struct jit *jit)
 		/* Code has changed: units of its page are found to be stale when they are looked for. */
 		if (atomic_load_explicit(&c->attention, memory_order_relaxed) & ATTN_CODE)
 			c->code_epoch[1]++;
+		if (mirror_tick(jit)) {
+			c->code_epoch[1]++;
+			mirror_sync(jit);
+		}
 		if (interpret_attend(c, &jit->interp, &reason) == LEAVE)
 			return reason;
 	}
@@ -285,13 +295,15 @@ static void count_faulted(struct cpu *c, struct jit *jit)
 	interpret_count_faulted(c, &jit->interp);
 }
 
-static const uint8_t *resolve(void *opaque, const uint8_t *at)
+static const uint8_t *resolve(void *opaque, const uint8_t *at, uintptr_t address)
 {
 	struct jit *jit = opaque;
 	const struct unit *unit = jit_unit_at(jit, at);
 	for (unsigned n = 0; unit && n < unit->guard_count; n++)
 		if (unit->guards[n].at == at) {
 			jit->stats.guards++;
+			jit->faulted = true;
+			jit->fault_address = address;
 			return unit->guards[n].slow;
 		}
 	return NULL;

@@ -4,6 +4,7 @@
 
 #include "engine/interpret.h"
 #include "engine/jit/emit.h"
+#include "engine/jit/windows.h"
 
 /*
  * The translator's data, one set per vCPU: no lock and no patching of code that
@@ -34,6 +35,8 @@ struct unit;
 struct record {
 	uint8_t kind;         /* enum record_kind */
 	uint8_t set;          /* TLB set of the code at the target */
+	bool window;          /* HELPER, END: the code uses windows */
+	uint8_t faults;       /* that no window could prevent next time */
 	bool miss;            /* HELPER, END: a check in the code failed */
 	bool memory_flags;    /* the site's flags are in cpu->cc */
 	uint8_t executed;     /* guest instructions done and not counted before this point */
@@ -63,8 +66,8 @@ struct unit {
 	const _Atomic uint32_t *generation_now;
 	uint32_t generation;
 	uint8_t set;          /* TLB set of the first instruction */
+	bool window;          /* memory is reached by windows */
 	bool absolute;        /* addresses are constants in the code */
-	bool dead;
 	uint8_t *entry;       /* flags in the host's flags */
 	uint8_t *memory_entry; /* flags in cpu->cc */
 	uint8_t *code_end;
@@ -103,7 +106,7 @@ struct jump {
 #define UNIT_BUCKETS 65536u
 
 struct jit_stats {
-	uint64_t units, guest_bytes, code_bytes, flushes, retags, links, crosses, indirect, entries, guards, interpreted, vector_loads;
+	uint64_t units, guest_bytes, code_bytes, flushes, retags, links, crosses, indirect, entries, guards, interpreted, vector_loads, fills, filled_pages, slow_sites, tlb_events[4];
 	uint32_t *helped, *missed; /* instructions executed by their functions, by row: always; when a check failed */
 };
 
@@ -124,6 +127,21 @@ struct jit {
 	uint8_t *leave, *leave_memory_flags;
 	uint32_t tags;        /* the last number given out */
 	uint32_t epoch_seen[2];
+	/* Windows. */
+	struct windows *windows; /* NULL: none on this host */
+	struct space *space, *kernel;
+	uint64_t root;        /* of `space` */
+	uint64_t *table;      /* biases by bits 32..47 of an address: 65536 for user code, 65536 for supervisor code */
+	struct installed {
+		const struct space *space;
+		unsigned version, count;
+		struct window_bias list[SPACE_WINDOWS];
+	} installed[2];
+	bool window[2];       /* by TLB_USER, TLB_SUPERVISOR: its code runs on windows now */
+	uint64_t since, tsc_ms; /* TSC: time charged up to; a millisecond */
+	bool faulted;         /* the signal handler led here */
+	uintptr_t fault_address; /* of the access; 0: the host did not say */
+	uint8_t slow[8192];   /* filter of guest instructions (host addresses) that windows do not serve */
 	bool local_kernel;    /* supervisor code was found through entries that are not global */
 	const struct record *current; /* helper under way */
 	struct jit_stats stats;
@@ -141,13 +159,36 @@ void jit_memory_destroy(struct jit *jit);
 void jit_flush(struct jit *jit);
 /* Zeroed memory that lives until the next flush; NULL: full. */
 void *jit_alloc(struct jit *jit, size_t size);
-struct unit *jit_find(struct jit *jit, const uint8_t *host, uint64_t page, unsigned set);
+struct unit *jit_find(struct jit *jit, const uint8_t *host, uint64_t page, unsigned set, bool window);
+/* The unit is not to be found any more; who still enters it is led to the one that replaces it. */
+void jit_retire(struct jit *jit, struct unit *unit);
 void jit_insert(struct jit *jit, struct unit *unit);
 /* The unit whose code holds this address, or NULL. */
 struct unit *jit_unit_at(const struct jit *jit, const uint8_t *code);
 
 /* --- stubs.c --- */
 void jit_make_stubs(struct jit *jit);
+
+/* --- mirror.c --- */
+/* False: no windows here. */
+bool mirror_init(struct jit *jit);
+void mirror_destroy(struct jit *jit);
+/* The table of biases for code with this TLB set (USER or SUPERVISOR). */
+uint64_t *mirror_table(const struct jit *jit, unsigned set);
+/* To be called before guest code runs again after the guest flushed TLB entries or changed CR3. */
+void mirror_sync(struct jit *jit);
+/* Now and then: true when jit->window has changed. */
+bool mirror_tick(struct jit *jit);
+/* Shows the page of `linear`, which the current code may read; false: windows cannot serve it. */
+bool mirror_fill(struct jit *jit, uint64_t linear);
+
+/* --- slow.c --- */
+/* The guest instruction at this host address is not for windows. */
+bool jit_slow_site(const struct jit *jit, const uint8_t *host);
+/* What the instruction is about to access: its addresses; returns how many. */
+unsigned jit_addresses(struct cpu *c, const struct insn *insn, uint64_t linear[2]);
+/* After a record's instruction was executed by its function because a window did not serve it. */
+void jit_window_fault(struct jit *jit, struct record *record, uintptr_t address, const uint64_t *linear, unsigned count);
 
 /* --- vector.c --- */
 /* VECTOR_* that the guest's control registers allow. */

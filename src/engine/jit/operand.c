@@ -91,11 +91,46 @@ static void check(struct translator *t, struct host_mem *m, unsigned size, unsig
 	m->scale = 0;
 }
 
+/* rorx y, base, 32; movzx y, y16; mov y, [table + y * 8] */
+void emit_window_bias(struct translator *t, unsigned y, unsigned base)
+{
+	struct emitter *e = &t->e;
+	struct host_mem bias = { .base = HOST_NONE, .index = (uint8_t)y, .scale = 3,
+				 .disp = (int32_t)(uintptr_t)mirror_table(t->jit, t->set) };
+	put8(e, 0xc4);
+	put8(e, (~y & 8) << 4 | 0x40 | (~base & 8) << 2 | 3);
+	put8(e, 0xfb);
+	put8(e, 0xf0);
+	put8(e, 0xc0 | (y & 7) << 3 | (base & 7));
+	put8(e, 32);
+	emit_reg(e, EMIT_0F, 0xb7, y, y);
+	emit_load(e, y, bias);
+}
+
+static void window(struct translator *t, struct host_mem *m, unsigned y, struct thunk *thunk)
+{
+	emit_window_bias(t, y, m->base);
+	thunk->record->window = true;
+	m->index = (uint8_t)y;
+	m->scale = 0;
+}
+
+static void reach(struct translator *t, struct host_mem *m, unsigned size, unsigned access, unsigned x, unsigned y, struct thunk *thunk)
+{
+	if (uses_windows(t))
+		window(t, m, y, thunk);
+	else
+		check(t, m, size, access, x, y, thunk);
+}
+
 void emit_check(struct translator *t, struct host_mem *m, unsigned size, unsigned access, unsigned keep, struct thunk *thunk)
 {
 	unsigned x, y, a;
 	pick(keep, &y, &a, &x);
-	check(t, m, size, access, x, y, thunk);
+	/* `a` is not needed here; of the two the one that is not to be kept, or at least not the base. */
+	if ((keep >> x & 1) && (!(keep >> a & 1) || m->base == x))
+		x = a;
+	reach(t, m, size, access, x, y, thunk);
 }
 
 void emit_operand(struct translator *t, const struct insn *insn, unsigned size, unsigned access, unsigned keep,
@@ -108,7 +143,7 @@ void emit_operand(struct translator *t, const struct insn *insn, unsigned size, 
 		emit_move(&t->e, a, y);
 		m->base = (uint8_t)a;
 	}
-	check(t, m, size, access, x, y, thunk);
+	reach(t, m, size, access, x, y, thunk);
 	if (m->base == a && (keep >> a & 1)) {
 		emit_lea(&t->e, y, *m);
 		*m = MEM_BASE(y, 0);

@@ -12,6 +12,7 @@ void emit_push(struct translator *t, unsigned value, struct thunk *thunk)
 {
 	struct host_mem m = MEM_BASE(REG_RSP, -8);
 	emit_check(t, &m, 8, ACCESS_W, 1u << value, thunk);
+	emit_access(t, thunk);
 	emit_store(&t->e, m, value);
 	emit_lea(&t->e, REG_RSP, MEM_BASE(REG_RSP, -8));
 }
@@ -20,25 +21,42 @@ void emit_pop(struct translator *t, unsigned more, struct thunk *thunk)
 {
 	struct host_mem m = MEM_BASE(REG_RSP, 0);
 	emit_check(t, &m, 8, ACCESS_R, 1u << S_A, thunk);
+	emit_access(t, thunk);
 	emit_load(&t->e, S_A, m);
 	emit_lea(&t->e, REG_RSP, MEM_BASE(REG_RSP, 8 + more));
 }
 
 static struct thunk *begin(struct translator *t)
 {
-	flags_to_memory(t, t->live[t->now]);
+	if (!uses_windows(t))
+		flags_to_memory(t, t->live[t->now]);
 	return helper_thunk(t);
+}
+
+/* PUSH m: the address is that of RSP before. */
+static bool push_memory(struct translator *t, const struct insn *i)
+{
+	struct host_mem m;
+	struct thunk *thunk = begin(t);
+	emit_operand(t, i, 8, ACCESS_R, 1u << S_A, thunk, &m);
+	emit_access(t, thunk);
+	emit_load(&t->e, S_A, m);
+	emit_push(t, S_A, thunk);
+	return true;
 }
 
 static bool push(struct translator *t, const struct insn *i)
 {
 	const struct operand *o = &i->operand[0];
+	if (i->opsize == 8 && o->kind == OPERAND_MEM)
+		return push_memory(t, i);
 	if (i->opsize != 8 || (o->kind != OPERAND_GPR && o->kind != OPERAND_IMM))
 		return false;
 	struct thunk *thunk = begin(t);
 	if (o->kind == OPERAND_IMM) {
 		struct host_mem m = MEM_BASE(REG_RSP, -8);
 		emit_check(t, &m, 8, ACCESS_W, 0, thunk);
+		emit_access(t, thunk);
 		emit_store_constant(&t->e, m, (int32_t)i->imm);
 		emit_lea(&t->e, REG_RSP, MEM_BASE(REG_RSP, -8));
 	} else if (scratch_register(o->reg)) {
@@ -46,6 +64,7 @@ static bool push(struct translator *t, const struct insn *i)
 		struct host_mem m = MEM_BASE(REG_RSP, -8);
 		emit_check(t, &m, 8, ACCESS_W, 1u << S_A, thunk);
 		emit_load(&t->e, S_A, GS_FIELD(gpr[o->reg]));
+		emit_access(t, thunk);
 		emit_store(&t->e, m, S_A);
 		emit_lea(&t->e, REG_RSP, MEM_BASE(REG_RSP, -8));
 	} else {
@@ -72,7 +91,9 @@ static bool leave(struct translator *t, const struct insn *i)
 	if (i->opsize != 8)
 		return false;
 	struct host_mem m = MEM_BASE(REG_RBP, 0);
-	emit_check(t, &m, 8, ACCESS_R, 1u << S_A, begin(t));
+	struct thunk *thunk = begin(t);
+	emit_check(t, &m, 8, ACCESS_R, 1u << S_A, thunk);
+	emit_access(t, thunk);
 	emit_load(&t->e, S_A, m);
 	emit_lea(&t->e, REG_RSP, MEM_BASE(REG_RBP, 8));
 	emit_move(&t->e, REG_RBP, S_A);

@@ -56,6 +56,12 @@ unsigned jit_counters(const struct cpu *cpu, struct engine_counter *counters, un
 	put(&l, "exits", "indirect", s->indirect);
 	put(&l, "exits", "guards", s->guards);
 	put(&l, "exits", "vector_loads", s->vector_loads);
+	put(&l, NULL, "window_fills", s->fills);
+	put(&l, NULL, "window_pages", s->filled_pages);
+	static const char *const events[] = { "all", "local", "root", "page" };
+	for (unsigned i = 0; i < 4; i++)
+		put(&l, "window_flushes", events[i], s->tlb_events[i]);
+	put(&l, NULL, "slow_sites", s->slow_sites);
 	put(&l, NULL, "helped", put_rows(&l, "helped_by", s->helped));
 	put(&l, NULL, "missed", put_rows(&l, "missed_by", s->missed));
 	return (unsigned)(l.at - counters);

@@ -104,15 +104,39 @@ void emit_guest_address(struct translator *t, unsigned reg, int64_t offset)
 
 void emit_count(struct translator *t)
 {
-	if (!t->executed)
-		return;
-	emit_load(&t->e, S_B, GS_FIELD(stats.instructions));
-	emit_lea(&t->e, S_B, MEM_BASE(S_B, t->executed));
-	emit_store(&t->e, GS_FIELD(stats.instructions), S_B);
+	/* It costs more than the instructions that it counts. */
+	if (t->executed && t->c->count_instructions) {
+		emit_load(&t->e, S_B, GS_FIELD(stats.instructions));
+		emit_lea(&t->e, S_B, MEM_BASE(S_B, t->executed));
+		emit_store(&t->e, GS_FIELD(stats.instructions), S_B);
+	}
 	t->executed = 0;
 }
 
+void guard(struct translator *t, struct thunk *thunk)
+{
+	if (thunk->guards < ARRAY_SIZE(thunk->guard))
+		thunk->guard[thunk->guards++] = emit_here(&t->e);
+	else
+		t->full = true;
+}
+
+bool uses_windows(const struct translator *t)
+{
+	bool window = t->set == t->unit->set ? t->unit->window : t->set <= TLB_SUPERVISOR && t->jit->window[t->set];
+	return window && !jit_slow_site(t->jit, t->page + t->at[t->now]);
+}
+
 /* --- decode --- */
+
+/* Whether control never goes on behind it in this unit. */
+static bool ends(const struct translator *t, const struct insn *i)
+{
+	if (!(isa_rows[i->row].attributes & ROW_ENDS) || i->op == OP_JCC)
+		return false;
+	bool inlined = i->op == OP_CLI || i->op == OP_STI || i->op == OP_STAC || i->op == OP_CLAC;
+	return t->set == TLB_USER || !inlined;
+}
 
 #define MARK_STEP 64u /* bytes: what memory_mark_code tells apart */
 
@@ -139,7 +163,7 @@ static bool decode(struct translator *t, unsigned start)
 		cpu_select(t->c, i);
 		t->at[t->count++] = (uint16_t)at;
 		at += (unsigned)length;
-		if ((isa_rows[i->row].attributes & ROW_ENDS) && i->op != OP_JCC)
+		if (ends(t, i))
 			break;
 	}
 	t->at[t->count] = (uint16_t)at;
@@ -155,16 +179,11 @@ uint16_t live_at(const struct translator *t, int64_t offset)
 	return flags_live_at(t->page + offset, room, t->c->code_mode);
 }
 
-static bool ends(const struct insn *i)
-{
-	return (isa_rows[i->row].attributes & ROW_ENDS) && i->op != OP_JCC;
-}
-
 static uint16_t live_behind_end(const struct translator *t)
 {
 	const struct insn *last = &t->insn[t->count - 1];
 	unsigned after = t->at[t->count];
-	if (!ends(last))
+	if (!ends(t, last))
 		return live_at(t, after);
 	if (last->op == OP_JMP && last->operand[0].kind == OPERAND_REL)
 		return live_at(t, (int64_t)after + (int64_t)last->imm);
@@ -190,7 +209,7 @@ static void translate_helper(struct translator *t)
 {
 	struct thunk *thunk = helper_thunk(t);
 	thunk->record->miss = false;
-	if (ends(&t->insn[t->now]))
+	if (isa_rows[t->insn[t->now].row].attributes & ROW_ENDS)
 		thunk->record->kind = RECORD_END;
 	jump_to_thunk(t, thunk, COND_ALWAYS);
 	t->memory_flags = false;
@@ -199,7 +218,7 @@ static void translate_helper(struct translator *t)
 static void translate_one(struct translator *t)
 {
 	struct thunk *first = &t->thunk[t->thunks];
-	if (!translate_branch(t) && !translate_stack(t) && !translate_copy(t)) {
+	if (!translate_branch(t) && !translate_stack(t) && !translate_string(t) && !translate_system(t) && !translate_copy(t)) {
 		t->thunks = (unsigned)(first - t->thunk);
 		translate_helper(t);
 	}
@@ -217,23 +236,23 @@ static void emit_thunk(struct translator *t, struct thunk *thunk)
 		return;
 	for (unsigned n = 0; n < thunk->sites; n++)
 		emit_patch(thunk->site[n], t->e.delta, here);
+	if (thunk->undo)
+		thunk->undo(t, thunk->undo_movs);
 	if (record->insn)
 		record->insn = keep_insn(t, record->insn);
 	if (thunk->stores_rip)
 		emit_store(&t->e, GS_FIELD(gpr[REG_RIP]), S_A);
 	emit_address(&t->e, S_A, record);
 	emit_jump(&t->e, thunk->memory_flags ? t->jit->leave_memory_flags : t->jit->leave);
-	if (thunk->guard) {
-		struct guard *guard = &t->unit->guards[t->unit->guard_count++];
-		*guard = (struct guard){ thunk->guard, here };
-	}
+	for (unsigned n = 0; n < thunk->guards; n++)
+		t->unit->guards[t->unit->guard_count++] = (struct guard){ thunk->guard[n], here };
 }
 
 static void emit_thunks(struct translator *t)
 {
 	unsigned guards = 0;
 	for (unsigned n = 0; n < t->thunks; n++)
-		guards += t->thunk[n].guard != NULL;
+		guards += t->thunk[n].guards;
 	if (guards) {
 		t->unit->guards = jit_alloc(t->jit, guards * sizeof(struct guard));
 		t->full |= !t->unit->guards;
@@ -261,7 +280,7 @@ static void emit_unit(struct translator *t)
 		t->executed++;
 		translate_one(t);
 	}
-	if (!ends(&t->insn[t->count - 1])) {
+	if (!ends(t, &t->insn[t->count - 1])) {
 		t->now = t->count - 1;
 		exit_direct(t, t->at[t->count]);
 	}
@@ -278,6 +297,7 @@ static struct unit *new_unit(struct translator *t, const uint8_t *host, uint64_t
 	struct guest_memory *memory = jit->cpu->memory;
 	unit->host = host;
 	unit->set = t->set;
+	unit->window = t->set <= TLB_SUPERVISOR && jit->window[t->set];
 	unit->absolute = t->set != TLB_USER;
 	unit->page = unit->absolute ? ALIGN_DOWN(linear, (uint64_t)GUEST_PAGE_SIZE) : 0;
 	unit->generation_now = &memory->code_generation[memory_offset(memory, host) >> GUEST_PAGE_SHIFT];

@@ -9,6 +9,8 @@
 #define UNIT_MAX_INSNS 48
 #define THUNK_SITES 4
 
+struct translator;
+
 /* Out of line: leaves with a record. */
 struct thunk {
 	struct record *record;
@@ -16,7 +18,11 @@ struct thunk {
 	bool stores_rip;            /* S_A is the guest's RIP */
 	uint8_t *site[THUNK_SITES]; /* rel32 of jumps to it */
 	unsigned sites;
-	uint8_t *guard;             /* host instruction that goes here when it faults; NULL: none */
+	uint8_t *guard[2];          /* host instructions that go here when they fault */
+	unsigned guards;
+	/* Emits what must be taken back before the state is the guest's. */
+	void (*undo)(struct translator *t, bool movs);
+	bool undo_movs;
 };
 
 struct translator {
@@ -65,15 +71,27 @@ uint16_t live_at(const struct translator *t, int64_t offset);
 /* Adds the instructions since the last time to the guest's count. */
 void emit_count(struct translator *t);
 
+/* The next host instruction goes to the thunk when it faults. */
+void guard(struct translator *t, struct thunk *thunk);
+/* By windows: flags stay, and what accesses memory is guarded. */
+bool uses_windows(const struct translator *t);
+
 /* --- operand.c --- */
 /*
- * Code that checks the memory operand of the instruction under way against the TLB and leaves its host address in *m;
- * on a miss the thunk. keep: registers among the scratch ones that *m must not use. The host's flags are lost.
+ * Code that leaves the host address of the instruction's memory operand in *m, or goes to the thunk when the TLB misses.
+ * keep: registers among the scratch ones that *m must not use. Without windows the host's flags are lost. The access itself
+ * must follow as emit_access says.
  */
 void emit_operand(struct translator *t, const struct insn *insn, unsigned size, unsigned access, unsigned keep,
 		  struct thunk *thunk, struct host_mem *m);
 /* The same for base + disp, where base is a host register that holds a guest register. */
 void emit_check(struct translator *t, struct host_mem *m, unsigned size, unsigned access, unsigned keep, struct thunk *thunk);
+/* Directly before the host instruction that accesses what emit_operand or emit_check prepared. */
+static inline void emit_access(struct translator *t, struct thunk *thunk)
+{
+	if (uses_windows(t))
+		guard(t, thunk);
+}
 /* The linear address of the operand without a check, as base + disp; S_A and S_B may be used. */
 struct host_mem emit_linear(struct translator *t, const struct insn *insn, unsigned a, unsigned b);
 /* The guest's general register in a host register: itself, or loaded into `scratch`. */
@@ -89,6 +107,11 @@ bool translate_stack(struct translator *t);
 void emit_push(struct translator *t, unsigned value, struct thunk *thunk);
 /* Pops into S_A; `more`: bytes that RSP moves besides. */
 void emit_pop(struct translator *t, unsigned more, struct thunk *thunk);
+/* The bias of the window that holds the address in host register `base`; flags stay. */
+void emit_window_bias(struct translator *t, unsigned to, unsigned base);
+/* --- string.c, system.c --- */
+bool translate_string(struct translator *t);
+bool translate_system(struct translator *t);
 /* --- copy.c --- */
 bool translate_copy(struct translator *t);
 

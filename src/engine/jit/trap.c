@@ -42,7 +42,8 @@ static void on_signal(int number, siginfo_t *info, void *context)
 {
 	greg_t *regs = ((ucontext_t *)context)->uc_mcontext.gregs;
 	uintptr_t at = (uintptr_t)regs[REG_RIP];
-	const uint8_t *to = at - current.start < current.size ? current.resolve(current.opaque, (const uint8_t *)at) : NULL;
+	uintptr_t address = number == SIGSEGV && info->si_code != SI_KERNEL ? (uintptr_t)info->si_addr : 0;
+	const uint8_t *to = at - current.start < current.size ? current.resolve(current.opaque, (const uint8_t *)at, address) : NULL;
 	if (to)
 		regs[REG_RIP] = (greg_t)to;
 	else

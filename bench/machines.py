@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Where workloads run: the bare host (a chroot), visor with any of its engines, QEMU without KVM.
+
+Each is one process whose standard input and output are the serial console; the host's clock times lines that
+begin with BENCH (see guest/agent).
+"""
+import os
+import re
+import select
+import signal
+import subprocess
+import tempfile
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+LINE = re.compile(rb"BENCH (\w+) (\w+) ?([^\r\n]*)\r?\n")
+
+
+class Failure(Exception):
+    """A workload or a machine did not do what it should; the text says what."""
+
+
+class Machine:
+    """A started process. Lines before a BENCH marker, on the same line as well, are the kernel's and not ours."""
+
+    def __init__(self, name, command):
+        self.name, self.buffer, self.started = name, b"", time.monotonic()
+        self.errors = tempfile.TemporaryFile()
+        # A session of its own: what a workload has started natively ends with it.
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors,
+                                        start_new_session=True)
+
+    def marker(self, subject, verbs, deadline):
+        """Waits for a line 'BENCH subject verb text' with one of these verbs; (seconds since the start, verb, text)."""
+        while True:
+            m = LINE.search(self.buffer)
+            if m:
+                now = time.monotonic() - self.started
+                self.buffer = self.buffer[m.end():]
+                if m[1].decode() == subject and m[2].decode() in verbs:
+                    return now, m[2].decode(), m[3].decode(errors="replace")
+                continue
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise Failure("timeout")
+            if select.select([self.process.stdout], [], [], left)[0]:
+                data = os.read(self.process.stdout.fileno(), 65536)
+                if not data:
+                    raise Failure(f"the machine ended with status {self.process.wait()}: {self.last_words()}")
+                self.buffer += data
+
+    def last_words(self):
+        self.errors.seek(0)
+        errors = self.errors.read().decode(errors="replace").strip()
+        text = errors or self.buffer.decode(errors="replace").strip()
+        return text.splitlines()[-1] if text else "without a word"
+
+    def send(self, line):
+        try:
+            self.process.stdin.write(line.encode() + b"\n")
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            raise Failure("the machine is gone") from None
+
+    def workload(self, name, permille, limit):
+        """Runs one; {"seconds", "sum"}. After a Failure the machine is of no use any more."""
+        deadline = time.monotonic() + limit
+        self.send(f"{name} {permille}")
+        start, _, _ = self.marker(name, ("start",), deadline)
+        end, _, status = self.marker(name, ("end",), deadline)
+        result, notes, verb = {"seconds": end - start}, "", ""
+        while verb != "done":
+            _, verb, text = self.marker(name, ("sum", "note", "done"), deadline)
+            if verb == "sum":
+                result["sum"] = text
+            elif verb == "note":
+                notes = ": " + text
+        if status != "0":
+            result["error"] = f"status {status}{notes}"
+        return result
+
+    def stop(self):
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        for file in (self.process.stdin, self.process.stdout, self.errors):
+            try:
+                file.close()
+            except BrokenPipeError:
+                pass
+
+
+class Native:
+    """The tree in a chroot on the bare host."""
+    name = "native"
+
+    def __init__(self, root):
+        self.root = root
+
+    def start(self, cpus):
+        return Machine(self.name, ["taskset", "-c", processors(cpus), os.path.join(HERE, "enter.sh"),
+                                   os.path.join(self.root, "root"), "/bench/agent"])
+
+
+def processors(count):
+    """As many of the host's processors as the guest has, so that the bare host is not at an advantage."""
+    return ",".join(map(str, sorted(os.sched_getaffinity(0))[:count]))
+
+
+class Monitor:
+    """What starts a guest: subclasses give the command line."""
+
+    def __init__(self, name, kernel, initrd, root):
+        self.name, self.kernel, self.initrd = name, kernel, initrd
+        self.disk, self.nano = os.path.join(root, "root.img"), os.path.join(root, "nano", "nano.elf")
+
+    append = "console=ttyS0 quiet rdinit=/bench-init"
+
+    def start(self, cpus):
+        command = self.command(cpus, "1G", self.kernel, self.append, initrd=self.initrd, disk=self.disk)
+        return Machine(self.name, command)
+
+    def boot(self):
+        """Debian's kernel and the initramfs, without a disk."""
+        return Machine(self.name, self.command(1, "512M", self.kernel, self.append, initrd=self.initrd))
+
+    def start_nano(self, append):
+        return Machine(self.name, self.command(1, "64M", self.nano, append))
+
+
+class Visor(Monitor):
+    def __init__(self, binary, engine, *more):
+        super().__init__(engine, *more)
+        self.binary = binary
+
+    def command(self, cpus, memory, kernel, append, initrd=None, disk=None):
+        c = [self.binary, "run", "--engine", self.name, "--cpus", str(cpus), "--memory", memory,
+             "--kernel", kernel, "--append", append]
+        c += ["--initrd", initrd] if initrd else ["--debug-exit"]
+        return c + (["--disk", disk + ",ro"] if disk else [])
+
+
+class Qemu(Monitor):
+    def command(self, cpus, memory, kernel, append, initrd=None, disk=None):
+        c = ["qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", str(cpus), "-m", memory,
+             "-nodefaults", "-display", "none", "-serial", "stdio", "-no-reboot", "-kernel", kernel, "-append", append]
+        c += ["-initrd", initrd] if initrd else ["-device", "isa-debug-exit,iobase=0xf4,iosize=1"]
+        # visor's lock on the whole file, for reading, would look to QEMU like a writer's.
+        return c + (["-drive", f"file={disk},if=virtio,format=raw,readonly=on,file.locking=off"] if disk else [])
+
+
+def own_memory(pid):
+    """MB of a monitor that are not its guest's RAM, where that is shared memory (as visor's is)."""
+    with open(f"/proc/{pid}/status") as f:
+        fields = dict(line.split(":", 1) for line in f if line.startswith("Rss"))
+    return sum(int(fields[name].split()[0]) for name in ("RssAnon", "RssFile")) / 1024
+
+
+def engines_of(visor):
+    """The names that visor's --engine takes."""
+    r = subprocess.run([visor, "run", "--engine", "?"], capture_output=True, text=True)
+    m = re.search(r"choose from: (.*)", r.stderr)
+    return [e for e in m[1].split(", ") if e != "auto"] if m else ["interp"]
+
+
+def make_initrd(guest, folder, name, output):
+    """The guest's own initramfs with one more archive behind it, that holds the file `name` of `folder`."""
+    archive = subprocess.run(["cpio", "-o", "-H", "newc", "-R", "0:0", "--quiet"], cwd=folder, check=True,
+                             input=name.encode() + b"\n", stdout=subprocess.PIPE).stdout
+    with open(os.path.join(guest, "initrd.gz"), "rb") as f, open(output, "wb") as out:
+        data = f.read()
+        out.write(data + b"\0" * (-len(data) % 4) + archive)
+    return output

@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#define _GNU_SOURCE
+#include <string.h>
+#include <sys/mman.h>
+#include <x86intrin.h>
+
+#include "base/util.h"
+#include "cpu/access.h"
+#include "cpu/mmu.h"
+#include "engine/jit/jit.h"
+
+/*
+ * A vCPU's side of the windows: which space it is in, the tables that its code
+ * reads, and when a space is worth windows. A page costs some microseconds to
+ * show, as much as a hundred misses of the TLB: code runs on windows in spaces
+ * that have lived for a while, and not where more time goes into showing pages
+ * than windows save.
+ */
+#define TABLE_SIZE (65536 * sizeof(uint64_t))
+
+bool mirror_init(struct jit *jit)
+{
+	__builtin_cpu_init();
+	if (!__builtin_cpu_supports("bmi2") || !(jit->windows = windows_get(jit->cpu->memory)))
+		return false;
+	/* In the low 2 GiB, where code names it by an absolute address. */
+	jit->table = mmap(NULL, 2 * TABLE_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
+	if (jit->table == MAP_FAILED)
+		jit->table = NULL;
+	if (jit->table)
+		jit->kernel = windows_hold(jit->windows, NULL, WINDOW_KERNEL);
+	if (!jit->kernel) {
+		mirror_destroy(jit);
+		return false;
+	}
+	for (unsigned i = 0; i < 2 * 65536; i++)
+		jit->table[i] = WINDOW_POISON;
+	jit->tsc_ms = jit->cpu->host_tsc_hz / 1000;
+	return true;
+}
+
+void mirror_destroy(struct jit *jit)
+{
+	if (jit->space)
+		windows_release(jit->windows, jit->space);
+	if (jit->kernel)
+		windows_release(jit->windows, jit->kernel);
+	if (jit->windows)
+		windows_put(jit->windows);
+	if (jit->table)
+		munmap(jit->table, 2 * TABLE_SIZE);
+	jit->windows = NULL;
+	jit->space = jit->kernel = NULL;
+	jit->table = NULL;
+}
+
+uint64_t *mirror_table(const struct jit *jit, unsigned set)
+{
+	return set == TLB_USER ? jit->table : jit->table + 65536;
+}
+
+/* --- the tables --- */
+
+static void install(struct jit *jit, struct space *space, unsigned set)
+{
+	struct installed *in = &jit->installed[set == TLB_USER ? 0 : 1];
+	uint64_t *table = mirror_table(jit, set);
+	for (unsigned i = 0; i < in->count; i++)
+		table[in->list[i].index] = WINDOW_POISON;
+	in->count = 0;
+	in->space = space;
+	if (!space)
+		return;
+	in->version = windows_version(space);
+	in->count = windows_list(jit->windows, space, in->list);
+	for (unsigned i = 0; i < in->count; i++)
+		table[in->list[i].index] = in->list[i].bias;
+}
+
+static void install_if_new(struct jit *jit, struct space *space, unsigned set)
+{
+	const struct installed *in = &jit->installed[set == TLB_USER ? 0 : 1];
+	if (in->space != space || (space && in->version != windows_version(space)))
+		install(jit, space, set);
+}
+
+/* --- heat --- */
+
+static bool want(struct jit *jit, struct space *space)
+{
+	struct space_heat *h = windows_heat(space);
+	const uint64_t ms = jit->tsc_ms;
+	if (!h->hot) {
+		h->hot = h->time >= h->cold_until + 10 * ms;
+		h->checked = h->time;
+		h->fills = 0;
+		return h->hot;
+	}
+	uint64_t interval = h->time - h->checked;
+	if (h->fills > 4 * ms && h->fills > interval / 3) {
+		h->hot = false;
+		h->cold_until = h->time + (50ull << MIN(h->failures, 6u)) * ms;
+		h->failures++;
+	} else if (interval > 40 * ms) {
+		h->checked = h->time;
+		h->fills = 0;
+		if (h->failures && interval > 400 * ms)
+			h->failures--;
+	}
+	return h->hot;
+}
+
+static void charge(struct jit *jit)
+{
+	uint64_t now = __rdtsc(), spent = now - jit->since;
+	jit->since = now;
+	if (spent > 10 * jit->tsc_ms) /* asleep */
+		spent = 0;
+	if (jit->space)
+		windows_heat(jit->space)->time += spent;
+	windows_heat(jit->kernel)->time += spent;
+}
+
+bool mirror_tick(struct jit *jit)
+{
+	struct cpu *c = jit->cpu;
+	if (!jit->windows)
+		return false;
+	charge(jit);
+	bool kernel = (c->cr4 & CR4_PGE) && (c->cr4 & CR4_SMAP) && want(jit, jit->kernel);
+	bool user = jit->space && want(jit, jit->space);
+	bool changed = kernel != jit->window[TLB_SUPERVISOR] || user != jit->window[TLB_USER];
+	jit->window[TLB_SUPERVISOR] = kernel;
+	jit->window[TLB_USER] = user;
+	return changed;
+}
+
+/* --- flushes --- */
+
+static void unmap(struct jit *jit, const struct tlb_event *event)
+{
+	bool upper = event->linear >> 63;
+	struct space *space = upper ? jit->kernel : jit->space;
+	if (space && (upper || event->root == jit->root))
+		windows_unmap(jit->windows, space, event->linear, event->size);
+	else if (!upper)
+		windows_clear_root(jit->windows, event->root);
+}
+
+static void take_event(struct jit *jit, const struct tlb_event *event)
+{
+	jit->stats.tlb_events[event->kind]++;
+	switch (event->kind) {
+	case TLB_EVENT_ALL: windows_clear_all(jit->windows); break;
+	case TLB_EVENT_LOCAL: windows_clear_users(jit->windows); break;
+	case TLB_EVENT_ROOT: windows_clear_root(jit->windows, event->root); break;
+	case TLB_EVENT_PAGE: unmap(jit, event); break;
+	}
+}
+
+static bool enter_space(struct jit *jit)
+{
+	uint64_t root = cpu_root(jit->cpu);
+	if (jit->space && jit->root == root)
+		return false;
+	charge(jit);
+	jit->root = root;
+	jit->space = windows_hold(jit->windows, jit->space, root);
+	jit->window[TLB_USER] = jit->space && windows_heat(jit->space)->hot;
+	return true;
+}
+
+void mirror_sync(struct jit *jit)
+{
+	struct cpu *c = jit->cpu;
+	unsigned count = c->tlb_event_count;
+	c->tlb_event_count = 0;
+	if (!jit->windows)
+		return;
+	if (count > TLB_EVENTS) {
+		jit->stats.tlb_events[TLB_EVENT_ALL]++;
+		windows_clear_all(jit->windows);
+	}
+	for (unsigned i = 0; i < count && count <= TLB_EVENTS; i++)
+		take_event(jit, &c->tlb_events[i]);
+	enter_space(jit);
+	install_if_new(jit, jit->window[TLB_USER] ? jit->space : NULL, TLB_USER);
+	install_if_new(jit, jit->kernel, TLB_SUPERVISOR);
+}
+
+/* --- showing pages --- */
+
+/*
+ * How many pages around `linear` are shown with it: those of its large page and of equal ones beside it, else neighbours that
+ * were used before, all where they continue in guest memory. A writable stretch ends at pages with translated code.
+ */
+#define AROUND (16u * GUEST_PAGE_SIZE)
+#define AROUND_LARGE (32ull << 20)
+
+struct stretch {
+	uint64_t linear;
+	const uint8_t *host;
+	uint64_t size;
+};
+
+static bool continues(struct jit *jit, const struct page_rights *first, uint64_t linear, const uint8_t *host)
+{
+	struct page_rights next;
+	return mmu_peek(jit->cpu, current_tlb_set(jit->cpu), linear, &next) && next.host == host && next.writable == first->writable &&
+	       next.global == first->global && next.page_size >= first->page_size;
+}
+
+static bool same_page_continues(struct jit *jit, const struct page_rights *first, const uint8_t *host)
+{
+	uint64_t offset = memory_offset(jit->cpu->memory, host);
+	return offset < jit->cpu->memory->size && !(first->writable && memory_page_has_code(jit->cpu->memory, offset));
+}
+
+/* Whether the page at linear, `step` bytes beside one that belongs to the stretch, does so too. */
+static bool belongs(struct jit *jit, const struct page_rights *first, uint64_t linear, uint64_t beside, const uint8_t *host)
+{
+	bool same = ALIGN_DOWN(linear, first->page_size) == ALIGN_DOWN(beside, first->page_size);
+	return same ? same_page_continues(jit, first, host) : continues(jit, first, linear, host);
+}
+
+static struct stretch find_stretch(struct jit *jit, const struct page_rights *page, uint64_t linear)
+{
+	uint64_t around = page->page_size > GUEST_PAGE_SIZE ? AROUND_LARGE : AROUND;
+	uint64_t low = ALIGN_DOWN(linear, around), high = low + around, end = linear + GUEST_PAGE_SIZE;
+	const uint8_t *host = page->host;
+	while (linear > low && belongs(jit, page, linear - GUEST_PAGE_SIZE, linear, host - GUEST_PAGE_SIZE)) {
+		linear -= GUEST_PAGE_SIZE;
+		host -= GUEST_PAGE_SIZE;
+	}
+	while (end < high && belongs(jit, page, end, end - GUEST_PAGE_SIZE, host + (end - linear)))
+		end += GUEST_PAGE_SIZE;
+	return (struct stretch){ linear, host, end - linear };
+}
+
+bool mirror_fill(struct jit *jit, uint64_t linear)
+{
+	struct page_rights page;
+	linear = ALIGN_DOWN(linear, (uint64_t)GUEST_PAGE_SIZE);
+	bool upper = linear >> 63;
+	unsigned set = current_tlb_set(jit->cpu);
+	if (set > TLB_SUPERVISOR || upper != (set == TLB_SUPERVISOR) || !mmu_peek(jit->cpu, set, linear, &page) ||
+	    (upper && !page.global))
+		return false;
+	struct space *space = upper ? jit->kernel : jit->space;
+	if (!space)
+		return false;
+	uint64_t start = __rdtsc();
+	struct stretch s = find_stretch(jit, &page, linear);
+	bool done = windows_map(jit->windows, space, s.linear, s.host, (unsigned)(s.size >> GUEST_PAGE_SHIFT), linear, page.writable);
+	install_if_new(jit, space, set);
+	jit->stats.fills++;
+	jit->stats.filled_pages += s.size >> GUEST_PAGE_SHIFT;
+	/* With the signal that led here. */
+	windows_heat(space)->fills += __rdtsc() - start + jit->tsc_ms / 400;
+	return done;
+}

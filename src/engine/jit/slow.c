@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "base/util.h"
+#include "cpu/access.h"
+#include "engine/jit/jit.h"
+#include "isa/op.h"
+
+/*
+ * Accesses that windows do not serve. Most are the first to a page, which is
+ * shown then. Those that go on faulting (device registers, tables beside code)
+ * are translated again with the TLB in their place.
+ */
+#define FAULTS_MAX 8
+
+static unsigned filter_bit(const struct jit *jit, const uint8_t *host)
+{
+	uintptr_t h = (uintptr_t)host;
+	return (unsigned)(h ^ h >> 16) & (sizeof(jit->slow) * 8 - 1);
+}
+
+bool jit_slow_site(const struct jit *jit, const uint8_t *host)
+{
+	unsigned bit = filter_bit(jit, host);
+	return jit->slow[bit >> 3] >> (bit & 7) & 1;
+}
+
+unsigned jit_addresses(struct cpu *c, const struct insn *i, uint64_t linear[2])
+{
+	unsigned n = 0;
+	if (i->memory && i->op != OP_MOVS && i->op != OP_STOS)
+		linear[n++] = effective_address(c, i) + c->segment_base[i->seg];
+	switch (i->op) {
+	case OP_PUSH: case OP_CALL:
+		linear[n++] = c->gpr[REG_RSP] - 8;
+		break;
+	case OP_POP: case OP_RET:
+		linear[n++] = c->gpr[REG_RSP];
+		break;
+	case OP_MOVS:
+		linear[n++] = c->gpr[REG_RSI];
+		linear[n++] = c->gpr[REG_RDI];
+		break;
+	case OP_STOS:
+		linear[n++] = c->gpr[REG_RDI];
+		break;
+	case OP_LEAVE:
+		linear[n++] = c->gpr[REG_RBP];
+		break;
+	default:
+		break;
+	}
+	return n;
+}
+
+static bool show(struct jit *jit, uintptr_t address, const uint64_t *linear, unsigned count)
+{
+	uint64_t at;
+	if (address)
+		return windows_guest_address(jit->windows, address, &at) && mirror_fill(jit, at);
+	bool any = false;
+	for (unsigned i = 0; i < count; i++)
+		any |= mirror_fill(jit, linear[i]);
+	return any;
+}
+
+void jit_window_fault(struct jit *jit, struct record *record, uintptr_t address, const uint64_t *linear, unsigned count)
+{
+	if (show(jit, address, linear, count) || ++record->faults < FAULTS_MAX)
+		return;
+	const struct unit *unit = record->unit;
+	const uint8_t *page = unit->host - ((uintptr_t)unit->host & GUEST_PAGE_MASK);
+	unsigned bit = filter_bit(jit, page + record->target - record->insn->length);
+	if (jit->slow[bit >> 3] >> (bit & 7) & 1)
+		return;
+	jit->slow[bit >> 3] |= (uint8_t)(1u << (bit & 7));
+	jit->stats.slow_sites++;
+	jit_retire(jit, record->unit);
+}

@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "engine/jit/translator.h"
+
+#include <stddef.h>
+
+#include "base/util.h"
+#include "isa/op.h"
+
+/*
+ * REP MOVS and STOS on windows: RSI and RDI become host addresses for as long as
+ * the host's instruction runs. A fault in the middle leaves them where they are,
+ * as it does in the guest; the thunk makes guest addresses of them again.
+ */
+#define COUNT_MAX 65536 /* elements at a time: what is longer is done in pieces that interrupts can come between */
+
+static bool plain(const struct insn *i)
+{
+	return (i->prefixes & (PREFIX_REP | PREFIX_REPNE)) && i->adsize == 8 && i->seg != SEG_FS && i->seg != SEG_GS;
+}
+
+/* reg += bias (in `bias`), and back: flags stay. */
+static void to_host(struct translator *t, unsigned reg, unsigned bias)
+{
+	emit_lea(&t->e, reg, (struct host_mem){ .base = (uint8_t)reg, .index = (uint8_t)bias });
+}
+
+static void to_guest(struct translator *t, unsigned reg, unsigned bias)
+{
+	emit_reg(&t->e, EMIT_W, 0xf7, 2, bias); /* not */
+	emit_lea(&t->e, reg, (struct host_mem){ .base = (uint8_t)reg, .index = (uint8_t)bias, .disp = 1 });
+}
+
+static void back(struct translator *t, bool movs)
+{
+	to_guest(t, REG_RDI, S_A);
+	if (movs)
+		to_guest(t, REG_RSI, S_B);
+}
+
+bool translate_string(struct translator *t)
+{
+	const struct insn *i = &t->insn[t->now];
+	bool movs = i->op == OP_MOVS;
+	struct emitter *e = &t->e;
+	if (!uses_windows(t) || (!movs && i->op != OP_STOS) || !plain(i))
+		return false;
+	flags_to_memory(t, t->live[t->now]);
+	struct thunk *thunk = helper_thunk(t);
+	emit_mem(e, 0, 0xf7, 0, GS_FIELD(rflags));
+	put32(e, FLAG_DF);
+	jump_to_thunk(t, thunk, COND_NE);
+	emit_reg(e, EMIT_W, 0x81, 7, REG_RCX);
+	put32(e, COUNT_MAX);
+	jump_to_thunk(t, thunk, COND_A);
+	struct thunk *fault = helper_thunk(t);
+	fault->record->window = true;
+	fault->undo = back;
+	fault->undo_movs = movs;
+	emit_window_bias(t, S_A, REG_RDI);
+	if (movs)
+		emit_window_bias(t, S_B, REG_RSI);
+	to_host(t, REG_RDI, S_A);
+	if (movs)
+		to_host(t, REG_RSI, S_B);
+	guard(t, fault);
+	if (i->opsize == 2 && (i->opcode & 1))
+		put8(e, 0x66);
+	put8(e, 0xf3);
+	if (i->opsize == 8 && (i->opcode & 1))
+		put8(e, 0x48);
+	put8(e, i->opcode);
+	back(t, movs);
+	return true;
+}

@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "engine/jit/translator.h"
+
+#include <stddef.h>
+
+#include "base/util.h"
+#include "isa/op.h"
+
+/*
+ * Sensitive instructions that a kernel executes all the time, at CPL 0 (code of a
+ * supervisor set). Whatever is out of the ordinary goes to their functions.
+ */
+#define RFLAGS GS_FIELD(rflags)
+
+static void test_field(struct translator *t, struct host_mem field, uint32_t bits, struct thunk *thunk, unsigned condition)
+{
+	emit_mem(&t->e, 0, 0xf7, 0, field);
+	put32(&t->e, bits);
+	jump_to_thunk(t, thunk, condition);
+}
+
+/* op qword [field], sign-extended constant; 1: or, 4: and */
+static void change_field(struct translator *t, struct host_mem field, unsigned op, int32_t value)
+{
+	emit_mem(&t->e, EMIT_W, 0x81, op, field);
+	put32(&t->e, (uint32_t)value);
+}
+
+static bool cli(struct translator *t)
+{
+	flags_to_memory(t, t->live[t->now]);
+	change_field(t, RFLAGS, 4, ~(int32_t)FLAG_IF);
+	return true;
+}
+
+/* The interrupt shadow is that of the instruction behind it: no event is looked for in between. */
+static bool sti(struct translator *t)
+{
+	if (t->now + 1 == t->count)
+		return false;
+	flags_to_memory(t, t->live[t->now]);
+	test_field(t, GS_FIELD(signals), ATTN_INTR | ATTN_NMI, helper_thunk(t), COND_NE);
+	change_field(t, RFLAGS, 1, FLAG_IF);
+	return true;
+}
+
+static bool swapgs(struct translator *t)
+{
+	struct emitter *e = &t->e;
+	emit_load(e, S_A, GS_FIELD(seg[SEG_GS].base));
+	emit_load(e, S_B, GS_FIELD(kernel_gs_base));
+	emit_store(e, GS_FIELD(kernel_gs_base), S_A);
+	emit_store(e, GS_FIELD(seg[SEG_GS].base), S_B);
+	emit_store(e, GS_FIELD(segment_base[SEG_GS]), S_B);
+	return true;
+}
+
+/* The code behind it has other rights: another TLB. With SMAP off, the set would stay. */
+static bool set_ac(struct translator *t, bool on)
+{
+	unsigned set = on ? TLB_SUPERVISOR_AC : TLB_SUPERVISOR;
+	if (!cpu_has(t->c, FEATURE_SMAP) || t->now + 1 == t->count)
+		return false;
+	flags_to_memory(t, t->live[t->now]);
+	struct thunk *thunk = helper_thunk(t);
+	thunk->record->kind = RECORD_END;
+	test_field(t, GS_FIELD(cr4), CR4_SMAP, thunk, COND_E);
+	change_field(t, RFLAGS, on ? 1 : 4, on ? (int32_t)FLAG_AC : ~(int32_t)FLAG_AC);
+	emit_constant(&t->e, S_A, (uintptr_t)t->c->tlbs[set]);
+	emit_store(&t->e, GS_FIELD(tlb), S_A);
+	t->set = (uint8_t)set;
+	return true;
+}
+
+/* RFLAGS as PUSHF shows them, from cpu->rflags and cpu->cc (cpu/flags.h). */
+static bool pushf(struct translator *t, const struct insn *i)
+{
+	struct emitter *e = &t->e;
+	if (i->opsize != 8)
+		return false;
+	flags_to_memory(t, FLAG_ARITH);
+	struct thunk *thunk = helper_thunk(t);
+	emit_mem(e, EMIT_0F, 0xb7, S_A, GS_FIELD(cc));
+	emit_reg(e, 0, 0x89, S_A, S_B);
+	emit_reg(e, 0, 0xc1, 5, S_A);
+	put8(e, 8);
+	emit_reg(e, 0, 0x81, 4, S_A);
+	put32(e, 0xd5);
+	emit_reg(e, 0, 0x83, 4, S_B);
+	put8(e, 1);
+	emit_reg(e, 0, 0xc1, 4, S_B);
+	put8(e, 11);
+	emit_reg(e, 0, 0x09, S_B, S_A);
+	emit_mem(e, EMIT_W, 0x0b, S_A, RFLAGS);
+	emit_reg(e, 0, 0x81, 4, S_A);
+	put32(e, (uint32_t)~(FLAG_VM | FLAG_RF));
+	emit_push(t, S_A, thunk);
+	return true;
+}
+
+static bool rdtsc(struct translator *t)
+{
+	struct emitter *e = &t->e;
+	if (t->c->tsc_scale)
+		return false;
+	flags_to_memory(t, t->live[t->now]);
+	put8(e, 0x0f);
+	put8(e, 0x31);
+	emit_reg(e, EMIT_W, 0xc1, 4, REG_RDX);
+	put8(e, 32);
+	emit_reg(e, EMIT_W, 0x09, REG_RDX, REG_RAX);
+	emit_mem(e, EMIT_W, 0x03, REG_RAX, GS_FIELD(tsc_offset));
+	emit_move(e, REG_RDX, REG_RAX);
+	emit_reg(e, EMIT_W, 0xc1, 5, REG_RDX);
+	put8(e, 32);
+	emit_reg(e, 0, 0x89, REG_RAX, REG_RAX);
+	return true;
+}
+
+bool translate_system(struct translator *t)
+{
+	const struct insn *i = &t->insn[t->now];
+	if (t->set == TLB_USER)
+		return false;
+	switch (i->op) {
+	case OP_CLI: return cli(t);
+	case OP_STI: return sti(t);
+	case OP_SWAPGS: return swapgs(t);
+	case OP_STAC: return set_ac(t, true);
+	case OP_CLAC: return set_ac(t, false);
+	case OP_PUSHF: return pushf(t, i);
+	case OP_RDTSC: return rdtsc(t);
+	default: return false;
+	}
+}

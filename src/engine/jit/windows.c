@@ -1,0 +1,456 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#define _GNU_SOURCE
+#include "engine/jit/windows.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "base/util.h"
+
+/* System calls: mmap, munmap, mprotect, madvise. */
+#define ARENA_SIZE (16ull << 40)
+#define SLOT_SIZE (8ull << 30)            /* 2 GiB of nothing, the window, 2 GiB of nothing */
+#define SLOT_GAP (2ull << 30)
+#define SLOT_COUNT (ARENA_SIZE / SLOT_SIZE)
+#define WINDOW_SIZE (1ull << WINDOW_SHIFT)
+#define WINDOW_PAGES (WINDOW_SIZE / GUEST_PAGE_SIZE)
+#define SPACES 256
+#define RUNS_MAX 16384u                   /* of all spaces: each costs up to two host mappings */
+
+/* What a window shows at a page: the page of guest memory + 1, and whether it may be written. 0: nothing. */
+#define PAGE_WRITABLE 0x80000000u
+
+struct window {
+	uint16_t index;
+	uint32_t *pages;
+};
+
+struct run {
+	uint32_t slot, first, count, page; /* pages of the window, of guest memory */
+};
+
+struct space {
+	uint64_t root;
+	bool used;
+	unsigned holders;
+	uint64_t last_use;
+	struct space_heat heat;
+	_Atomic unsigned version;
+	unsigned windows;
+	uint16_t slot[SPACE_WINDOWS];
+	struct run *runs;
+	unsigned run_count, run_room;
+};
+
+struct windows {
+	struct windows *next;
+	unsigned users;
+	struct guest_memory *memory;
+	pthread_mutex_t lock;
+	uint8_t *arena;
+	struct window window[SLOT_COUNT];
+	uint16_t free_slots[SLOT_COUNT];
+	unsigned free_count, next_slot;
+	struct space space[SPACES];
+	uint64_t uses;
+	unsigned runs;
+};
+
+static pthread_mutex_t list_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct windows *list;
+
+static uint8_t *window_host(const struct windows *w, unsigned slot)
+{
+	return w->arena + slot * SLOT_SIZE + SLOT_GAP;
+}
+
+static uint64_t window_linear(const struct window *window)
+{
+	return (uint64_t)((int64_t)((uint64_t)window->index << 48) >> 16);
+}
+
+/* --- making and freeing --- */
+
+static void code_marked(void *opaque, uint64_t offset);
+
+static struct windows *make(struct guest_memory *memory)
+{
+	struct windows *w = calloc(1, sizeof(*w));
+	if (!w)
+		return NULL;
+	w->arena = mmap(NULL, ARENA_SIZE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (w->arena == MAP_FAILED) {
+		free(w);
+		return NULL;
+	}
+	w->memory = memory;
+	pthread_mutex_init(&w->lock, NULL);
+	memory->code_marked = code_marked;
+	memory->code_marked_opaque = w;
+	return w;
+}
+
+struct windows *windows_get(struct guest_memory *memory)
+{
+	pthread_mutex_lock(&list_lock);
+	struct windows *w = list;
+	while (w && w->memory != memory)
+		w = w->next;
+	if (!w && (w = make(memory))) {
+		w->next = list;
+		list = w;
+	}
+	if (w)
+		w->users++;
+	pthread_mutex_unlock(&list_lock);
+	return w;
+}
+
+static void unlink_from_list(struct windows *w)
+{
+	struct windows **at = &list;
+	while (*at != w)
+		at = &(*at)->next;
+	*at = w->next;
+}
+
+void windows_put(struct windows *w)
+{
+	pthread_mutex_lock(&list_lock);
+	bool last = --w->users == 0;
+	if (last)
+		unlink_from_list(w);
+	pthread_mutex_unlock(&list_lock);
+	if (!last)
+		return;
+	w->memory->code_marked = NULL;
+	munmap(w->arena, ARENA_SIZE);
+	for (unsigned i = 0; i < SLOT_COUNT; i++)
+		if (w->window[i].pages)
+			munmap(w->window[i].pages, WINDOW_PAGES * sizeof(uint32_t));
+	for (unsigned i = 0; i < SPACES; i++)
+		free(w->space[i].runs);
+	pthread_mutex_destroy(&w->lock);
+	free(w);
+}
+
+/* --- emptying --- */
+
+static void hide(uint8_t *host, uint64_t size)
+{
+	mmap(host, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+}
+
+static void clear(struct windows *w, struct space *space)
+{
+	if (!space->run_count)
+		return;
+	for (unsigned i = 0; i < space->windows; i++) {
+		hide(window_host(w, space->slot[i]), WINDOW_SIZE);
+		madvise(w->window[space->slot[i]].pages, WINDOW_PAGES * sizeof(uint32_t), MADV_DONTNEED);
+	}
+	w->runs -= space->run_count;
+	space->run_count = 0;
+}
+
+static void clear_all(struct windows *w, bool kernel)
+{
+	for (unsigned i = 0; i < SPACES; i++)
+		if (w->space[i].used && (kernel || w->space[i].root != WINDOW_KERNEL))
+			clear(w, &w->space[i]);
+}
+
+void windows_clear(struct windows *w, struct space *space)
+{
+	pthread_mutex_lock(&w->lock);
+	clear(w, space);
+	pthread_mutex_unlock(&w->lock);
+}
+
+void windows_clear_users(struct windows *w)
+{
+	pthread_mutex_lock(&w->lock);
+	clear_all(w, false);
+	pthread_mutex_unlock(&w->lock);
+}
+
+void windows_clear_all(struct windows *w)
+{
+	pthread_mutex_lock(&w->lock);
+	clear_all(w, true);
+	pthread_mutex_unlock(&w->lock);
+}
+
+/* --- spaces --- */
+
+static struct space *find_space(struct windows *w, uint64_t root)
+{
+	for (unsigned i = 0; i < SPACES; i++)
+		if (w->space[i].used && w->space[i].root == root)
+			return &w->space[i];
+	return NULL;
+}
+
+/* Only of a space that nobody holds: no table leads to its windows. */
+static void give_back_slots(struct windows *w, struct space *space)
+{
+	for (unsigned i = 0; i < space->windows; i++)
+		w->free_slots[w->free_count++] = space->slot[i];
+	space->windows = 0;
+}
+
+/* A free one, or the one that nobody holds and that was not used for longest. */
+static struct space *take_space(struct windows *w, uint64_t root)
+{
+	struct space *best = NULL;
+	for (unsigned i = 0; i < SPACES; i++) {
+		struct space *s = &w->space[i];
+		if (!s->used) {
+			best = s;
+			break;
+		}
+		if (!s->holders && s->root != WINDOW_KERNEL && (!best || s->last_use < best->last_use))
+			best = s;
+	}
+	if (!best)
+		return NULL;
+	clear(w, best);
+	give_back_slots(w, best);
+	best->used = true;
+	best->root = root;
+	best->heat = (struct space_heat){ 0 };
+	return best;
+}
+
+struct space *windows_hold(struct windows *w, struct space *before, uint64_t root)
+{
+	pthread_mutex_lock(&w->lock);
+	if (before)
+		before->holders--;
+	struct space *space = find_space(w, root);
+	if (!space)
+		space = take_space(w, root);
+	if (space) {
+		space->holders++;
+		space->last_use = ++w->uses;
+	}
+	pthread_mutex_unlock(&w->lock);
+	return space;
+}
+
+void windows_release(struct windows *w, struct space *space)
+{
+	pthread_mutex_lock(&w->lock);
+	space->holders--;
+	pthread_mutex_unlock(&w->lock);
+}
+
+void windows_clear_root(struct windows *w, uint64_t root)
+{
+	pthread_mutex_lock(&w->lock);
+	struct space *space = find_space(w, root);
+	if (space)
+		clear(w, space);
+	if (space && !space->holders) {
+		give_back_slots(w, space);
+		space->heat = (struct space_heat){ 0 };
+	}
+	pthread_mutex_unlock(&w->lock);
+}
+
+struct space_heat *windows_heat(struct space *space)
+{
+	return &space->heat;
+}
+
+/* --- windows of a space --- */
+
+static struct window *find_window(struct windows *w, const struct space *space, uint16_t index)
+{
+	for (unsigned i = 0; i < space->windows; i++)
+		if (w->window[space->slot[i]].index == index)
+			return &w->window[space->slot[i]];
+	return NULL;
+}
+
+static bool take_slot(struct windows *w, uint16_t *slot)
+{
+	if (w->free_count) {
+		*slot = w->free_slots[--w->free_count];
+		return true;
+	}
+	if (w->next_slot == SLOT_COUNT)
+		return false;
+	void *pages = mmap(NULL, WINDOW_PAGES * sizeof(uint32_t), PROT_READ | PROT_WRITE,
+			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (pages == MAP_FAILED)
+		return false;
+	*slot = (uint16_t)w->next_slot++;
+	w->window[*slot].pages = pages;
+	return true;
+}
+
+static struct window *add_window(struct windows *w, struct space *space, uint16_t index)
+{
+	uint16_t slot;
+	if (space->windows == SPACE_WINDOWS || !take_slot(w, &slot))
+		return NULL;
+	w->window[slot].index = index;
+	space->slot[space->windows++] = slot;
+	atomic_fetch_add(&space->version, 1);
+	return &w->window[slot];
+}
+
+static struct run *add_run(struct windows *w, struct space *space)
+{
+	if (space->run_count == space->run_room) {
+		unsigned room = space->run_room ? 2 * space->run_room : 64;
+		struct run *runs = realloc(space->runs, room * sizeof(*runs));
+		if (!runs)
+			return NULL;
+		space->runs = runs;
+		space->run_room = room;
+	}
+	w->runs++;
+	return &space->runs[space->run_count++];
+}
+
+static bool map_run(struct windows *w, struct window *window, uint32_t first, uint32_t page, unsigned count, bool writable)
+{
+	unsigned slot = (unsigned)(window - w->window);
+	uint8_t *at = window_host(w, slot) + (uint64_t)first * GUEST_PAGE_SIZE;
+	int protection = PROT_READ | (writable ? PROT_WRITE : 0);
+	if (mmap(at, (uint64_t)count * GUEST_PAGE_SIZE, protection, MAP_SHARED | MAP_FIXED | (count <= 64 ? MAP_POPULATE : 0),
+		 w->memory->fd, (off_t)page * GUEST_PAGE_SIZE) == MAP_FAILED) {
+		hide(at, (uint64_t)count * GUEST_PAGE_SIZE);
+		return false;
+	}
+	for (unsigned i = 0; i < count; i++)
+		window->pages[first + i] = (page + i + 1) | (writable ? PAGE_WRITABLE : 0);
+	return true;
+}
+
+/* Code that another vCPU marks meanwhile is seen by whoever comes second: the mask before the lock, or code_marked after. */
+static bool has_code(const struct windows *w, uint32_t page, unsigned count)
+{
+	for (unsigned i = 0; i < count; i++)
+		if (memory_page_has_code(w->memory, (uint64_t)(page + i) << GUEST_PAGE_SHIFT))
+			return true;
+	return false;
+}
+
+/* The part of the stretch around `wanted` that shows nothing yet; the page alone where it shows something else. */
+static void clip(const struct window *window, uint32_t first, unsigned count, uint32_t wanted, uint32_t *from, uint32_t *to)
+{
+	*from = wanted;
+	*to = wanted + 1;
+	if (window->pages[wanted])
+		return;
+	while (*from > first && !window->pages[*from - 1])
+		--*from;
+	while (*to < first + count && !window->pages[*to])
+		++*to;
+}
+
+static bool map_locked(struct windows *w, struct space *space, uint64_t linear, uint32_t page, unsigned count, uint64_t wanted, bool writable)
+{
+	if (w->runs >= RUNS_MAX)
+		clear_all(w, true);
+	uint16_t index = (uint16_t)(linear >> WINDOW_SHIFT);
+	struct window *window = find_window(w, space, index);
+	if (!window && !(window = add_window(w, space, index)))
+		return false;
+	uint32_t first = (uint32_t)(linear & (WINDOW_SIZE - 1)) >> GUEST_PAGE_SHIFT, from, to;
+	clip(window, first, count, first + (uint32_t)((wanted - linear) >> GUEST_PAGE_SHIFT), &from, &to);
+	page += from - first;
+	writable &= !has_code(w, page, to - from);
+	if (window->pages[from] == ((page + 1) | (writable ? PAGE_WRITABLE : 0)))
+		return false;
+	struct run *run = add_run(w, space);
+	if (!run)
+		return false;
+	*run = (struct run){ (uint32_t)(window - w->window), from, to - from, page };
+	return map_run(w, window, from, page, to - from, writable);
+}
+
+bool windows_map(struct windows *w, struct space *space, uint64_t linear, const uint8_t *host, unsigned count, uint64_t wanted,
+		 bool writable)
+{
+	uint32_t page = (uint32_t)(memory_offset(w->memory, host) >> GUEST_PAGE_SHIFT);
+	pthread_mutex_lock(&w->lock);
+	bool done = map_locked(w, space, linear, page, count, wanted, writable);
+	pthread_mutex_unlock(&w->lock);
+	return done;
+}
+
+void windows_unmap(struct windows *w, struct space *space, uint64_t linear, uint64_t size)
+{
+	pthread_mutex_lock(&w->lock);
+	struct window *window = find_window(w, space, (uint16_t)(linear >> WINDOW_SHIFT));
+	uint32_t first = (uint32_t)(linear & (WINDOW_SIZE - 1)) >> GUEST_PAGE_SHIFT;
+	bool shown = false;
+	for (unsigned i = 0; window && i < size >> GUEST_PAGE_SHIFT; i++) {
+		shown |= window->pages[first + i] != 0;
+		window->pages[first + i] = 0;
+	}
+	if (shown)
+		hide(window_host(w, (unsigned)(window - w->window)) + (uint64_t)first * GUEST_PAGE_SIZE, size);
+	pthread_mutex_unlock(&w->lock);
+}
+
+static void protect_run(struct windows *w, const struct run *run, uint32_t page)
+{
+	uint32_t at = run->first + (page - run->page);
+	uint32_t *entry = &w->window[run->slot].pages[at];
+	if (*entry != ((page + 1) | PAGE_WRITABLE))
+		return;
+	mprotect(window_host(w, run->slot) + (uint64_t)at * GUEST_PAGE_SIZE, GUEST_PAGE_SIZE, PROT_READ);
+	*entry &= ~PAGE_WRITABLE;
+}
+
+/* Code was marked in the page, which no window may let anyone write from now on. */
+static void code_marked(void *opaque, uint64_t offset)
+{
+	struct windows *w = opaque;
+	uint32_t page = (uint32_t)(offset >> GUEST_PAGE_SHIFT);
+	pthread_mutex_lock(&w->lock);
+	for (unsigned s = 0; s < SPACES; s++) {
+		const struct space *space = &w->space[s];
+		for (unsigned i = 0; i < space->run_count; i++)
+			if (page - space->runs[i].page < space->runs[i].count)
+				protect_run(w, &space->runs[i], page);
+	}
+	pthread_mutex_unlock(&w->lock);
+}
+
+unsigned windows_list(struct windows *w, const struct space *space, struct window_bias biases[SPACE_WINDOWS])
+{
+	pthread_mutex_lock(&w->lock);
+	unsigned count = space->windows;
+	for (unsigned i = 0; i < count; i++) {
+		const struct window *window = &w->window[space->slot[i]];
+		biases[i] = (struct window_bias){ window->index, (uintptr_t)window_host(w, space->slot[i]) - window_linear(window) };
+	}
+	pthread_mutex_unlock(&w->lock);
+	return count;
+}
+
+unsigned windows_version(const struct space *space)
+{
+	return atomic_load_explicit(&space->version, memory_order_acquire);
+}
+
+bool windows_guest_address(const struct windows *w, uintptr_t host, uint64_t *linear)
+{
+	uintptr_t at = host - (uintptr_t)w->arena;
+	if (at >= ARENA_SIZE)
+		return false;
+	const struct window *window = &w->window[at / SLOT_SIZE];
+	if (!window->pages)
+		return false;
+	*linear = window_linear(window) + (at % SLOT_SIZE - SLOT_GAP);
+	return true;
+}

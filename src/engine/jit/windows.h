@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef VISOR_ENGINE_JIT_WINDOWS_H
+#define VISOR_ENGINE_JIT_WINDOWS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "mem/memory.h"
+
+/*
+ * Guest address spaces mirrored in the monitor's own, so that hot code reaches
+ * memory by the host's MMU. A window shows 4 GiB of a guest address space, page
+ * by page as far as they were wanted: guest address + window_bias = host address. Each
+ * window has 2 GiB of nothing on both sides, so that one bias serves base +
+ * displacement. All windows lie in one reserved range; what is not mapped there
+ * faults.
+ *
+ * Windows are a TLB: a page of them goes when the guest flushes it. They are
+ * shared by the vCPUs of a machine; the root of the page tables names the
+ * space, and the pages of the upper half that are global are a space of their
+ * own. All functions lock.
+ */
+#define WINDOW_SHIFT 32
+#define WINDOW_POISON 0x8000000000000000ull /* a bias that makes every canonical address fault */
+#define WINDOW_KERNEL UINT64_MAX             /* the root of the space of global pages */
+
+struct windows;
+struct space;
+
+/* How busy a space is, for whoever decides whether it is worth windows: TSC ticks. Kept by vCPUs without a lock: what two
+ * of them write at once may be lost. */
+struct space_heat {
+	uint64_t time;              /* spent in it */
+	uint64_t checked, fills;    /* `time` at the last look; time spent on its windows since */
+	uint64_t cold_until;        /* `time` from which windows may be tried (again) */
+	unsigned failures;
+	bool hot;                   /* its code runs on windows */
+};
+
+/* What the windows of one space are: index is bits 32 to 47 of the guest's address. */
+struct window_bias {
+	uint16_t index;
+	uint64_t bias;
+};
+#define SPACE_WINDOWS 32
+
+/* The windows of this memory: made by the first, freed after the last. NULL: no address space for them. */
+struct windows *windows_get(struct guest_memory *memory);
+void windows_put(struct windows *w);
+
+/* The space of a root, made when there is none yet; *held, the space that this caller held before, may be reused by
+ * others from now on. NULL: none is free. */
+struct space *windows_hold(struct windows *w, struct space *before, uint64_t root);
+void windows_release(struct windows *w, struct space *space);
+
+/* Shows `count` pages from the guest's `linear` on, as far as nothing is shown there yet, but `wanted`, one of them, in any
+ * case; host: where they are in guest memory. Pages with translated code are never writable. False: no room, or they were there already. */
+bool windows_map(struct windows *w, struct space *space, uint64_t linear, const uint8_t *host, unsigned count, uint64_t wanted, bool writable);
+/* size: whole pages, within 4 GiB. */
+void windows_unmap(struct windows *w, struct space *space, uint64_t linear, uint64_t size);
+/* Empties a space, all but the kernel's, all. */
+void windows_clear(struct windows *w, struct space *space);
+void windows_clear_root(struct windows *w, uint64_t root);
+void windows_clear_users(struct windows *w);
+void windows_clear_all(struct windows *w);
+
+struct space_heat *windows_heat(struct space *space);
+
+/* Lists the windows of a space; returns how many. */
+unsigned windows_list(struct windows *w, const struct space *space, struct window_bias list[SPACE_WINDOWS]);
+/* Counts up whenever the list of the space grows. */
+unsigned windows_version(const struct space *space);
+/* The guest's address of a host address in a window, or false. */
+bool windows_guest_address(const struct windows *w, uintptr_t host, uint64_t *linear);
+
+#endif

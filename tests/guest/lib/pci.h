@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef PCI_H
+#define PCI_H
+
+/* Enough of PCI and of virtio's PCI transport to have a device write to memory (virtio 1.2, 4.1). */
+#include "guest.h"
+
+static inline uint32_t pci_read(unsigned slot, unsigned offset)
+{
+	outl(0xcf8, 0x80000000u | slot << 11 | (offset & 0xfc));
+	return inl(0xcfc) >> (offset & 3) * 8;
+}
+
+static inline void pci_write(unsigned slot, unsigned offset, uint32_t v)
+{
+	outl(0xcf8, 0x80000000u | slot << 11 | offset);
+	outl(0xcfc, v);
+}
+
+/* The slot of a virtio device, transitional or not; 0: there is none. */
+static inline unsigned virtio_find(unsigned type, unsigned transitional)
+{
+	for (unsigned slot = 1; slot < 32; slot++) {
+		uint32_t id = pci_read(slot, 0);
+		if ((id & 0xffff) == 0x1af4 && (id >> 16 == 0x1040 + type || id >> 16 == transitional))
+			return slot;
+	}
+	return 0;
+}
+
+struct virtio {
+	uint64_t common, notify, device;
+	unsigned notify_multiplier;
+	uint8_t *ring; /* queue 0, of 8: descriptors, +0x400 available, +0x800 used */
+	uint16_t used;
+};
+
+#define REG8(at) (*(volatile uint8_t *)(at))
+#define REG16(at) (*(volatile uint16_t *)(at))
+#define REG32(at) (*(volatile uint32_t *)(at))
+
+static inline uint64_t virtio_bar(unsigned slot, unsigned n)
+{
+	uint32_t low = pci_read(slot, 0x10 + 4 * n);
+	/* Without firmware a BAR may be nowhere yet. */
+	if (!(low & ~15u)) {
+		pci_write(slot, 0x10 + 4 * n, 0xd0000000 + slot * 0x100000 + n * 0x10000);
+		if ((low & 6) == 4)
+			pci_write(slot, 0x14 + 4 * n, 0);
+		low = pci_read(slot, 0x10 + 4 * n);
+	}
+	return (low & ~15u) | ((low & 6) == 4 ? (uint64_t)pci_read(slot, 0x14 + 4 * n) << 32 : 0);
+}
+
+static inline bool virtio_start(struct virtio *v, unsigned slot)
+{
+	for (unsigned cap = pci_read(slot, 0x34) & 0xff; cap; cap = pci_read(slot, cap) >> 8 & 0xff) {
+		if ((pci_read(slot, cap) & 0xff) != 9)
+			continue;
+		unsigned type = pci_read(slot, cap) >> 24;
+		uint64_t at = type >= 1 && type <= 4 ? virtio_bar(slot, pci_read(slot, cap + 4) & 0xff) + pci_read(slot, cap + 8) : 0;
+		if (type == 1) v->common = at;
+		if (type == 2) v->notify = at, v->notify_multiplier = pci_read(slot, cap + 16);
+		if (type == 4) v->device = at;
+	}
+	pci_write(slot, 4, 6);
+	uint64_t c = v->common;
+	if (!c || !v->notify)
+		return false;
+	REG8(c + 0x14) = 0;
+	REG8(c + 0x14) = 3;
+	REG32(c + 0x08) = 1;
+	REG32(c + 0x0c) = 1; /* VERSION_1 alone */
+	REG32(c + 0x08) = 0;
+	REG32(c + 0x0c) = 0;
+	REG8(c + 0x14) = 11;
+	v->ring = alloc_page();
+	REG16(c + 0x16) = 0;
+	REG16(c + 0x18) = 8;
+	for (unsigned part = 0; part < 3; part++) {
+		REG32(c + 0x20 + 8 * part) = (uint32_t)(uint64_t)v->ring + 0x400 * part;
+		REG32(c + 0x24 + 8 * part) = 0;
+	}
+	REG16(c + 0x1c) = 1;
+	REG8(c + 0x14) = 15;
+	return REG8(c + 0x14) == 15;
+}
+
+static inline void virtio_descriptor(struct virtio *v, unsigned i, const volatile void *at, uint32_t size, unsigned flags)
+{
+	volatile uint64_t *d = (volatile uint64_t *)(v->ring + 16 * i);
+	d[0] = (uint64_t)at;
+	d[1] = size | (uint64_t)flags << 32 | (uint64_t)(i + 1) << 48;
+}
+
+/* Hands in the chain that begins with descriptor 0 and waits for it. */
+static inline void virtio_go(struct virtio *v)
+{
+	uint16_t index = REG16(v->ring + 0x402);
+	REG16(v->ring + 0x404 + 2 * (index & 7)) = 0;
+	__asm__ volatile("" ::: "memory");
+	REG16(v->ring + 0x402) = (uint16_t)(index + 1);
+	__asm__ volatile("mfence" ::: "memory");
+	REG16(v->notify + (uint64_t)v->notify_multiplier * REG16(v->common + 0x1e)) = 0;
+	v->used++;
+	while (REG16(v->ring + 0x802) != v->used)
+		__asm__ volatile("pause");
+}
+
+#endif
