@@ -181,8 +181,9 @@ static bool step_observed(struct cpu *c, struct interp *interp)
 	if (c->debug_breakpoints && c->debug_check(c->debug_opaque, c, code_linear(c), 1, 0))
 		return true;
 	cpu_attention(c, ATTN_STEP);
-	bool stepping = c->debug_step;
+	bool stepping = interp->stepping = c->debug_step;
 	interpret_one(c, interp);
+	interp->stepping = false;
 	bool hit = c->debug_hit;
 	c->debug_hit = false;
 	return stepping || hit;
@@ -217,7 +218,10 @@ enum verdict interpret_attend(struct cpu *c, struct interp *interp, enum exit_re
 	}
 	if (unlikely(observed(c, interp))) {
 		*reason = EXIT_DEBUG;
-		return step_observed(c, interp) ? LEAVE : GO_ON;
+		/* A step into a fault ends at the handler, whose first instruction may fault in turn, and so on for ever. */
+		bool faulted = interp->stepping && c->debug_step;
+		interp->stepping = false;
+		return faulted || step_observed(c, interp) ? LEAVE : GO_ON;
 	}
 	if (atomic_load_explicit(&c->attention, memory_order_relaxed))
 		interpret_one(c, interp);

@@ -14,6 +14,7 @@
 struct interp {
 	struct block_cache cache;
 	const struct block *current; /* block under way, for counting what a fault cuts short */
+	bool stepping;               /* a debugger's step has begun and, but for a fault, would be over */
 };
 
 int interpret_init(struct interp *interp, struct cpu *c, struct error *err);

@@ -37,6 +37,10 @@ def one(seed, seconds, cpus, *more, options=""):
             begin = time.monotonic()
             status, m = control("hostile", "GET", "/stats" if answers % 2 else "/machine")
             took = time.monotonic() - begin
+            if status == 503 and "has ended" in m["error"]:
+                end = min(end, time.monotonic() + 10 * PATIENCE)
+                time.sleep(0.1)
+                continue
             check(status == 200 and took < 5 * PATIENCE, f"seed {seed}: answer {status} after {took:.1f} s")
             answers += 1
             largest = max(largest, resident(g.pid))

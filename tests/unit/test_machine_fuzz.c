@@ -316,6 +316,30 @@ static void hostile_guest(void **state)
 	print_message("%u machines, %u ended by their guest\n", done, ended);
 }
 
+/* An invalid instruction whose handler begins with it: steps end all the same. */
+static void steps_end_at_the_handlers_of_faults(void **state)
+{
+	m = small_machine_create(1);
+	assert_non_null(m);
+	const uint8_t ud2[] = { 0x0f, 0x0b };
+	const uint64_t gdt[] = { 0, 0x00cf9a000000ffff }, gate = (SMALL_CODE & 0xffff) | 8 << 16 | 0x8eull << 40 | (uint64_t)(SMALL_CODE >> 16) << 48;
+	memory_write(&m->memory, SMALL_CODE, ud2, sizeof(ud2));
+	memory_write(&m->memory, SMALL_FREE, gdt, sizeof(gdt));
+	memory_write(&m->memory, SMALL_FREE + 64 + 6 * 8, &gate, sizeof(gate));
+	struct cpu *c = m->cpus[0];
+	c->gdtr = (struct table_register){ .base = SMALL_FREE, .limit = sizeof(gdt) - 1 };
+	c->idtr = (struct table_register){ .base = SMALL_FREE + 64, .limit = 7 * 8 - 1 };
+	c->gpr[REG_RSP] = SMALL_FREE + 0x10000;
+	alarm(HANG_SECONDS);
+	for (unsigned n = 1; n <= 3; n++) {
+		small_machine_step(m, 1);
+		assert_int_equal(c->gpr[REG_RIP], SMALL_CODE);
+		assert_int_equal(c->gpr[REG_RSP], SMALL_FREE + 0x10000 - 12 * n);
+	}
+	alarm(0);
+	small_machine_destroy(m);
+}
+
 static int make_path(void **state)
 {
 	log_threshold = LOG_ERROR;
@@ -331,6 +355,7 @@ static int remove_path(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(steps_end_at_the_handlers_of_faults),
 		cmocka_unit_test(hostile_guest),
 	};
 	return cmocka_run_group_tests(tests, make_path, remove_path);
