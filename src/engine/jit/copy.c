@@ -109,7 +109,7 @@ static uint16_t flags_through(const struct translator *t)
 static void copy(struct translator *t, enum copy_kind kind)
 {
 	const struct insn *i = &t->insn[t->now];
-	const uint8_t *bytes = t->page + t->at[t->now];
+	const uint8_t *bytes = t->bytes[t->now];
 	unsigned data = data_registers(i, ACCESS_RW);
 	bool memory = i->memory && i->operand[i->memory - 1].size;
 	struct thunk *thunk = memory || kind == COPY_GUARDED ? helper_thunk(t) : NULL;
@@ -120,7 +120,8 @@ static void copy(struct translator *t, enum copy_kind kind)
 		thunk->memory_flags = t->memory_flags; /* cpu->cc stays good when the flags come back to the host's */
 		emit_operand(t, i, i->operand[i->memory - 1].size, i->operand[i->memory - 1].access, data, thunk, &m);
 	}
-	if (flags_through(t))
+	/* What DIV leaves in its undefined flags may depend on those before it: the same everywhere. */
+	if (flags_through(t) || (kind == COPY_GUARDED && flags_killed(i)))
 		flags_to_host(t);
 	move_registers(t, data, false);
 	if (kind == COPY_GUARDED || (memory && uses_windows(t)))

@@ -3,6 +3,7 @@
 
 #include <stddef.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/util.h"
 #include "engine/jit/flags.h"
@@ -157,7 +158,9 @@ static bool decode(struct translator *t, unsigned start)
 	while (t->count < UNIT_MAX_INSNS && at < GUEST_PAGE_SIZE) {
 		struct insn *i = &t->insn[t->count];
 		mark_up_to(t, &marked, at + 15);
-		int length = isa_decode(i, t->page + at, GUEST_PAGE_SIZE - at, (enum isa_mode)t->c->code_mode);
+		unsigned room = MIN(GUEST_PAGE_SIZE - at, 15u);
+		memcpy(t->bytes[t->count], t->page + at, room);
+		int length = isa_decode(i, t->bytes[t->count], room, (enum isa_mode)t->c->code_mode);
 		if (length < 0)
 			break; /* left to the interpreter, which raises the exception or fetches from the next page */
 		cpu_select(t->c, i);
@@ -175,8 +178,10 @@ uint16_t live_at(const struct translator *t, int64_t offset)
 	if (offset < 0 || offset >= GUEST_PAGE_SIZE)
 		return FLAG_ARITH;
 	unsigned room = MIN(GUEST_PAGE_SIZE - (unsigned)offset, MARK_STEP);
+	uint8_t bytes[MARK_STEP];
 	mmu_mark_code(t->c, t->page + offset, room);
-	return flags_live_at(t->page + offset, room, t->c->code_mode);
+	memcpy(bytes, t->page + offset, room);
+	return flags_live_at(bytes, room, t->c->code_mode);
 }
 
 static uint16_t live_behind_end(const struct translator *t)

@@ -39,6 +39,7 @@ struct translator {
 
 	unsigned count;
 	struct insn insn[UNIT_MAX_INSNS];
+	uint8_t bytes[UNIT_MAX_INSNS][15]; /* of the instructions: read once, since the guest may change them meanwhile */
 	uint16_t at[UNIT_MAX_INSNS + 1]; /* offsets in the page */
 	uint16_t live[UNIT_MAX_INSNS + 1]; /* arithmetic flags that are live before it */
 	unsigned now;               /* index of the instruction under way */
