@@ -13,6 +13,7 @@
 /* Offsets of the setup header, the same in the file and in the zero page. */
 enum {
 	HDR_SETUP_SECTS = 0x1f1,
+	HDR_SYSSIZE = 0x1f4,
 	HDR_BOOT_FLAG = 0x1fe,
 	HDR_JUMP = 0x200, /* second byte: where the header ends, from 0x202 */
 	HDR_MAGIC = 0x202,
@@ -80,6 +81,11 @@ static int parse(struct linux_kernel *k, struct error *err)
 		return error_set(err, ENOEXEC, "kernel '%s' is cut off: %zu bytes, its setup part alone has %llu; copy it again",
 				 k->image->name, k->image->size, (unsigned long long)k->payload);
 	k->payload_size = k->image->size - k->payload;
+	/* In paragraphs, the last of which need not be whole; a signature may follow. */
+	uint64_t wanted = 16ull * load_le32(d + HDR_SYSSIZE);
+	if (k->payload_size + 15 < wanted)
+		return error_set(err, ENOEXEC, "kernel '%s' is cut off: %zu bytes of %llu; copy it again", k->image->name, k->image->size,
+				 (unsigned long long)(k->payload + wanted));
 	k->entry64 = k->version >= 0x20c && load_le16(d + HDR_XLOADFLAGS) & XLF_KERNEL_64;
 	if (k->entry64 && k->payload_size <= 0x200)
 		return error_set(err, ENOEXEC, "kernel '%s' is cut off before its 64-bit entry; copy it again", k->image->name);

@@ -170,6 +170,13 @@ static void linux_limits_are_told(void **state)
 	assert_int_equal(load_le32(guest(entry.rsi, 4096) + 0x218), 0x200000 - 0x2000);
 	store_le32(image.bytes + 0x22c, 0x100fff);
 	assert_int_equal(load(image.bytes, image.size, true, &entry, &err), -1);
+	/* The header says how long the file is, in paragraphs; the last one need not be whole. */
+	make_linux(&image, 0x20f, true);
+	store_le32(image.bytes + 0x1f4, 2048 / 16);
+	assert_int_equal(load(image.bytes, image.size, false, &entry, &err), 0);
+	assert_int_equal(load(image.bytes, image.size - 15, false, &entry, &err), 0);
+	assert_int_equal(load(image.bytes, image.size - 16, false, &entry, &err), -1);
+	assert_non_null(strstr(err.text, "cut off"));
 }
 
 /* --- ELF: PVH --- */
