@@ -49,6 +49,9 @@ static char *receive(int fd, struct error *err)
 		ssize_t n = read(fd, text + size, room - size - 1);
 		if (n < 0 && errno == EINTR)
 			continue;
+		/* Who is killed with our request unread resets the connection: an end like any other. */
+		if (n < 0 && errno == ECONNRESET)
+			n = 0;
 		if (n < 0 || size > MAX_ANSWER) {
 			error_set(err, n < 0 ? errno : EMSGSIZE, "its answer broke off: %s", strerror(n < 0 ? errno : EMSGSIZE));
 			free(text);
