@@ -21,7 +21,7 @@ static const char *const machines[] = { "pc", NULL };
 const struct option run_options[] = {
 	{ .name = "name", .kind = OPTION_STRING, AT(name), .argument = "NAME",
 	  .help = "the machine's name for the other commands; vm-PID without it" },
-	{ .name = "memory", .kind = OPTION_SIZE, AT(memory), .argument = "SIZE", .min = 1 << 20, .max = 1ull << 40,
+	{ .name = "memory", .kind = OPTION_SIZE, AT(memory), .argument = "SIZE", .min = 2 << 20, .max = 1ull << 40,
 	  .help = "the guest's memory, as 256M or 2G; 512M without it" },
 	{ .name = "cpus", .kind = OPTION_NUMBER, AT(cpus), .argument = "N", .min = 1, .max = MACHINE_MAX_CPUS,
 	  .help = "the number of processors, 1 to 16; 1 without it" },

@@ -31,8 +31,8 @@ expect 2 'no such command' xyzzy
 expect 2 'did you mean --memory' run --memroy 5M
 expect 2 'nothing to start' run
 expect 2 'as in 512M' run --memory lots
-expect 2 '1M to 1T' run --memory 0
-expect 2 'whole number of MiB' run --kernel x --memory 1048577
+expect 2 '2M to 1T' run --memory 0
+expect 2 'whole number of MiB' run --kernel x --memory 3145729
 expect 2 'give 1 to 16' run --cpus 17
 expect 2 'host, x86-64-v1' run --cpu z80
 expect 2 'auto, interp' run --engine warp

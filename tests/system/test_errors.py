@@ -12,6 +12,10 @@ HEADER = (0x1badb002, 0x10000, -(0x1badb002 + 0x10000) & 0xffffffff, 0x100000, 0
 kernel, disk = f"{TMP}/kernel", f"{TMP}/disk"
 with open(kernel, "wb") as f:
     f.write(struct.pack("<8I", *HEADER).ljust(64, b"\0") + CODE.ljust(448, b"\0"))
+# The same, with 8 MiB of zeroed memory behind it.
+large = f"{TMP}/large-kernel"
+with open(large, "wb") as f:
+    f.write(struct.pack("<8I", *HEADER[:5], 0x100000 + 512, 0x900000, HEADER[7]).ljust(64, b"\0") + CODE.ljust(448, b"\0"))
 with open(disk, "wb") as f:
     f.truncate(1 << 20)
 
@@ -63,6 +67,7 @@ class Machine:
 
 def usage():
     expect(["--memory", "1X"], "run", "--memory", "1X", status=2)
+    expect(["--memory", "1M"], "run", "--memory", "1M", status=2)
     expect(["--cpus", "17"], *run("--cpus", "17"), status=2)
     expect(["nothing to start"], "run", status=2)
     expect(["--gdb", "65535"], *run("--gdb", "70000"))
@@ -72,7 +77,7 @@ def memory():
     expect(["host has", "--memory"], *run("--memory", "1T"))
     if not sanitized:
         expect(["4112 MiB", "memory"], *run("--memory", "4G"), **limit(resource.RLIMIT_AS, 2 << 30))
-    expect([kernel, "--memory"], "run", "--kernel", kernel, "--memory", "1M", "--console", "none")
+    expect([large, "--memory"], "run", "--kernel", large, "--memory", "2M", "--console", "none")
     expect(["ulimit -f"], *run(), **limit(resource.RLIMIT_FSIZE, 65536))
 
 
@@ -113,7 +118,9 @@ def damaged_kernels():
     with open(f"{folder}/vmlinuz", "rb") as f:
         whole = f.read()
     cut = f"{TMP}/cut"
-    for size in (1, 511, 0x1f1, 0x202, 0x264, 0x268, 1024, 16384, len(whole) // 2, len(whole) - 1):
+    # Behind what the header announces, there is but a signature.
+    end = (whole[0x1f1] + 1) * 512 + struct.unpack_from("<I", whole, 0x1f4)[0] * 16
+    for size in (1, 511, 0x1f1, 0x202, 0x264, 0x268, 1024, 16384, end // 2, end - 16):
         with open(cut, "wb") as f:
             f.write(whole[:size])
         expect([cut], "run", "--kernel", cut, "--console", "none", "--time-limit", "20")
