@@ -12,6 +12,10 @@ KEEP = os.environ.get("LOG_KEEP")
 COMPLAINT = re.compile(r"warn|\bbug\b|unhandled|oops|call trace|error|fail|fault|panic|stall|lockup|taint|unable|cannot|can't|could not|"
                        r"invalid|illegal|unexpected|unknown|unsupported|not supported|not responding|spurious|unstable|mismatch|"
                        r"conflict|broken|bad\b|wrong|missing|timed? ?out|nobody cared|\[-- |------------", re.I)
+# What a kernel measures wrong when the host has no time for its processor at that moment, under any monitor: only what it says
+# in each of TRIES boots counts.
+MEASURED = re.compile(r"PM-Timer running at invalid rate|unstable|clocksource.*skew|calibrat|timing|lockup|stall|took .*ns", re.I)
+TRIES = 4
 QEMU = shutil.which("qemu-system-x86_64")
 if not QEMU:
     print("no qemu-system-x86_64; install qemu-system-x86")
@@ -40,13 +44,24 @@ def general(line):
     return re.sub(r"\s+", " ", re.sub(r"\b(0x)?[0-9a-f]*\d[0-9a-f]*\b", "N", line, flags=re.I))
 
 
-for kernel in KERNELS:
+def boot(kernel, *other):
+    """The kernel's log under visor, and under QEMU when that is wanted, too."""
     folder, = prepare(kernel)
-    qemu = start(folder, "-accel", "tcg", "-cpu", "max", "-m", "512", "-display", "none", "-monitor", "none", "-serial", "stdio",
-                 "-nodefaults", "-no-reboot", program=(QEMU,), dashes="-")
+    qemu = "qemu" in other and start(folder, "-accel", "tcg", "-cpu", "max", "-m", "512", "-display", "none", "-monitor", "none",
+                                     "-serial", "stdio", "-nodefaults", "-no-reboot", program=(QEMU,), dashes="-")
     visors = start(folder, "--memory", "512M", program=(VISOR, "run"), dashes="--")
-    ours, theirs = log_of(visors, "visor", kernel), log_of(qemu, "qemu", kernel)
+    return log_of(visors, "visor", kernel), log_of(qemu, "qemu", kernel) if qemu else []
+
+
+for kernel in KERNELS:
+    ours, theirs = boot(kernel, "qemu")
     known = {general(line) for line in theirs}
     new = [line for line in ours if COMPLAINT.search(line) and general(line) not in known]
+    for _ in range(TRIES - 1):
+        if not new or not all(MEASURED.search(line) for line in new):
+            break
+        print(f"{kernel}: once more, for " + "; ".join(new), flush=True)
+        again = {general(line) for line in boot(kernel)[0]}
+        new = [line for line in new if general(line) in again]
     check(not new, f"{kernel}: the kernel's log has under visor alone\n" + "\n".join(new))
     print(f"{kernel}: {len(ours)} lines, {sum(bool(COMPLAINT.search(l)) for l in ours)} complaints, all of them under QEMU, too", flush=True)
