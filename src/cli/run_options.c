@@ -14,6 +14,7 @@
 #define MEMORY_DEFAULT (512ull << 20)
 
 static const char *const engines[] = { "auto", "interp", "jit", NULL };
+#define ENGINE_AUTO "jit" /* the fastest there is */
 static const char *const machines[] = { "pc", NULL };
 
 #define AT(member) .offset = offsetof(struct run_values, member)
@@ -29,7 +30,7 @@ const struct option run_options[] = {
 	  .help = "the processor that the guest sees: host, or a level x86-64-v1 to x86-64-v4, each less what this host lacks; "
 		  "host without it" },
 	{ .name = "engine", .kind = OPTION_CHOICE, AT(engine), .argument = "ENGINE", .choices = engines,
-	  .help = "what runs the guest's instructions: interp (interpreter), or auto, the fastest there is" },
+	  .help = "what runs the guest's instructions: jit (translator), interp (interpreter), or auto, the fastest there is" },
 	{ .name = "machine", .kind = OPTION_CHOICE, AT(machine), .argument = "TYPE", .choices = machines,
 	  .help = "the kind of machine: pc (i440FX board)" },
 	{ .name = "kernel", .kind = OPTION_STRING, AT(kernel), .argument = "FILE", .completion = COMPLETE_FILE,
@@ -188,7 +189,7 @@ int run_configure(const struct run_values *v, const struct snapshot *snapshot, s
 		config->debug_exit = v->debug_exit;
 	}
 	if (v->engine || !config->engine)
-		config->engine = v->engine ? engine_by_name(engines[v->engine]) : &engine_interp;
+		config->engine = engine_by_name(v->engine ? engines[v->engine] : ENGINE_AUTO);
 	config->no_reboot = v->no_reboot;
 	config->count_instructions = v->stats != NULL;
 	return 0;

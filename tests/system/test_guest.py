@@ -36,7 +36,7 @@ def command(engine, name, cpus):
             *(("--disk", disk) if name in DISK else ())]
 
 
-for engine in os.environ.get("GUEST_ENGINES", "interp").split():
+for engine in os.environ.get("GUEST_ENGINES", "interp jit").split():
     for name in names:
         for cpus in CPUS.get(name, (1,)):
             status, text = ENDS.get(name, (PASSED, ""))

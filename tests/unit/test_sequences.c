@@ -21,7 +21,7 @@ static const struct {
 	bool tested;      /* without a name on the command line */
 } engines[] = {
 	{ &engine_interp, 2, true },
-	{ &engine_jit, 3, false },
+	{ &engine_jit, 3, true },
 };
 
 #define ARENA_PERIOD 1000 /* sequences after which the stubs of cpu/host.c are forgotten */
