@@ -14,6 +14,7 @@ struct run_values {
 	uint64_t memory, cpus; /* 0: not given */
 	unsigned cpu;          /* enum cpu_model, or RUN_CPU_DEFAULT */
 	unsigned engine, machine;
+	uint64_t jit_cache;
 	const char *kernel, *initrd, *append, *bios;
 	struct option_list disks;
 	const char *console, *serial2, *virtio_console, *debugcon;

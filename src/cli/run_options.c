@@ -31,6 +31,8 @@ const struct option run_options[] = {
 		  "host without it" },
 	{ .name = "engine", .kind = OPTION_CHOICE, AT(engine), .argument = "ENGINE", .choices = engines,
 	  .help = "what runs the guest's instructions: jit (translator), interp (interpreter), or auto, the fastest there is" },
+	{ .name = "jit-cache", .kind = OPTION_SIZE, AT(jit_cache), .argument = "SIZE", .min = 4 << 20, .max = 1ull << 31,
+	  .help = "memory for translated code, of all processors together; 256M without it" },
 	{ .name = "machine", .kind = OPTION_CHOICE, AT(machine), .argument = "TYPE", .choices = machines,
 	  .help = "the kind of machine: pc (i440FX board)" },
 	{ .name = "kernel", .kind = OPTION_STRING, AT(kernel), .argument = "FILE", .completion = COMPLETE_FILE,
@@ -192,5 +194,6 @@ int run_configure(const struct run_values *v, const struct snapshot *snapshot, s
 		config->engine = engine_by_name(v->engine ? engines[v->engine] : ENGINE_AUTO);
 	config->no_reboot = v->no_reboot;
 	config->count_instructions = v->stats != NULL;
+	config->code_cache = v->jit_cache;
 	return 0;
 }

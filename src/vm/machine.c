@@ -338,6 +338,7 @@ static int add_cpu(struct machine *m, unsigned index, struct error *err)
 	c->peers = m->cpus;
 	c->memory = &m->memory;
 	c->count_instructions = m->config.count_instructions;
+	c->code_cache = m->config.code_cache;
 	c->mmio = &m->mmio;
 	c->pio = &m->ports;
 	c->clock = &m->clock;

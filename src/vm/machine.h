@@ -71,6 +71,7 @@ struct machine_config {
 	unsigned cpus;                    /* 1..MACHINE_MAX_CPUS; 0: 1 */
 	enum cpu_model cpu_model;
 	const struct engine_type *engine; /* NULL: interp */
+	uint64_t code_cache;     /* bytes for translated code; 0: the engine's choice */
 	bool count_instructions; /* cpu->stats.instructions is wanted */
 	const char *kernel, *initrd, *append; /* direct boot when kernel is set */
 	const char *bios;                 /* NULL or empty: Debian's SeaBIOS when there is no kernel */
