@@ -6,8 +6,8 @@
 #include "base/util.h"
 
 const struct command *const commands[] = {
-	&command_run, &command_list, &command_stats, &command_pause, &command_resume, &command_reset, &command_save, &command_stop,
-	&command_version, &command_help, NULL,
+	&command_run, &command_list, &command_stats, &command_pause, &command_resume, &command_reset, &command_save, &command_engine,
+	&command_stop, &command_version, &command_help, NULL,
 };
 
 const struct command *find_command(const char *name)

@@ -43,6 +43,8 @@ struct engine_type {
 	void (*trace)(struct cpu *cpu, FILE *file);
 	/* What the engine counted for --stats, with the vCPU stopped or not: at most `room` of them; returns how many. NULL: none. */
 	unsigned (*counters)(const struct cpu *cpu, struct engine_counter *list, unsigned room);
+	/* cpu->stats.instructions is right even without cpu->count_instructions. */
+	bool counts_always;
 	/* Makes run() return EXIT_KICK soon; from any thread. */
 	void (*kick)(struct cpu *cpu);
 };

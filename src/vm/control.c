@@ -87,6 +87,19 @@ static void post_save(struct control *c, json_t *body, struct http_reply *reply)
 		machine_resume(c->machine);
 }
 
+static void post_engine(struct control *c, json_t *body, struct http_reply *reply)
+{
+	const char *name;
+	struct error err;
+	const struct engine_type *engine = NULL;
+	if (json_get_string(body, "engine", &name, &err) < 0)
+		http_reply_error(reply, 400, err.text);
+	else if (!(engine = engine_by_name(name)))
+		http_reply_error(reply, 400, "\"engine\": there is none of that name; jit or interp");
+	else if (machine_set_engine(c->machine, engine, &err) < 0)
+		http_reply_error(reply, 500, err.text);
+}
+
 static void post_stop(struct control *c, json_t *body, struct http_reply *reply)
 {
 	machine_request_stop(c->machine, 0);
@@ -111,6 +124,7 @@ static const struct route {
 	{ "POST", "/pause", post_pause },
 	{ "POST", "/resume", post_resume },
 	{ "POST", "/save", post_save },
+	{ "POST", "/engine", post_engine },
 	{ "POST", "/stop", post_stop },
 	{ "POST", "/reset", post_reset },
 	{ "POST", "/powerbutton", post_powerbutton },

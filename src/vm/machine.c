@@ -106,6 +106,16 @@ void machine_resume(struct machine *m)
 	run(m);
 }
 
+int machine_set_engine(struct machine *m, const struct engine_type *engine, struct error *err)
+{
+	machine_pause(m);
+	int result = engine == m->config.engine ? 0 : vcpus_change_engine(&m->vcpus, engine, err);
+	if (result == 0)
+		m->config.engine = engine;
+	machine_resume(m);
+	return result;
+}
+
 bool machine_paused(const struct machine *m)
 {
 	return m->pauses != 0;

@@ -99,6 +99,9 @@ int machine_run(struct machine *machine, struct error *err);
  * resume. While paused the state of CPUs, devices and memory is the caller's to read and change. */
 void machine_pause(struct machine *machine);
 void machine_resume(struct machine *machine);
+/* Goes on with another engine from the instruction where each processor is; on failure with the old one. From the loop's
+ * thread. */
+int machine_set_engine(struct machine *machine, const struct engine_type *engine, struct error *err);
 bool machine_paused(const struct machine *machine);
 /* Completes disk requests under way; call while paused, before devices are saved. */
 int machine_drain(struct machine *machine, struct error *err);

@@ -103,8 +103,10 @@ json_t *machine_stats_json(struct machine *m)
 	uint64_t wall = m->run_ns + (m->running ? host_time_ns() - m->run_since : 0);
 	/* Speed while executing: time that the processors slept in HLT is not the engine's. */
 	uint64_t awake = wall * m->vcpus.count - MIN(halted, wall * m->vcpus.count);
-	set(stats, "instructions", instructions);
-	json_object_set_new(stats, "mips", json_real(awake ? (double)instructions * 1000.0 / (double)awake : 0));
+	/* null: not counted, since that would slow the guest down (--stats asks for it). */
+	bool counted = m->config.engine->counts_always || m->config.count_instructions;
+	json_object_set_new(stats, "instructions", counted ? json_integer((json_int_t)instructions) : json_null());
+	json_object_set_new(stats, "mips", counted ? json_real(awake ? (double)instructions * 1000.0 / (double)awake : 0) : json_null());
 	set(stats, "wall_ns", wall);
 	set(stats, "halted_ns", halted);
 	set(stats, "interrupts", interrupts);

@@ -59,7 +59,7 @@ static void *vcpu_thread(void *opaque)
 	for (;;) {
 		if (!may_run(v) && !park(v))
 			return NULL;
-		enum exit_reason reason = v->set->engine->run(v->cpu);
+		enum exit_reason reason = v->engine_made ? v->engine->run(v->cpu) : EXIT_ERROR;
 		if ((unsigned)reason >= EXIT_COUNT)
 			reason = EXIT_ERROR;
 		v->exits[reason]++;
@@ -98,6 +98,7 @@ int vcpus_init(struct vcpus *set, struct cpu **cpus, unsigned count, const struc
 		set->count++;
 		if (engine->create(v->cpu, err) < 0)
 			return -1;
+		v->engine = engine;
 		v->engine_made = true;
 	}
 	return 0;
@@ -117,7 +118,7 @@ void vcpus_destroy(struct vcpus *set)
 		if (v->started)
 			pthread_join(v->thread, NULL);
 		if (v->engine_made)
-			set->engine->destroy(v->cpu);
+			v->engine->destroy(v->cpu);
 		pthread_mutex_destroy(&v->lock);
 		pthread_cond_destroy(&v->cond);
 	}
@@ -127,6 +128,33 @@ void vcpus_destroy(struct vcpus *set)
 	free(set->vcpu);
 	set->vcpu = NULL;
 	set->count = 0;
+}
+
+static int change_engine(struct vcpu *v, const struct engine_type *engine, struct error *err)
+{
+	if (v->engine_made)
+		v->engine->destroy(v->cpu);
+	v->engine = engine;
+	v->engine_made = engine->create(v->cpu, err) == 0;
+	return v->engine_made ? 0 : -1;
+}
+
+/* What an engine keeps in struct cpu is its own, so the old one goes first; its memory is free again when it has to come back. */
+int vcpus_change_engine(struct vcpus *set, const struct engine_type *engine, struct error *err)
+{
+	const struct engine_type *before = set->engine;
+	struct error ignored;
+	unsigned i = 0;
+	while (i < set->count && change_engine(&set->vcpu[i], engine, err) == 0)
+		i++;
+	if (i == set->count) {
+		set->engine = engine;
+		return 0;
+	}
+	for (unsigned j = 0; j <= i; j++)
+		if (change_engine(&set->vcpu[j], before, &ignored) < 0)
+			snprintf(set->vcpu[j].cpu->exit_detail, sizeof(set->vcpu[j].cpu->exit_detail), "no engine: %.120s", ignored.text);
+	return -1;
 }
 
 int vcpus_start(struct vcpus *set, struct error *err)

@@ -21,6 +21,7 @@ struct vcpu {
 	struct cpu *cpu;
 	unsigned index;
 	bool started;          /* the thread exists */
+	const struct engine_type *engine;
 	bool engine_made;
 	pthread_t thread;
 	pthread_mutex_t lock;  /* over woken; cond: what an idle thread waits on */
@@ -49,6 +50,9 @@ struct vcpus {
 int vcpus_init(struct vcpus *set, struct cpu **cpus, unsigned count, const struct engine_type *engine, struct error *err);
 /* Ends the threads first. */
 void vcpus_destroy(struct vcpus *set);
+
+/* Gives all processors, parked, another engine; on failure they keep theirs. */
+int vcpus_change_engine(struct vcpus *set, const struct engine_type *engine, struct error *err);
 
 /* Starts the threads, parked. */
 int vcpus_start(struct vcpus *set, struct error *err);

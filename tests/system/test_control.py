@@ -4,7 +4,7 @@
 import os
 from harness import *
 
-g = linux("cloud-amd64", "--name", "ctl")
+g = linux("cloud-amd64", "--name", "ctl", "--stats", os.path.join(TMP, "stats.json"))
 status, m = control("ctl", "GET", "/machine")
 check(status == 200 and m["name"] == "ctl" and m["state"] == "running" and m["pid"] == g.process.pid, f"/machine: {m}")
 check(json.loads(visor("list", "--json").stdout)[0]["name"] == "ctl", "list --json")

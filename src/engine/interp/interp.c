@@ -73,5 +73,6 @@ const struct engine_type engine_interp = {
 	.destroy = destroy,
 	.run = run,
 	.trace = interp_trace,
+	.counts_always = true,
 	.kick = engine_kick,
 };

@@ -337,6 +337,7 @@ static enum exit_reason run(struct cpu *c)
 	enum exit_reason reason = loop(c, jit);
 	c->insn = NULL;
 	c->fault_env = NULL;
+	trap_enter(NULL, 0, resolve, NULL);
 	atomic_store(&c->running, false);
 	return reason;
 }

@@ -1,0 +1,55 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A running guest changes its engine again and again, and state saved under one engine goes on under the other: right results, no lost
+character."""
+import hashlib, os
+from harness import *
+
+BLOCKS = 20000
+WANT = hashlib.sha256(bytes(1024 * BLOCKS)).hexdigest()
+WORK = (f"for i in 1 2 3; do dd if=/dev/zero bs=1k count={BLOCKS} 2>/dev/null | sha256sum; done; "
+        "i=0; while [ $i -lt 3000 ]; do i=$((i+1)); echo line $i; done; echo end of work")
+
+
+def check_work(text):
+    sums = re.findall(r"[0-9a-f]{64}", text)
+    check(sums == [WANT] * 3, f"checksums: {sums}")
+    lines = [int(n) for n in re.findall(r"line (\d+)", text)]
+    check(lines == list(range(1, 3001)), f"lines that came: {len(lines)}, first gap at {next((i for i, n in enumerate(lines, 1) if i != n), None)}")
+
+
+def changes(cpus):
+    g = linux("cloud-amd64", "--name", "engines", "--cpus", cpus)
+    g.send(WORK + "\n")
+    done = 0
+    while "\nend of work" not in g.log.replace("\r", ""):
+        visor("engine", "engines", ("interp", "jit")[done % 2])
+        done += 1
+        g.read(0.3)
+    check(done >= 4, f"the engine was changed only {done} times")
+    check_work(g.log[g.at:])
+    g.power_off()
+    print(f"{cpus} cpu(s): {done} changes")
+
+
+def save_across(first, second):
+    path = os.path.join(TMP, "engine.save")
+    g = linux("cloud-amd64", "--name", "across", "--engine", first)
+    g.send("i=0; while [ $i -lt 400000 ]; do i=$((i+1)); done; echo count $i\n")
+    g.read(1)
+    visor("save", "across", path, "--stop")
+    g.wait()
+    r = Guest("--restore", path, "--engine", second)
+    r.expect(r"count 400000", timeout=60)
+    r.command("echo alive")
+    r.power_off()
+    os.unlink(path)
+    print(f"saved under {first}, went on under {second}")
+
+
+g = visor("engine", "nobody", "jit", status=1)
+check("nobody" in g.stderr, g.stderr)
+changes(1)
+changes(2)
+save_across("interp", "jit")
+save_across("jit", "interp")
