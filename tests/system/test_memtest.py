@@ -43,8 +43,8 @@ for image, cpus, memory, without in RUNS:
     m = g.expect(r"Pass:  1 +Errors: (\d+)|Errors: ([1-9]\d*)", SECONDS)
     check(m[1] == "0", f"{image}: memory errors\n{g.log[-4000:]}")
     tests = {int(n) for n in re.findall(r"\[4;35H #(\d+) ", g.log)}
-    wanted = {5, 6, 9, 10} - {int(n) for n in without}  # the others may be over before the screen is drawn again
-    check(wanted <= tests, f"{image}: tests {sorted(tests)} instead of {sorted(wanted)}")
+    # A test may be over before the screen is drawn again; but for the last, which waits for minutes.
+    check(tests and not tests & {int(n) for n in without} and (without or 10 in tests), f"{image}: tests {sorted(tests)}, all but {without} wanted")
     if cpus > 1:
         check(f"{cpus} Cores" in g.log or f"{cpus} Threads" in g.log, f"{image}: not all processors:\n{g.log[:3000]}")
     g.process.terminate()
