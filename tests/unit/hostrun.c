@@ -163,6 +163,7 @@ static uint64_t caught_rip, caught_address, caught_error, caught_flags;
 static void (*tick_fn)(void);
 
 static const int signals[] = { SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP };
+<<<<<<< HEAD
 /* Handlers that were there before ours, the latest last: each engine brings one, and each passes on what is not its own, to us too. */
 #define OTHERS_MAX 4
 static struct sigaction others[NSIG][OTHERS_MAX];
@@ -188,6 +189,26 @@ static void remember(int number, const struct sigaction *other)
 	if (!(other->sa_flags & SA_SIGINFO) || other->sa_sigaction == hostrun_signal || other_count[number] == OTHERS_MAX)
 		return;
 	others[number][other_count[number]++] = *other;
+=======
+/* Who had the signal before, each time that it was taken: an engine that starts in between has its handler above ours. */
+#define MOST_OTHERS 4
+static struct {
+	struct sigaction action[MOST_OTHERS];
+	unsigned count;
+} others[NSIG];
+
+static void pass_on(int number, siginfo_t *info, void *context)
+{
+	static unsigned depth; /* they pass on to us what is not theirs: then it is for those before them */
+	const struct sigaction *other = depth < others[number].count ? &others[number].action[others[number].count - 1 - depth] : NULL;
+	if (!other || !(other->sa_flags & SA_SIGINFO)) {
+		signal(number, SIG_DFL); /* nobody's: the instruction runs again and ends the program */
+		return;
+	}
+	depth++;
+	other->sa_sigaction(number, info, context);
+	depth--;
+>>>>>>> close
 }
 
 void hostrun_on_signal(int number, siginfo_t *info, void *context)
@@ -219,7 +240,13 @@ void hostrun_take_signals(void)
 	struct sigaction action = { .sa_sigaction = hostrun_signal, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER }, other;
 	for (unsigned n = 0; n < sizeof signals / sizeof *signals; n++) {
 		sigaction(signals[n], &action, &other);
+<<<<<<< HEAD
 		remember(signals[n], &other);
+=======
+		bool ours = other.sa_flags & SA_SIGINFO && other.sa_sigaction == hostrun_signal;
+		if (!ours && others[signals[n]].count < MOST_OTHERS)
+			others[signals[n]].action[others[signals[n]].count++] = other;
+>>>>>>> close
 	}
 }
 
