@@ -163,33 +163,6 @@ static uint64_t caught_rip, caught_address, caught_error, caught_flags;
 static void (*tick_fn)(void);
 
 static const int signals[] = { SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP };
-<<<<<<< HEAD
-/* Handlers that were there before ours, the latest last: each engine brings one, and each passes on what is not its own, to us too. */
-#define OTHERS_MAX 4
-static struct sigaction others[NSIG][OTHERS_MAX];
-static unsigned other_count[NSIG];
-
-static void pass_on(int number, siginfo_t *info, void *context)
-{
-	const greg_t *rip = &((ucontext_t *)context)->uc_mcontext.gregs[REG_RIP];
-	const greg_t at = *rip;
-	static bool passing;
-	if (passing)
-		return;
-	passing = true;
-	for (unsigned n = other_count[number]; n-- > 0 && *rip == at;)
-		others[number][n].sa_sigaction(number, info, context);
-	passing = false;
-	if (*rip == at)
-		signal(number, SIG_DFL); /* nobody's: the instruction runs again and ends the program */
-}
-
-static void remember(int number, const struct sigaction *other)
-{
-	if (!(other->sa_flags & SA_SIGINFO) || other->sa_sigaction == hostrun_signal || other_count[number] == OTHERS_MAX)
-		return;
-	others[number][other_count[number]++] = *other;
-=======
 /* Who had the signal before, each time that it was taken: an engine that starts in between has its handler above ours. */
 #define MOST_OTHERS 4
 static struct {
@@ -208,7 +181,6 @@ static void pass_on(int number, siginfo_t *info, void *context)
 	depth++;
 	other->sa_sigaction(number, info, context);
 	depth--;
->>>>>>> close
 }
 
 void hostrun_on_signal(int number, siginfo_t *info, void *context)
@@ -240,13 +212,9 @@ void hostrun_take_signals(void)
 	struct sigaction action = { .sa_sigaction = hostrun_signal, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER }, other;
 	for (unsigned n = 0; n < sizeof signals / sizeof *signals; n++) {
 		sigaction(signals[n], &action, &other);
-<<<<<<< HEAD
-		remember(signals[n], &other);
-=======
 		bool ours = other.sa_flags & SA_SIGINFO && other.sa_sigaction == hostrun_signal;
 		if (!ours && others[signals[n]].count < MOST_OTHERS)
 			others[signals[n]].action[others[signals[n]].count++] = other;
->>>>>>> close
 	}
 }
 
