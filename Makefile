@@ -69,7 +69,7 @@ build-tests: setup-test $(BUILD)/build.ninja
 	@meson configure $(BUILD) -Dtests=true
 	@ninja -C $(BUILD)
 
-bench: setup build
+bench: bench-interp
 	@bench/run $(BUILD) $(GUEST) $(BENCH_FLAGS)
 
 bench-interp: setup build

@@ -14,7 +14,8 @@
 #include "state/stream.h"
 #include "vm/snapshot.h"
 
-static char path[] = "/dev/shm/visor-fuzz-save-XXXXXX";
+/* In memory, where there is such a place. */
+static char path[64];
 
 static void remove_file(void)
 {
@@ -23,9 +24,14 @@ static void remove_file(void)
 
 static void make_path(void)
 {
-	if (path[sizeof(path) - 2] != 'X')
+	static const char *const folders[] = { "/dev/shm", "/tmp" };
+	int fd = *path ? -2 : -1;
+	for (unsigned i = 0; i < 2 && fd == -1; i++) {
+		snprintf(path, sizeof(path), "%s/visor-fuzz-save-XXXXXX", folders[i]);
+		fd = mkstemp(path);
+	}
+	if (fd == -2)
 		return;
-	int fd = mkstemp(path);
 	fuzz_require(fd >= 0);
 	close(fd);
 	atexit(remove_file);

@@ -26,8 +26,19 @@ static void *map(void *at, size_t size, int protection, int flags, int fd)
 	return p == MAP_FAILED ? NULL : p;
 }
 
-static bool map_code(struct jit *jit)
+static void unmap_code(struct jit *jit)
 {
+	if (jit->code_w)
+		munmap(jit->code_w, jit->code_size);
+	if (jit->code_x)
+		munmap(jit->code_x, jit->code_size + jit->data_size);
+	jit->code_w = jit->code_x = jit->data = NULL;
+}
+
+static bool map_code(struct jit *jit, size_t total)
+{
+	jit->code_size = ALIGN_DOWN(total / 2, 1u << 20);
+	jit->data_size = ALIGN_DOWN(total - jit->code_size, 1u << 20);
 	int fd = memfd_create("visor-code", MFD_CLOEXEC);
 	if (fd < 0)
 		return false;
@@ -44,14 +55,18 @@ static bool map_code(struct jit *jit)
 
 int jit_memory_init(struct jit *jit, size_t total, struct error *err)
 {
-	jit->code_size = ALIGN_DOWN(total / 2, 1u << 20);
-	jit->data_size = ALIGN_DOWN(total - jit->code_size, 1u << 20);
 	jit->unit_room = UNIT_ROOM;
 	jit->buckets = map(NULL, UNIT_BUCKETS * sizeof(*jit->buckets), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1);
 	jit->order = map(NULL, UNIT_ROOM * sizeof(*jit->order), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1);
 	struct jump *jumps = map(NULL, JUMP_COUNT * sizeof(*jumps), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1);
 	jit_words(jit->cpu)->jumps = jumps;
-	if (!jit->buckets || !jit->order || !jumps || !map_code(jit)) {
+	/* Where the host limits files or address space, it may grant less. */
+	bool mapped = false;
+	for (size_t size = total; !mapped && size >= JIT_CACHE_MIN; size /= 2) {
+		unmap_code(jit);
+		mapped = map_code(jit, size);
+	}
+	if (!jit->buckets || !jit->order || !jumps || !mapped) {
 		int code = errno;
 		jit_memory_destroy(jit);
 		return error_set(err, code, "cannot map %zu MiB of memory for translated code, writable and executable: %s; use a smaller "
@@ -64,10 +79,7 @@ int jit_memory_init(struct jit *jit, size_t total, struct error *err)
 void jit_memory_destroy(struct jit *jit)
 {
 	struct jit_words *words = jit_words(jit->cpu);
-	if (jit->code_w)
-		munmap(jit->code_w, jit->code_size);
-	if (jit->code_x)
-		munmap(jit->code_x, jit->code_size + jit->data_size);
+	unmap_code(jit);
 	if (jit->buckets)
 		munmap(jit->buckets, UNIT_BUCKETS * sizeof(*jit->buckets));
 	if (jit->order)
@@ -75,7 +87,6 @@ void jit_memory_destroy(struct jit *jit)
 	if (words->jumps)
 		munmap(words->jumps, JUMP_COUNT * sizeof(*words->jumps));
 	*words = (struct jit_words){ 0 };
-	jit->code_w = jit->code_x = jit->data = NULL;
 	jit->buckets = jit->order = NULL;
 }
 

@@ -18,7 +18,6 @@
 #include "engine/jit/trap.h"
 
 #define CACHE_TOTAL (256ull << 20)
-#define CACHE_MIN (2ull << 20)
 
 static void destroy(struct cpu *c)
 {
@@ -46,7 +45,7 @@ static int create(struct cpu *c, struct error *err)
 		return error_set(err, ENOMEM, "no memory for the translator of vCPU %u", c->index);
 	}
 	mirror_init(jit); /* without windows all goes by the TLB */
-	if (interpret_init(&jit->interp, c, err) < 0 || jit_memory_init(jit, MAX(CACHE_MIN, (c->code_cache ? c->code_cache : CACHE_TOTAL) / c->count), err) < 0) {
+	if (interpret_init(&jit->interp, c, err) < 0 || jit_memory_init(jit, MAX(JIT_CACHE_MIN, (c->code_cache ? c->code_cache : CACHE_TOTAL) / c->count), err) < 0) {
 		destroy(c);
 		return -1;
 	}

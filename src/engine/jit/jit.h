@@ -153,6 +153,8 @@ static inline struct jit_words *jit_words(struct cpu *c) { return (struct jit_wo
 static inline intptr_t jit_delta(const struct jit *jit) { return jit->code_x - jit->code_w; }
 
 /* --- code.c: memory for code and records, units by guest address --- */
+#define JIT_CACHE_MIN (2ull << 20)
+/* total: bytes; less where the host does not grant as much, down to the least. */
 int jit_memory_init(struct jit *jit, size_t total, struct error *err);
 void jit_memory_destroy(struct jit *jit);
 /* Forgets all units. */
