@@ -72,7 +72,8 @@ static void check(struct translator *t, struct host_mem *m, unsigned size, unsig
 	_Static_assert(sizeof(struct tlb_entry) == 32 && TLB_SIZE == 1024, "the index is made by a shift and a mask");
 	struct emitter *e = &t->e;
 	struct host_mem last = *m;
-	last.disp += (int32_t)size - 1;
+	/* Over the largest displacement it wraps, to an address whose page is another one: the slow way. */
+	last.disp = (int32_t)((uint32_t)last.disp + size - 1);
 	emit_lea(e, x, last);
 	if (m->disp)
 		emit_lea(e, y, *m);
