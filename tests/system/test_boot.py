@@ -1,21 +1,30 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Stock kernels boot to the shell and power off, with 1, 2 and 4 processors. BOOT_TIMES=20 for many times."""
+"""Stock kernels boot to the shell and power off, under each engine. BOOT_TIMES=20 for many times."""
+import itertools
 import os
 from harness import *
 
 KERNELS = os.environ.get("BOOT_KERNELS", "cloud-amd64 generic-amd64 i386-686 i386-686-pae").split()
 CPUS = os.environ.get("BOOT_CPUS", "1 2 4").split()
+ENGINES = os.environ.get("BOOT_ENGINES", "jit interp").split()
+TIMES = int(os.environ.get("BOOT_TIMES", "1"))
 prepare(*KERNELS)
-for kernel in KERNELS:
-    for cpus in CPUS:
-        if kernel == "i386-686" and cpus != "1":
-            continue  # a kernel for one processor
-        for turn in range(int(os.environ.get("BOOT_TIMES", "1"))):
-            g = linux(kernel, "--cpus", cpus)
+
+
+def wanted(kernel, cpus, engine):
+    if kernel == "i386-686":
+        return cpus == "1"  # a kernel for one processor
+    return engine != "interp" or TIMES > 1 or cpus == CPUS[-1]  # it is slow
+
+
+for kernel, cpus, engine in itertools.product(KERNELS, CPUS, ENGINES):
+    if wanted(kernel, cpus, engine):
+        for turn in range(TIMES):
+            g = linux(kernel, "--cpus", cpus, "--engine", engine)
             got = g.command("nproc").strip()
             check(got == cpus, f"{kernel}: {got} processors instead of {cpus}")
             check("Linux" in g.command("uname -a"), "uname")
             g.power_off()
             g.check_log()
-            print(f"{kernel}, {cpus} cpu(s): ok")
+            print(f"{kernel}, {cpus} cpu(s), {engine}: ok")
