@@ -68,10 +68,22 @@ static void make_leave(struct jit *jit, struct emitter *e)
 	put8(e, 0xc3);
 }
 
+/* The address goes to RIP, the branch's record to S_A. */
+static void make_branch_miss(struct jit *jit, struct emitter *e)
+{
+	jit->branch_miss = emit_here(e);
+	emit_store(e, GS_FIELD(gpr[REG_RIP]), S_A);
+	emit_mem(e, 0, 0x8b, S_A, WORD(branch));
+	emit_address(e, S_B, jit->data);
+	emit_lea(e, S_A, (struct host_mem){ .base = S_A, .index = S_B });
+	emit_jump(e, jit->leave);
+}
+
 void jit_make_stubs(struct jit *jit)
 {
 	struct emitter e = { .at = jit->code_w, .end = jit->code_w + 4096, .delta = jit_delta(jit) };
 	make_enter(jit, &e);
 	make_leave(jit, &e);
+	make_branch_miss(jit, &e);
 	jit->code_floor = jit->code_at = (uint8_t *)ALIGN_UP((uintptr_t)e.at, 64);
 }
