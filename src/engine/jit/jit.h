@@ -70,8 +70,9 @@ struct unit {
 	const uint8_t *host;  /* first guest byte */
 	uint64_t page;        /* linear address of the code's page, or 0: code that serves at any address */
 	uint32_t space;       /* code_space.id, for units that use windows; else 0 */
-	const _Atomic uint32_t *generation_now;
-	uint32_t generation;
+	const _Atomic uint32_t *generation_now, *tail_generation_now; /* of its page, and of the one that it ends in */
+	uint32_t generation, tail_generation;
+	struct unit *next_tail; /* of those that end in the same page, which is not their own */
 	uint8_t set;          /* TLB set of the first instruction */
 	bool window;          /* memory is reached by windows */
 	bool absolute;        /* addresses are constants in the code */
@@ -83,6 +84,7 @@ struct unit {
 	struct guard *guards; /* host instructions that may fault, ascending */
 	unsigned guard_count;
 	unsigned bytes;
+	const uint8_t *tail;  /* host address of the page that it ends in; NULL: its own */
 };
 
 /* A host instruction that may raise an exception: the signal handler goes on at `slow` instead. */

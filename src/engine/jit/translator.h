@@ -31,6 +31,10 @@ struct translator {
 	struct emitter e;
 	struct unit *unit;
 	const uint8_t *page;        /* the guest page in host memory */
+	uint64_t linear;            /* its linear address */
+	uint32_t generation, tail_generation; /* of it and of the next one, before their bytes were read */
+	const uint8_t *tail;        /* the page that the last instruction ends in; NULL: this one */
+	bool window;                /* the unit uses windows */
 	uint8_t set;
 	bool memory_flags;          /* live flags are in cpu->cc, not in the host's flags */
 	uint8_t vector;             /* VECTOR_* known to be allowed, and vector state to be in the host's registers */
