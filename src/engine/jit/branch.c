@@ -246,31 +246,41 @@ static void flags_for_access(struct translator *t)
 		flags_to_memory(t, FLAG_ARITH);
 }
 
-static void call(struct translator *t, const struct insn *i)
+static void push_after(struct translator *t, int64_t after, bool indirect, struct thunk *thunk)
 {
 	struct emitter *e = &t->e;
-	int64_t after = t->at[t->now] + i->length;
-	flags_for_access(t);
-	struct thunk *thunk = helper_thunk(t);
-	thunk->record->kind = RECORD_END;
-	bool indirect = i->operand[0].kind != OPERAND_REL;
-	if (indirect) {
-		load_target(t, i, thunk);
-		check_canonical(t, thunk);
-		emit_store(e, WORD(target), S_A);
-	}
 	struct host_mem m = MEM_BASE(REG_RSP, -8);
+	if (indirect)
+		emit_store(e, WORD(target), S_A);
 	emit_check(t, &m, 8, ACCESS_W, 1u << S_A, thunk);
 	emit_guest_address(t, S_A, after);
 	emit_access(t, thunk);
 	emit_store(e, m, S_A);
 	emit_lea(e, REG_RSP, MEM_BASE(REG_RSP, -8));
-	if (!indirect) {
-		exit_direct(t, target_of(t, i));
-		return;
+	if (indirect)
+		emit_load(e, S_A, WORD(target));
+}
+
+static void call(struct translator *t, const struct insn *i)
+{
+	bool indirect = i->operand[0].kind != OPERAND_REL;
+	if (!stack_direct(t) || (indirect && !uses_windows(t)))
+		flags_to_memory(t, FLAG_ARITH);
+	int64_t after = t->at[t->now] + i->length;
+	struct thunk *thunk = helper_thunk(t);
+	thunk->record->kind = RECORD_END;
+	if (indirect) {
+		load_target(t, i, thunk);
+		check_canonical(t, thunk);
 	}
-	emit_load(e, S_A, WORD(target));
-	exit_indirect(t, 0);
+	if (stack_direct(t))
+		emit_push_constant(t, t->unit->page + (uint64_t)after, S_B, thunk);
+	else
+		push_after(t, after, indirect, thunk);
+	if (indirect)
+		exit_indirect(t, 0);
+	else
+		exit_direct(t, target_of(t, i));
 }
 
 static void jump(struct translator *t, const struct insn *i)
@@ -289,7 +299,8 @@ static void jump(struct translator *t, const struct insn *i)
 static void ret(struct translator *t, const struct insn *i)
 {
 	unsigned more = i->opcode == 0xc2 ? (uint16_t)i->imm : 0;
-	flags_for_access(t);
+	if (!stack_direct(t))
+		flags_to_memory(t, FLAG_ARITH);
 	struct thunk *thunk = helper_thunk(t);
 	thunk->record->kind = RECORD_END;
 	emit_pop(t, more, thunk);
@@ -299,6 +310,8 @@ static void ret(struct translator *t, const struct insn *i)
 bool translate_branch(struct translator *t)
 {
 	const struct insn *i = &t->insn[t->now];
+	if ((i->op == OP_CALL || i->op == OP_RET) && stack_unreachable(t))
+		return false;
 	switch (i->op) {
 	case OP_JCC:
 		jcc(t, i);

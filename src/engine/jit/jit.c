@@ -121,6 +121,7 @@ static struct unit *unit_here(struct cpu *c, struct jit *jit, bool memory_flags)
 		unit = jit_translate(jit, host, linear, memory_flags);
 	if (unit && !unit->absolute)
 		jit_words(c)->code_page = page;
+	jit->entering = unit;
 	return unit;
 }
 
@@ -148,8 +149,10 @@ static const uint8_t *help(struct cpu *c, struct jit *jit, struct record *record
 	c->insn = NULL;
 	if (unlikely(!shown))
 		jit_window_fault(jit, record, jit->fault_address, linear, addresses);
-	if (record->kind != RECORD_END && record->kind != RECORD_RIP && likely(!atomic_load_explicit(&c->attention, memory_order_relaxed)))
+	if (record->kind != RECORD_END && record->kind != RECORD_RIP && likely(!atomic_load_explicit(&c->attention, memory_order_relaxed))) {
+		jit->entering = record->unit;
 		return record->resume;
+	}
 	c->stats.instructions += record->executed;
 	return NULL;
 }
@@ -165,6 +168,7 @@ static const uint8_t *load_vectors(struct cpu *c, struct jit *jit, struct record
 	c->gpr[REG_RIP] = page_of(c, record->unit) + (uint64_t)(int64_t)(record->target - record->insn->length);
 	jit_words(c)->vector = allowed;
 	jit->stats.vector_loads++;
+	jit->entering = record->unit;
 	return record->again;
 }
 
@@ -176,7 +180,7 @@ static const uint8_t *follow_link(struct cpu *c, struct jit *jit, struct record 
 	if (!unit)
 		return NULL;
 	const uint8_t *code = record->memory_flags ? unit->memory_entry : unit->entry;
-	if (flushes != jit->stats.flushes || !record->site)
+	if (flushes != jit->stats.flushes || !record->site || unit->window != record->unit->window)
 		return unit->entry;
 	if ((uint32_t)record->target < GUEST_PAGE_SIZE) {
 		jit->stats.links++;
@@ -194,7 +198,7 @@ static const uint8_t *follow_cross(struct cpu *c, struct jit *jit, struct record
 	struct unit *unit = unit_here(c, jit, true);
 	if (!unit)
 		return NULL;
-	if (flushes == jit->stats.flushes) {
+	if (flushes == jit->stats.flushes && !unit->window) {
 		jit->stats.crosses++;
 		record->va = va;
 		record->tag = jit_words(c)->tag[set];
@@ -219,11 +223,10 @@ static const uint8_t *follow_indirect(struct cpu *c, struct jit *jit, struct rec
 	struct unit *unit = unit_here(c, jit, !record->unit->window);
 	if (!unit || flushes != jit->stats.flushes)
 		return NULL;
-	if (record->unit->window) {
-		if (unit->window)
-			pages_branch(jit, unit);
+	if (record->unit->window && unit->window)
+		pages_branch(jit, unit);
+	if (record->unit->window || unit->window)
 		return unit->entry;
-	}
 	struct jump *jump = &jit_words(c)->jumps[va & (JUMP_COUNT - 1)];
 	jit->stats.indirect++;
 	*jump = (struct jump){ .va = va, .tag = jit_words(c)->tag[unit->set], .code = unit->memory_entry };
@@ -274,6 +277,13 @@ static bool set_branches(struct cpu *c, const struct jit *jit)
 	return !atomic_load(&c->attention);
 }
 
+/* Where RSP's window is, for code that has the host's address in RSP. */
+static uint64_t stack_word(const struct cpu *c, const struct jit *jit)
+{
+	const struct unit *unit = jit->entering;
+	return ~(unit->window ? mirror_table(jit, unit->set)[(c->gpr[REG_RSP] >> WINDOW_SHIFT) & 0xffff] : 0);
+}
+
 /* Unit after unit until attention is asked for. */
 static void execute(struct cpu *c, struct jit *jit)
 {
@@ -295,6 +305,7 @@ static void execute(struct cpu *c, struct jit *jit)
 		}
 		if (unlikely(!set_branches(c, jit)))
 			return;
+		words->stack = stack_word(c, jit);
 		jit->stats.entries++;
 		struct record *record = (words->vector ? jit->enter_vector : jit->enter)(c, code);
 		code = handle(c, jit, record);

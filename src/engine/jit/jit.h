@@ -14,7 +14,8 @@
  * A unit is a translated run of guest instructions inside one page: one entry,
  * several exits. Guest registers are in the host registers of the same number,
  * but for R9, R10 and R11, whose place is cpu->gpr: those three host registers
- * are scratch. RSP is the guest's; signals are taken on a stack of their own. GS
+ * are scratch. RSP is the guest's; in units that use windows it is the host address of
+ * the guest's stack (stack.c). Signals are taken on a stack of their own. GS
  * is the address of struct cpu. Arithmetic flags are in the host's flags, or in
  * cpu->cc where the code says so.
  *
@@ -97,6 +98,8 @@ struct jit_words {
 	uint64_t host_rsp;
 	uint64_t code_page;   /* of the unit under way that is not absolute */
 	uint64_t scratch, target;
+	uint64_t saved_stack; /* host RSP while an instruction has the guest's */
+	uint64_t stack;       /* guest RSP = host RSP + stack + 1: the complement of the window's bias, or of 0 */
 	struct jump *jumps;
 	uint32_t tag[4];      /* by TLB set: what addresses mean, see retag() */
 	uint32_t vector;      /* VECTOR_* allowed while vector state is in the host's registers; 0: it is in struct cpu */
@@ -161,6 +164,7 @@ struct jit {
 	uint8_t slow[8192];   /* filter of guest instructions (host addresses) that windows do not serve */
 	bool local_kernel;    /* supervisor code was found through entries that are not global */
 	const struct record *current; /* helper under way */
+	const struct unit *entering;  /* the unit of the code that is about to run */
 	struct jit_stats stats;
 };
 

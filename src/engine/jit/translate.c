@@ -260,7 +260,7 @@ static void translate_helper(struct translator *t)
 static void translate_one(struct translator *t)
 {
 	struct thunk *first = &t->thunk[t->thunks];
-	if (!translate_branch(t) && !translate_stack(t) && !translate_string(t) && !translate_system(t) && !translate_copy(t)) {
+	if (!translate_branch(t) && !translate_stack(t) && !translate_stack_pointer(t) && !translate_string(t) && !translate_system(t) && !translate_copy(t)) {
 		t->thunks = (unsigned)(first - t->thunk);
 		translate_helper(t);
 	}
@@ -384,7 +384,7 @@ struct unit *jit_translate(struct jit *jit, const uint8_t *host, uint64_t linear
 	t.c = c;
 	t.set = (uint8_t)((c->tlb - c->tlbs[0]) / TLB_SIZE);
 	t.count = t.thunks = t.executed = 0;
-	t.memory_flags = t.full = false;
+	t.memory_flags = t.full = t.stack_replaced = false;
 	t.vector = 0;
 	t.page = host - start;
 	t.linear = linear - start;

@@ -35,6 +35,7 @@ struct translator {
 	uint32_t generation, tail_generation; /* of it and of the next one, before their bytes were read */
 	const uint8_t *tail;        /* the page that the last instruction ends in; NULL: this one */
 	bool window;                /* the unit uses windows */
+	bool stack_replaced;        /* for the instruction under way RSP is the guest's */
 	uint8_t set;
 	bool memory_flags;          /* live flags are in cpu->cc, not in the host's flags */
 	uint8_t vector;             /* VECTOR_* known to be allowed, and vector state to be in the host's registers */
@@ -96,12 +97,12 @@ void emit_check(struct translator *t, struct host_mem *m, unsigned size, unsigne
 /* Directly before the host instruction that accesses what emit_operand or emit_check prepared. */
 static inline void emit_access(struct translator *t, struct thunk *thunk)
 {
-	if (uses_windows(t))
+	if (uses_windows(t) || thunk->record->window)
 		guard(t, thunk);
 }
 /* The linear address of the operand without a check, as base + disp; S_A and S_B may be used. */
 struct host_mem emit_linear(struct translator *t, const struct insn *insn, unsigned a, unsigned b);
-/* The guest's general register in a host register: itself, or loaded into `scratch`. */
+/* The guest's general register in a host register: itself, or put into `scratch`. */
 unsigned emit_gpr(struct translator *t, unsigned reg, unsigned scratch);
 
 /* --- branch.c: false: not this file's --- */
@@ -110,10 +111,22 @@ bool translate_branch(struct translator *t);
 void exit_direct(struct translator *t, int64_t offset);
 /* --- stack.c --- */
 bool translate_stack(struct translator *t);
+/* Whether RSP is the host's address of the guest's stack here, and the instruction under way may use it. */
+bool stack_direct(const struct translator *t);
+/* The same, and its memory operand is at RSP + displacement. */
+bool stack_operand(const struct translator *t, const struct insn *insn);
+/* Whether PUSH, CALL and the like have no code here. */
+bool stack_unreachable(const struct translator *t);
+/* RSP becomes the guest's value in host register `value`; S_A (which `value` may be) is lost. */
+void emit_set_stack(struct translator *t, unsigned value);
 /* Pushes register `value` (a host register that is not S_B or S_C). */
 void emit_push(struct translator *t, unsigned value, struct thunk *thunk);
+/* The same with a constant. Where S_A is to be kept, the stack is direct. */
+void emit_push_constant(struct translator *t, uint64_t value, unsigned scratch, struct thunk *thunk);
 /* Pops into S_A; `more`: bytes that RSP moves besides. */
 void emit_pop(struct translator *t, unsigned more, struct thunk *thunk);
+/* ADD, SUB and LEA of RSP and a constant, MOV from and to RSP; others: false. */
+bool translate_stack_pointer(struct translator *t);
 /* The bias of the window that holds the address in host register `base`; flags stay. */
 void emit_window_bias(struct translator *t, unsigned to, unsigned base);
 /* --- string.c, system.c --- */
