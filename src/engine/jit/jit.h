@@ -124,6 +124,8 @@ struct jit_stats {
 	uint32_t *helped, *missed; /* instructions executed by their functions, by row: always; when a check failed */
 };
 
+#define SLOW_SITES 4096u
+
 struct jit {
 	struct interp interp;
 	struct cpu *cpu;
@@ -161,7 +163,7 @@ struct jit {
 	uint64_t since, tsc_ms; /* TSC: time charged up to; a millisecond */
 	bool faulted;         /* the signal handler led here */
 	uintptr_t fault_address; /* of the access; 0: the host did not say */
-	uint8_t slow[8192];   /* filter of guest instructions (host addresses) that windows do not serve */
+	const uint8_t *slow[SLOW_SITES]; /* guest instructions (host addresses) that windows do not serve: slow.c */
 	bool local_kernel;    /* supervisor code was found through entries that are not global */
 	const struct record *current; /* helper under way */
 	const struct unit *entering;  /* the unit of the code that is about to run */
