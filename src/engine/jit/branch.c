@@ -175,6 +175,7 @@ static void jcc(struct translator *t, const struct insn *i)
 {
 	int64_t target = target_of(t, i);
 	unsigned condition = i->opcode & 15;
+	t->kept = true;
 	flags_to_host(t);
 	emit_count(t);
 	bool near = target == (int32_t)target && t->unit->window;

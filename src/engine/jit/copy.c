@@ -72,6 +72,7 @@ static void want_vectors(struct translator *t, const struct insn *i)
 	thunk->record->miss = false;
 	thunk->record->vector = class;
 	thunk->record->again = emit_here(&t->e);
+	reuse_note(t, thunk->record);
 	emit_mem(&t->e, 0, 0xf6, 0, WORD(vector));
 	put8(&t->e, class);
 	jump_to_thunk(t, thunk, COND_E);
@@ -150,13 +151,19 @@ static void copy(struct translator *t, enum copy_kind kind)
 	struct thunk *thunk = memory || kind == COPY_GUARDED ? helper_thunk(t) : NULL;
 	struct host_mem m;
 	unsigned stack = stack_access(t, i);
+	t->kept = !stack;
+	t->kept_vector = (isa_rows[i->row].attributes & (ROW_SSE | ROW_AVX)) && i->op != OP_PCMPESTRI && i->op != OP_PCMPISTRI;
+	reuse_drop_registers(t, data);
 	if (stack)
 		prepare_stack(t, thunk);
 	if (memory) {
 		if (!uses_windows(t) && !stack_operand(t, i))
 			flags_to_memory(t, t->live[t->now]);
 		thunk->memory_flags = t->memory_flags; /* cpu->cc stays good when the flags come back to the host's */
-		emit_operand(t, i, i->operand[i->memory - 1].size, i->operand[i->memory - 1].access, data, thunk, &m);
+		if (!stack_operand(t, i) && !reuse_operand(t, i, data, thunk, &m))
+			t->kept = false;
+		if (stack_operand(t, i) || !t->kept)
+			emit_operand(t, i, i->operand[i->memory - 1].size, i->operand[i->memory - 1].access, data, thunk, &m);
 	}
 	/* What DIV leaves in its undefined flags may depend on those before it: the same everywhere. */
 	if (flags_through(t) || (kind == COPY_GUARDED && flags_killed(i)))
@@ -182,6 +189,7 @@ static bool translate_lea(struct translator *t, const struct insn *i)
 	struct host_mem m = emit_linear(t, &(struct insn){ .base = i->base, .index = i->index, .scale = i->scale, .disp = i->disp,
 			.seg = SEG_DS, .adsize = i->adsize, .length = i->length, .modrm = 1 }, S_A, S_B);
 	unsigned host = scratch_register(to) ? S_A : to;
+	t->kept = i->index == REG_NONE || !scratch_register(i->index);
 	if (i->opsize == 2) {
 		emit_lea(&t->e, S_A, m);
 		if (scratch_register(to))
@@ -247,8 +255,10 @@ bool translate_copy(struct translator *t)
 		copy(t, harmless ? COPY_PLAIN : COPY_GUARDED);
 		return true;
 	}
-	if (kind == COPY_NOTHING)
+	if (kind == COPY_NOTHING) {
+		t->kept = true;
 		return true;
+	}
 	if (kind == COPY_NOT)
 		return false;
 	if (i->memory && !isa_rows[i->row].modrm)

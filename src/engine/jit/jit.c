@@ -132,6 +132,20 @@ static uint64_t page_of(struct cpu *c, const struct unit *unit)
 	return unit->absolute ? unit->page : jit_words(c)->code_page;
 }
 
+static void restore_reused(struct cpu *c, const struct jit *jit, const struct record *record)
+{
+	const uint64_t *table = mirror_table(jit, record->unit->set);
+	for (unsigned n = 0; n < REUSE_COUNT; n++) {
+		unsigned key = record->reuse[n];
+		if (key == REUSE_NONE)
+			continue;
+		bool address = key >= 16;
+		uint64_t at = key == REUSE_FS ? c->segment_base[SEG_FS] : key == REUSE_GS ? c->segment_base[SEG_GS] :
+			      key == REG_RIP ? record->unit->page : c->gpr[key];
+		jit_words(c)->reuse[n] = table[(at >> WINDOW_SHIFT) & 0xffff] + (address ? at : 0);
+	}
+}
+
 /* Executes the record's instruction by its function. */
 static const uint8_t *help(struct cpu *c, struct jit *jit, struct record *record)
 {
@@ -151,6 +165,7 @@ static const uint8_t *help(struct cpu *c, struct jit *jit, struct record *record
 		jit_window_fault(jit, record, jit->fault_address, linear, addresses);
 	if (record->kind != RECORD_END && record->kind != RECORD_RIP && likely(!atomic_load_explicit(&c->attention, memory_order_relaxed))) {
 		jit->entering = record->unit;
+		restore_reused(c, jit, record);
 		return record->resume;
 	}
 	c->stats.instructions += record->executed;
@@ -169,6 +184,7 @@ static const uint8_t *load_vectors(struct cpu *c, struct jit *jit, struct record
 	jit_words(c)->vector = allowed;
 	jit->stats.vector_loads++;
 	jit->entering = record->unit;
+	restore_reused(c, jit, record);
 	return record->again;
 }
 

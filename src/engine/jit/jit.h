@@ -34,6 +34,9 @@ enum record_kind {
 
 struct unit;
 
+/* Host addresses that code keeps in S_B and S_C (reuse.c): biases of the windows that general registers point into, or else: */
+enum { REUSE_COUNT = 2, REUSE_FS = 32, REUSE_GS, REUSE_NONE = 0xff };
+
 struct record {
 	uint8_t kind;         /* enum record_kind */
 	uint8_t set;          /* TLB set of the code at the target */
@@ -44,6 +47,7 @@ struct record {
 	uint8_t executed;     /* guest instructions done and not counted before this point */
 	int8_t undo;
 	uint8_t vector;       /* VECTOR: VECTOR_* */
+	uint8_t reuse[REUSE_COUNT]; /* what the code at `resume` or `again` expects in scratch registers: REUSE_*, a register, RIP */
 	int32_t target;       /* guest address, from the start of the unit's page */
 	struct unit *unit;
 	const struct insn *insn;
@@ -98,6 +102,7 @@ struct jit_words {
 	uint64_t host_rsp;
 	uint64_t code_page;   /* of the unit under way that is not absolute */
 	uint64_t scratch, target;
+	uint64_t reuse[REUSE_COUNT]; /* for S_B and S_C */
 	uint64_t saved_stack; /* host RSP while an instruction has the guest's */
 	uint64_t stack;       /* guest RSP = host RSP + stack + 1: the complement of the window's bias, or of 0 */
 	struct jump *jumps;

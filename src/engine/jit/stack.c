@@ -135,6 +135,7 @@ static bool push(struct translator *t, const struct insn *i)
 	if (i->opsize != 8 || (o->kind != OPERAND_GPR && o->kind != OPERAND_IMM))
 		return false;
 	struct thunk *thunk = begin(t);
+	t->kept = stack_direct(t);
 	if (o->kind == OPERAND_IMM)
 		emit_push_constant(t, (uint64_t)(int64_t)(int32_t)i->imm, S_A, thunk);
 	else
@@ -148,6 +149,7 @@ static bool pop(struct translator *t, const struct insn *i)
 	if (i->opsize != 8 || o->kind != OPERAND_GPR || o->reg == REG_RSP)
 		return false;
 	struct thunk *thunk = begin(t);
+	t->kept = stack_direct(t);
 	if (stack_direct(t) && !scratch_register(o->reg)) {
 		direct(t, 0x58, o->reg, thunk);
 		return true;
@@ -234,8 +236,9 @@ static bool move_stack_pointer(struct translator *t, int64_t by)
 	if (!proven_soon(t)) {
 		struct thunk *thunk = helper_thunk(t);
 		access(t, thunk);
-		emit_mem(&t->e, EMIT_0F, 0xb6, S_B, MEM_BASE(REG_RSP, by)); /* movzx */
+		emit_mem(&t->e, EMIT_0F, 0xb6, S_A, MEM_BASE(REG_RSP, by)); /* movzx */
 	}
+	t->kept = true;
 	emit_lea(&t->e, REG_RSP, MEM_BASE(REG_RSP, by));
 	return true;
 }
@@ -247,9 +250,10 @@ static bool add(struct translator *t, const struct insn *i, int64_t by)
 		return move_stack_pointer(t, by);
 	if (by < -DRIFT_MAX || by > DRIFT_MAX || !stack_direct(t))
 		return false;
-	emit_gpr(t, REG_RSP, S_A);
 	if (!move_stack_pointer(t, by))
 		return false;
+	emit_gpr(t, REG_RSP, S_A);
+	emit_lea(&t->e, S_A, MEM_BASE(S_A, -by));
 	emit_reg(&t->e, EMIT_W, 0x81, i->op == OP_ADD ? 0 : 5, S_A);
 	put32(&t->e, (uint32_t)(int32_t)i->imm);
 	t->memory_flags = false;
@@ -274,6 +278,7 @@ static bool move(struct translator *t, const struct insn *i)
 	const struct operand *to = &i->operand[0], *from = &i->operand[1];
 	if (i->opsize != 8 || to->kind != OPERAND_GPR || from->kind != OPERAND_GPR)
 		return false;
+	t->kept = to->reg != REG_RSP;
 	if (to->reg == REG_RSP) {
 		emit_set_stack(t, emit_gpr(t, from->reg, S_A));
 		return true;

@@ -40,6 +40,8 @@ static void make_enter(struct jit *jit, struct emitter *e)
 	for (unsigned r = 0; r < 16; r++)
 		if (in_register(r) && r != REG_RSP)
 			emit_load(e, r, GS_FIELD(gpr[r]));
+	emit_load(e, S_B, WORD(reuse[0]));
+	emit_load(e, S_C, WORD(reuse[1]));
 	emit_reg(e, 0, 0xff, 4, S_A);
 }
 

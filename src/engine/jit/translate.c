@@ -26,7 +26,7 @@ struct record *new_record(struct translator *t, enum record_kind kind)
 		t->full = true;
 		record = &dummy; /* nobody runs this unit */
 	}
-	*record = (struct record){ .kind = (uint8_t)kind, .set = t->set, .unit = t->unit, .executed = (uint8_t)t->executed };
+	*record = (struct record){ .kind = (uint8_t)kind, .set = t->set, .unit = t->unit, .reuse = { REUSE_NONE, REUSE_NONE }, .executed = (uint8_t)t->executed };
 	return record;
 }
 
@@ -260,14 +260,19 @@ static void translate_helper(struct translator *t)
 static void translate_one(struct translator *t)
 {
 	struct thunk *first = &t->thunk[t->thunks];
+	t->kept = t->kept_vector = false;
 	if (!translate_branch(t) && !translate_stack(t) && !translate_stack_pointer(t) && !translate_string(t) && !translate_system(t) && !translate_copy(t)) {
 		t->thunks = (unsigned)(first - t->thunk);
 		translate_helper(t);
 	}
+	reuse_update(t, t->kept, t->kept_vector);
 	/* What was executed by its function comes back here. */
-	for (struct thunk *thunk = first; thunk < t->thunk + t->thunks; thunk++)
+	for (struct thunk *thunk = first; thunk < t->thunk + t->thunks; thunk++) {
 		if (!thunk->record->resume)
 			thunk->record->resume = emit_here(&t->e);
+		if (thunk->record->kind == RECORD_HELPER)
+			reuse_note(t, thunk->record);
+	}
 }
 
 static void emit_thunk(struct translator *t, struct thunk *thunk)
@@ -386,6 +391,7 @@ struct unit *jit_translate(struct jit *jit, const uint8_t *host, uint64_t linear
 	t.count = t.thunks = t.executed = 0;
 	t.memory_flags = t.full = t.stack_replaced = false;
 	t.vector = 0;
+	reuse_clear(&t);
 	t.page = host - start;
 	t.linear = linear - start;
 	t.window = jit_on_windows(jit, t.set);

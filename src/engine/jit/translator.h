@@ -30,11 +30,20 @@ struct translator {
 	struct cpu *c;
 	struct emitter e;
 	struct unit *unit;
+	/* What is in S_B and S_C: a bias for `key`, which changed by `drift` since; see reuse.c. */
+	struct reuse {
+		uint8_t key;
+		int64_t drift;
+		unsigned taken;
+	} reuse[REUSE_COUNT];
+	unsigned takes;
 	const uint8_t *page;        /* the guest page in host memory */
 	uint64_t linear;            /* its linear address */
 	uint32_t generation, tail_generation; /* of it and of the next one, before their bytes were read */
 	const uint8_t *tail;        /* the page that the last instruction ends in; NULL: this one */
 	bool window;                /* the unit uses windows */
+	bool kept;                  /* the code of the instruction under way leaves kept biases alone */
+	bool kept_vector;           /* and it is a vector instruction */
 	bool stack_replaced;        /* for the instruction under way RSP is the guest's */
 	uint8_t set;
 	bool memory_flags;          /* live flags are in cpu->cc, not in the host's flags */
@@ -109,6 +118,17 @@ unsigned emit_gpr(struct translator *t, unsigned reg, unsigned scratch);
 bool translate_branch(struct translator *t);
 /* Goes on at page + offset, of the guest's addresses. */
 void exit_direct(struct translator *t, int64_t offset);
+/* --- reuse.c --- */
+/* As emit_operand, by a bias that may be there already. False: it cannot be kept; *m is not set. */
+bool reuse_operand(struct translator *t, const struct insn *insn, unsigned keep, struct thunk *thunk, struct host_mem *m);
+/* After each instruction. kept: its code left S_B and S_C alone but for what reuse_drop_registers was told; vector: it is one of
+ * those that write no general registers but operands. */
+void reuse_update(struct translator *t, bool kept, bool vector);
+void reuse_drop_registers(struct translator *t, unsigned mask);
+void reuse_clear(struct translator *t);
+/* The record's code goes on with what is kept now. */
+void reuse_note(const struct translator *t, struct record *record);
+
 /* --- stack.c --- */
 bool translate_stack(struct translator *t);
 /* Whether RSP is the host's address of the guest's stack here, and the instruction under way may use it. */
