@@ -260,6 +260,7 @@ static const uint8_t *handle(struct cpu *c, struct jit *jit, struct record *reco
 	case RECORD_LINK:
 		return follow_link(c, jit, record);
 	case RECORD_GO:
+		jit->faulted = false; /* the poll */
 		c->gpr[REG_RIP] = page_of(c, record->unit) + (uint64_t)(int64_t)record->target;
 		return NULL;
 	default:
@@ -286,8 +287,10 @@ static bool set_branches(struct cpu *c, const struct jit *jit)
 	const void *user = jit->code_user && jit->code_user->branches ? jit->code_user->branches : jit->no_branches;
 	const void *kernel = jit->code_kernel.branches ? jit->code_kernel.branches : jit->no_branches;
 	if (likely(atomic_load_explicit(&c->branches[0], memory_order_relaxed) == user &&
-		   atomic_load_explicit(&c->branches[1], memory_order_relaxed) == kernel))
+		   atomic_load_explicit(&c->branches[1], memory_order_relaxed) == kernel &&
+		   atomic_load_explicit(&c->poll, memory_order_relaxed)))
 		return true;
+	atomic_store_explicit(&c->poll, c->gpr, memory_order_relaxed);
 	atomic_store_explicit(&c->branches[0], user, memory_order_relaxed);
 	atomic_store(&c->branches[1], kernel);
 	return !atomic_load(&c->attention);
@@ -321,6 +324,10 @@ static void execute(struct cpu *c, struct jit *jit)
 		}
 		if (unlikely(!set_branches(c, jit)))
 			return;
+		if (unlikely(jit->entering->retired)) {
+			code = NULL;
+			continue;
+		}
 		words->stack = stack_word(c, jit);
 		jit->stats.entries++;
 		struct record *record = (words->vector ? jit->enter_vector : jit->enter)(c, code);

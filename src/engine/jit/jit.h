@@ -80,6 +80,7 @@ struct unit {
 	struct unit *next_tail; /* of those that end in the same page, which is not their own */
 	uint8_t set;          /* TLB set of the first instruction */
 	bool window;          /* memory is reached by windows */
+	bool retired;         /* its entries are jumps now: nothing may come back to where an instruction began */
 	bool absolute;        /* addresses are constants in the code */
 	uint8_t *entry;       /* flags in the host's flags */
 	uint8_t *memory_entry; /* flags in cpu->cc */

@@ -13,6 +13,7 @@
  * A unit begins with none; what comes back from a function gets them anew by the record's `reuse`.
  */
 #define DRIFT_MAX (1ll << 30)
+#define NEAR 65536
 
 static const uint8_t host_register[REUSE_COUNT] = { S_B, S_C };
 
@@ -198,5 +199,35 @@ bool reuse_operand(struct translator *t, const struct insn *i, unsigned keep, st
 	if (!there)
 		emit_window_bias(t, y, base);
 	*m = (struct host_mem){ .base = (uint8_t)base, .index = (uint8_t)y, .disp = i->disp };
+	if (i->disp >= -NEAR && i->disp <= NEAR)
+		r->drift = 0; /* where the access succeeds the register is that near to the window */
 	return true;
+}
+
+void reuse_save(const struct translator *t, struct reuse saved[REUSE_COUNT])
+{
+	for (unsigned n = 0; n < REUSE_COUNT; n++)
+		saved[n] = t->reuse[n];
+}
+
+static void emit_reuse(struct translator *t, unsigned key, unsigned y)
+{
+	if (key == REG_RIP)
+		emit_page(t, y);
+	else if (key == REUSE_FS || key == REUSE_GS)
+		emit_segment(t, key == REUSE_FS ? SEG_FS : SEG_GS, y);
+	else
+		emit_window_bias(t, y, emit_gpr(t, key, S_A));
+}
+
+/* Around a loop a drift must not grow: it is what it was at the start, or the bias is looked up again. */
+void reuse_conform(struct translator *t, const struct reuse saved[REUSE_COUNT])
+{
+	for (unsigned n = 0; n < REUSE_COUNT; n++) {
+		const struct reuse *want = &saved[n];
+		bool there = t->reuse[n].key == want->key && (t->reuse[n].drift == want->drift || want->key >= 16);
+		t->reuse[n] = *want;
+		if (!there && want->key != REUSE_NONE)
+			emit_reuse(t, want->key, host_register[n]);
+	}
 }

@@ -16,7 +16,7 @@
  * elsewhere for sure; find out backwards which flags are live where; emit.
  * What has no code of its own is executed by its function in cpu/.
  */
-#define CODE_ROOM (24u << 10) /* more than any unit needs */
+#define CODE_ROOM (48u << 10) /* more than any unit needs */
 
 struct record *new_record(struct translator *t, enum record_kind kind)
 {
@@ -329,6 +329,22 @@ static void emit_entries(struct translator *t, bool memory_flags)
 	t->unit->entry = emit_here(&t->e);
 }
 
+/* The second body of a loop. */
+static void emit_loop(struct translator *t)
+{
+	t->looping = true;
+	t->memory_flags = false;
+	t->vector = t->loop_vector;
+	t->executed = 0;
+	memcpy(t->reuse, t->loop_reuse, sizeof(t->reuse));
+	t->loop_head = emit_here(&t->e);
+	emit_patch(t->loop_site, t->e.delta, t->loop_head);
+	for (t->now = 0; t->now <= t->loop_end; t->now++) {
+		t->executed++;
+		translate_one(t);
+	}
+}
+
 static void emit_unit(struct translator *t, bool memory_flags)
 {
 	emit_entries(t, memory_flags);
@@ -340,6 +356,8 @@ static void emit_unit(struct translator *t, bool memory_flags)
 		t->now = t->count - 1;
 		exit_direct(t, t->at[t->count]);
 	}
+	if (t->loop_site)
+		emit_loop(t);
 	emit_thunks(t);
 	t->unit->code_end = emit_here(&t->e);
 }
@@ -389,6 +407,8 @@ struct unit *jit_translate(struct jit *jit, const uint8_t *host, uint64_t linear
 	t.c = c;
 	t.set = (uint8_t)((c->tlb - c->tlbs[0]) / TLB_SIZE);
 	t.count = t.thunks = t.executed = 0;
+	t.looping = false;
+	t.loop_site = NULL;
 	t.memory_flags = t.full = t.stack_replaced = false;
 	t.vector = 0;
 	reuse_clear(&t);

@@ -37,6 +37,13 @@ struct translator {
 		unsigned taken;
 	} reuse[REUSE_COUNT];
 	unsigned takes;
+	/* The loop that goes back to the unit's start (branch.c): its branch, its second body, the state at its start. */
+	bool looping;               /* the second body is under way */
+	unsigned loop_end;          /* index of the branch back */
+	uint8_t *loop_site;         /* its displacement in the first body; NULL: no loop */
+	uint8_t *loop_head, *loop_after;
+	uint8_t loop_vector;
+	struct reuse loop_reuse[REUSE_COUNT];
 	const uint8_t *page;        /* the guest page in host memory */
 	uint64_t linear;            /* its linear address */
 	uint32_t generation, tail_generation; /* of it and of the next one, before their bytes were read */
@@ -58,7 +65,7 @@ struct translator {
 	uint16_t live[UNIT_MAX_INSNS + 1]; /* arithmetic flags that are live before it */
 	unsigned now;               /* index of the instruction under way */
 
-	struct thunk thunk[4 * UNIT_MAX_INSNS];
+	struct thunk thunk[8 * UNIT_MAX_INSNS];
 	unsigned thunks;
 };
 
@@ -126,6 +133,9 @@ bool reuse_operand(struct translator *t, const struct insn *insn, unsigned keep,
 void reuse_update(struct translator *t, bool kept, bool vector);
 void reuse_drop_registers(struct translator *t, unsigned mask);
 void reuse_clear(struct translator *t);
+/* Remembers what is kept; emits what brings that about again. */
+void reuse_save(const struct translator *t, struct reuse saved[REUSE_COUNT]);
+void reuse_conform(struct translator *t, const struct reuse saved[REUSE_COUNT]);
 /* The record's code goes on with what is kept now. */
 void reuse_note(const struct translator *t, struct record *record);
 
