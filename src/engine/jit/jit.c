@@ -16,6 +16,8 @@
 #include "cpu/access.h"
 #include "cpu/mmu.h"
 #include "engine/jit/trap.h"
+#include "isa/op.h"
+#include "isa/table.h"
 
 #define CACHE_TOTAL (256ull << 20)
 
@@ -146,6 +148,11 @@ static void restore_reused(struct cpu *c, const struct jit *jit, const struct re
 	}
 }
 
+static bool changes_vectors(const struct insn *i)
+{
+	return (isa_rows[i->row].attributes & (ROW_SSE | ROW_AVX)) || i->op == OP_FXRSTOR || i->op == OP_XRSTOR || i->op == OP_XRSTORS;
+}
+
 /* Executes the record's instruction by its function. */
 static const uint8_t *help(struct cpu *c, struct jit *jit, struct record *record)
 {
@@ -157,6 +164,8 @@ static const uint8_t *help(struct cpu *c, struct jit *jit, struct record *record
 	c->gpr[REG_RIP] = page_of(c, record->unit) + (uint64_t)(int64_t)record->target;
 	c->insn = insn;
 	jit->current = record;
+	if (changes_vectors(insn))
+		jit_words(c)->vector_used = ~0u;
 	(record->miss ? jit->stats.missed : jit->stats.helped)[insn->row]++;
 	insn->exec(c, insn);
 	jit->current = NULL;
@@ -181,7 +190,7 @@ static const uint8_t *load_vectors(struct cpu *c, struct jit *jit, struct record
 		return NULL; /* the code behind it takes the state for loaded */
 	}
 	c->gpr[REG_RIP] = page_of(c, record->unit) + (uint64_t)(int64_t)(record->target - record->insn->length);
-	jit_words(c)->vector = allowed;
+	jit_words(c)->vector = allowed & (record->vector | jit_words(c)->vector_left | (uint32_t)~VECTOR_AVX512);
 	jit->stats.vector_loads++;
 	jit->entering = record->unit;
 	restore_reused(c, jit, record);
@@ -303,12 +312,21 @@ static uint64_t stack_word(const struct cpu *c, const struct jit *jit)
 	return ~(unit->window ? mirror_table(jit, unit->set)[(c->gpr[REG_RSP] >> WINDOW_SHIFT) & 0xffff] : 0);
 }
 
+typedef struct record *enter_stub(struct cpu *c, const uint8_t *code);
+
+static enter_stub *enter(struct cpu *c, const struct jit *jit)
+{
+	uint32_t vector = jit_words(c)->vector;
+	return likely(!vector) ? jit->enter : jit->enter_vector[vector_lower_used(c)][!!(vector & VECTOR_AVX512)];
+}
+
 /* Unit after unit until attention is asked for. */
 static void execute(struct cpu *c, struct jit *jit)
 {
 	struct jit_words *words = jit_words(c);
 	const uint8_t *code = NULL;
 	words->vector = 0;
+	words->vector_used = ~0u;
 	for (;;) {
 		if (unlikely(atomic_load_explicit(&c->attention, memory_order_relaxed)))
 			return;
@@ -317,6 +335,7 @@ static void execute(struct cpu *c, struct jit *jit)
 			struct unit *unit = unit_here(c, jit, true);
 			if (!unit) {
 				jit->stats.interpreted++;
+				words->vector_used = ~0u;
 				interpret(c, &jit->interp, true);
 				continue;
 			}
@@ -330,11 +349,11 @@ static void execute(struct cpu *c, struct jit *jit)
 		}
 		words->stack = stack_word(c, jit);
 		jit->stats.entries++;
-		struct record *record = (words->vector ? jit->enter_vector : jit->enter)(c, code);
+		struct record *record = enter(c, jit)(c, code);
 		code = handle(c, jit, record);
 		/* Behind an instruction that was helped the code takes for granted what it found before it. */
 		if (words->vector_left && code && code == record->resume)
-			words->vector = vector_allowed(c);
+			words->vector = words->vector_left;
 	}
 }
 

@@ -110,6 +110,7 @@ struct jit_words {
 	uint32_t tag[4];      /* by TLB set: what addresses mean, see retag() */
 	uint32_t vector;      /* VECTOR_* allowed while vector state is in the host's registers; 0: it is in struct cpu */
 	uint32_t vector_left; /* the same when translated code was left */
+	uint32_t vector_used; /* XINUSE when vector state was stored last; ~0: it was changed since */
 	uint32_t host_mxcsr;
 	uint32_t branch;      /* an indirect branch's record, from the start of jit->data */
 };
@@ -145,7 +146,8 @@ struct jit {
 	unsigned unit_count, unit_room;
 	/* Stubs. */
 	struct record *(*enter)(struct cpu *cpu, const uint8_t *code);
-	struct record *(*enter_vector)(struct cpu *cpu, const uint8_t *code); /* with the vector state */
+	/* With the vector state: the first 16 registers whole, or XMM; the upper 16 and masks, or not. */
+	struct record *(*enter_vector[2][2])(struct cpu *cpu, const uint8_t *code);
 	uint8_t *leave, *leave_memory_flags;
 	uint8_t *branch_miss; /* an indirect branch to the address in S_A leads nowhere yet */
 	uint32_t tags;        /* the last number given out */
@@ -230,7 +232,10 @@ void jit_window_fault(struct jit *jit, struct record *record, uintptr_t address,
 /* VECTOR_* that the guest's control registers allow. */
 uint32_t vector_allowed(const struct cpu *c);
 /* Vector state between struct cpu and the host's registers. */
-void vector_emit_load(struct emitter *e);
+void vector_emit_load(struct emitter *e, bool lower, bool upper);
+/* Whether one of the first 16 registers is more than its XMM part; struct cpu has the state. */
+bool vector_lower_used(struct cpu *c);
+#define XINUSE_LOWER 0x44u /* AVX, ZMM_Hi256 */
 void vector_emit_save(struct emitter *e);
 
 /* --- translate.c --- */

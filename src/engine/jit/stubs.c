@@ -21,10 +21,15 @@ static bool in_register(unsigned r)
 	return r != S_A && r != S_B && r != S_C;
 }
 
+static void make_enter_vector(struct jit *jit, struct emitter *e, bool lower, bool upper)
+{
+	jit->enter_vector[lower][upper] = (struct record *(*)(struct cpu *, const uint8_t *))(uintptr_t)emit_here(e);
+	vector_emit_load(e, lower, upper);
+	emit_jump(e, (const uint8_t *)(uintptr_t)jit->enter);
+}
+
 static void make_enter(struct jit *jit, struct emitter *e)
 {
-	jit->enter_vector = (struct record *(*)(struct cpu *, const uint8_t *))(uintptr_t)emit_here(e);
-	vector_emit_load(e);
 	jit->enter = (struct record *(*)(struct cpu *, const uint8_t *))(uintptr_t)emit_here(e);
 	for (unsigned i = 0; i < ARRAY_SIZE(callee_saved); i++) {
 		if (callee_saved[i] & 8)
@@ -88,8 +93,10 @@ static void make_branch_miss(struct jit *jit, struct emitter *e)
 
 void jit_make_stubs(struct jit *jit)
 {
-	struct emitter e = { .at = jit->code_w, .end = jit->code_w + 4096, .delta = jit_delta(jit) };
+	struct emitter e = { .at = jit->code_w, .end = jit->code_w + 8192, .delta = jit_delta(jit) };
 	make_enter(jit, &e);
+	for (unsigned n = 0; n < 4; n++)
+		make_enter_vector(jit, &e, n & 1, n & 2);
 	make_leave(jit, &e);
 	make_branch_miss(jit, &e);
 	jit->code_floor = jit->code_at = (uint8_t *)ALIGN_UP((uintptr_t)e.at, 64);
