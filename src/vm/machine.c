@@ -293,7 +293,7 @@ static int copy_config(struct machine *m, const struct machine_config *config, s
 	struct machine_config *c = &m->config;
 	*c = *config;
 	/* Strings that were not copied yet must not be freed on the way out. */
-	const char **strings[] = { &c->kernel, &c->initrd, &c->append, &c->bios };
+	const char **strings[] = { &c->kernel, &c->initrd, &c->append, &c->bios, &c->code_dump };
 	unsigned disks = c->disk_count;
 	c->disk_count = 0;
 	for (unsigned i = 0; i < ARRAY_SIZE(strings); i++)
@@ -349,6 +349,7 @@ static int add_cpu(struct machine *m, unsigned index, struct error *err)
 	c->memory = &m->memory;
 	c->count_instructions = m->config.count_instructions;
 	c->code_cache = m->config.code_cache;
+	c->code_dump = m->config.code_dump;
 	c->mmio = &m->mmio;
 	c->pio = &m->ports;
 	c->clock = &m->clock;

@@ -72,6 +72,7 @@ struct machine_config {
 	enum cpu_model cpu_model;
 	const struct engine_type *engine; /* NULL: interp */
 	uint64_t code_cache;     /* bytes for translated code; 0: the engine's choice */
+	const char *code_dump;   /* names of translated code go to perf's map; a file of the guest kernel's symbols, or ""; NULL: no */
 	bool count_instructions; /* cpu->stats.instructions is wanted */
 	const char *kernel, *initrd, *append; /* direct boot when kernel is set */
 	const char *bios;                 /* NULL or empty: Debian's SeaBIOS when there is no kernel */

@@ -15,6 +15,7 @@
 #include "base/util.h"
 #include "cpu/access.h"
 #include "cpu/mmu.h"
+#include "engine/jit/dump.h"
 #include "engine/jit/trap.h"
 
 #define CACHE_TOTAL (256ull << 20)
@@ -49,6 +50,11 @@ static int create(struct cpu *c, struct error *err)
 		destroy(c);
 		return -1;
 	}
+	if (c->code_dump && dump_open(c->code_dump, err) < 0) {
+		destroy(c);
+		return -1;
+	}
+	dump_forget(jit->code_x, jit->code_size);
 	jit_make_stubs(jit);
 	tlb_flush_all(c);
 	return 0;

@@ -113,7 +113,7 @@ struct jit_stats {
 struct jit {
 	struct interp interp;
 	struct cpu *cpu;
-	/* One memfd: code, mapped writable and, elsewhere, executable. Right behind the executable mapping come records. */
+	/* Shared memory: code, mapped writable and, elsewhere, executable. Right behind the executable mapping come records. */
 	uint8_t *code_w, *code_x, *data;
 	size_t code_size, data_size, data_used;
 	uint8_t *code_at;     /* next free byte, as written */

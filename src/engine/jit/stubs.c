@@ -4,6 +4,7 @@
 #include <stddef.h>
 
 #include "base/util.h"
+#include "engine/jit/dump.h"
 #include "engine/jit/flags.h"
 
 /*
@@ -72,6 +73,8 @@ void jit_make_stubs(struct jit *jit)
 {
 	struct emitter e = { .at = jit->code_w, .end = jit->code_w + 4096, .delta = jit_delta(jit) };
 	make_enter(jit, &e);
+	dump_stub("enter", (const uint8_t *)(uintptr_t)jit->enter_vector, (size_t)(emit_here(&e) - (const uint8_t *)(uintptr_t)jit->enter_vector));
 	make_leave(jit, &e);
+	dump_stub("leave", jit->leave, (size_t)(emit_here(&e) - jit->leave));
 	jit->code_floor = jit->code_at = (uint8_t *)ALIGN_UP((uintptr_t)e.at, 64);
 }
