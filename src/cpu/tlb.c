@@ -128,6 +128,13 @@ bool mmu_peek(struct cpu *c, unsigned set, uint64_t linear, struct page_rights *
 	return true;
 }
 
+bool mmu_same_code(struct cpu *c, bool user, uint64_t linear, const uint8_t *host)
+{
+	struct walk w = { .c = c, .linear = linear, .kind = KIND_EXECUTE, .user_access = user };
+	bool writable;
+	return page_walk(&w) == WALK_OK && w.out.accessed && memory_page(c->memory, w.out.gpa, &writable) == host;
+}
+
 static const struct tlb_entry tlb_empty = { TLB_NONE, TLB_NONE, TLB_NONE, 0 };
 
 void tlb_note_code(struct cpu *c, uint64_t linear)

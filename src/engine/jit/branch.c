@@ -9,13 +9,14 @@
 
 /*
  * Near branches of 64-bit mode. Within the page an exit is a jump that is
- * patched when its target is known. Across pages the target is looked up again
- * whenever the TLB may have changed: a record (direct) or a table (indirect)
- * remembers it together with a tag, which changes with everything that decides
- * what an address means.
+ * patched when its target is known; where windows are used, across pages too:
+ * pages.c unlinks what does not hold any more, and indirect branches go by its
+ * tables. Else what lies in another page is looked up again whenever the TLB
+ * may have changed: a record (direct) or a table (indirect) remembers it together
+ * with a tag, which changes with everything that decides what an address means.
  *
- * Every loop looks at cpu->attention: at jumps backwards in the page, and at
- * all transfers that may leave it.
+ * Every loop looks at cpu->attention: at direct jumps backwards, at all that may
+ * leave the page where tags decide, and by cpu->branches.
  */
 #define ATTENTION GS_FIELD(attention)
 
@@ -71,8 +72,7 @@ static void exit_cross(struct translator *t, int64_t offset)
 	emit_near(e, 0, 0xff, 4, &record->code);
 }
 
-/* To the address in S_A. undo: how many bytes RSP was moved by. */
-static void exit_indirect(struct translator *t, int undo)
+static void exit_by_tag(struct translator *t, int undo)
 {
 	struct emitter *e = &t->e;
 	struct record *record = new_record(t, RECORD_RIP);
@@ -93,6 +93,33 @@ static void exit_indirect(struct translator *t, int undo)
 	poll(t, thunk);
 	set_code_page(t);
 	emit_mem(e, 0, 0xff, 4, MEM_BASE(S_B, offsetof(struct jump, code)));
+}
+
+/* The same by the space's table (pages.c): no flags change. */
+static void exit_by_table(struct translator *t, int undo)
+{
+	struct emitter *e = &t->e;
+	struct record *record = new_record(t, RECORD_RIP);
+	record->undo = (int8_t)undo;
+	record->insn = keep_insn(t, &t->insn[t->now]);
+	record->target = t->at[t->now] + t->insn[t->now].length;
+	emit_mem(e, 0, 0xc7, 0, WORD(branch));
+	put32(e, (uint32_t)((uint8_t *)record - t->jit->data));
+	emit_reg(e, EMIT_0F, 0xb7, S_B, S_A);
+	emit_load(e, S_C, GS_FIELD(branches[t->set == TLB_USER ? 0 : 1]));
+	emit_mem(e, 0, 0xff, 4, (struct host_mem){ .base = S_C, .index = S_B, .scale = 3 });
+}
+
+/* To the address in S_A. undo: how many bytes RSP was moved by. */
+static void exit_indirect(struct translator *t, int undo)
+{
+	emit_count(t);
+	if (!t->unit->window) {
+		exit_by_tag(t, undo);
+		return;
+	}
+	flags_to_host(t);
+	exit_by_table(t, undo);
 }
 
 static struct thunk *link_thunk(struct translator *t, int64_t offset)
@@ -131,8 +158,9 @@ static void exit_link(struct translator *t, int64_t offset)
 
 void exit_direct(struct translator *t, int64_t offset)
 {
+	bool near = offset == (int32_t)offset && t->unit->window;
 	emit_count(t);
-	if (offset >= 0 && offset < GUEST_PAGE_SIZE)
+	if (near || (offset >= 0 && offset < GUEST_PAGE_SIZE))
 		exit_link(t, offset);
 	else
 		exit_cross(t, offset);
@@ -149,7 +177,8 @@ static void jcc(struct translator *t, const struct insn *i)
 	unsigned condition = i->opcode & 15;
 	flags_to_host(t);
 	emit_count(t);
-	if (target > t->at[t->now] && target < GUEST_PAGE_SIZE) {
+	bool near = target == (int32_t)target && t->unit->window;
+	if (target > t->at[t->now] && (near || target < GUEST_PAGE_SIZE)) {
 		struct thunk *thunk = link_thunk(t, target);
 		align_site(t, 2);
 		jump_to_thunk(t, thunk, condition);
@@ -166,17 +195,36 @@ static void jcc(struct translator *t, const struct insn *i)
 		emit_patch(from, t->e.delta, emit_here(&t->e));
 }
 
-/* A call to what is no address at all faults before it pushes: the thunk's function sees to that. S_A is the target. */
+/*
+ * A call to what is no address at all faults before it pushes: the thunk's function sees to that. S_A is the target. Flags stay:
+ * movsx would lose bits, so the 17 upper bits are looked at by shlx and sarx, where there are windows, which need them too.
+ */
 static void check_canonical(struct translator *t, struct thunk *thunk)
 {
 	struct emitter *e = &t->e;
-	emit_move(e, S_B, S_A);
-	emit_reg(e, EMIT_W, 0xc1, 4, S_B);
-	put8(e, 16);
-	emit_reg(e, EMIT_W, 0xc1, 7, S_B);
-	put8(e, 16);
-	emit_reg(e, EMIT_W, 0x39, S_B, S_A);
-	jump_to_thunk(t, thunk, COND_NE);
+	if (t->memory_flags || !t->unit->window) {
+		emit_move(e, S_B, S_A);
+		emit_reg(e, EMIT_W, 0xc1, 4, S_B);
+		put8(e, 16);
+		emit_reg(e, EMIT_W, 0xc1, 7, S_B);
+		put8(e, 16);
+		emit_reg(e, EMIT_W, 0x39, S_B, S_A);
+		jump_to_thunk(t, thunk, COND_NE);
+		return;
+	}
+	emit_move(e, S_C, REG_RCX);
+	emit_constant(e, REG_RCX, 16);
+	emit_shift_quietly(e, 1, S_B, S_A, REG_RCX);
+	emit_shift_quietly(e, 2, S_B, S_B, REG_RCX);
+	emit_reg(e, EMIT_W, 0xf7, 2, S_B); /* not */
+	emit_lea(e, REG_RCX, (struct host_mem){ .base = S_A, .index = S_B, .disp = 1 });
+	put8(e, 0xe3);
+	put8(e, 0);
+	uint8_t *equal = e->at;
+	emit_move(e, REG_RCX, S_C);
+	jump_to_thunk(t, thunk, COND_ALWAYS);
+	emit_over(e, equal);
+	emit_move(e, REG_RCX, S_C);
 }
 
 static void load_target(struct translator *t, const struct insn *i, struct thunk *thunk)
@@ -191,18 +239,25 @@ static void load_target(struct translator *t, const struct insn *i, struct thunk
 	}
 }
 
+/* A TLB check clobbers the host's flags, all of which are live at a branch. */
+static void flags_for_access(struct translator *t)
+{
+	if (!uses_windows(t))
+		flags_to_memory(t, FLAG_ARITH);
+}
+
 static void call(struct translator *t, const struct insn *i)
 {
 	struct emitter *e = &t->e;
 	int64_t after = t->at[t->now] + i->length;
-	flags_to_memory(t, FLAG_ARITH);
+	flags_for_access(t);
 	struct thunk *thunk = helper_thunk(t);
 	thunk->record->kind = RECORD_END;
 	bool indirect = i->operand[0].kind != OPERAND_REL;
 	if (indirect) {
 		load_target(t, i, thunk);
 		check_canonical(t, thunk);
-		emit_store(e, WORD(scratch), S_A);
+		emit_store(e, WORD(target), S_A);
 	}
 	struct host_mem m = MEM_BASE(REG_RSP, -8);
 	emit_check(t, &m, 8, ACCESS_W, 1u << S_A, thunk);
@@ -214,8 +269,7 @@ static void call(struct translator *t, const struct insn *i)
 		exit_direct(t, target_of(t, i));
 		return;
 	}
-	emit_load(e, S_A, WORD(scratch));
-	emit_count(t);
+	emit_load(e, S_A, WORD(target));
 	exit_indirect(t, 0);
 }
 
@@ -225,22 +279,20 @@ static void jump(struct translator *t, const struct insn *i)
 		exit_direct(t, target_of(t, i));
 		return;
 	}
-	flags_to_memory(t, FLAG_ARITH);
+	flags_for_access(t);
 	struct thunk *thunk = helper_thunk(t);
 	thunk->record->kind = RECORD_END;
 	load_target(t, i, thunk);
-	emit_count(t);
 	exit_indirect(t, 0);
 }
 
 static void ret(struct translator *t, const struct insn *i)
 {
 	unsigned more = i->opcode == 0xc2 ? (uint16_t)i->imm : 0;
-	flags_to_memory(t, FLAG_ARITH);
+	flags_for_access(t);
 	struct thunk *thunk = helper_thunk(t);
 	thunk->record->kind = RECORD_END;
 	emit_pop(t, more, thunk);
-	emit_count(t);
 	exit_indirect(t, -8);
 }
 

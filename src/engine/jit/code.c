@@ -99,6 +99,7 @@ void jit_flush(struct jit *jit)
 	jit->code_at = jit->code_floor;
 	jit->stats.flushes++;
 	dump_forget(jit->code_floor + jit_delta(jit), (size_t)(jit->code_w + jit->code_size - jit->code_floor));
+	pages_reset(jit);
 }
 
 void *jit_alloc(struct jit *jit, size_t size)
@@ -111,17 +112,36 @@ void *jit_alloc(struct jit *jit, size_t size)
 	return p;
 }
 
+bool jit_on_windows(const struct jit *jit, unsigned set)
+{
+	return set != TLB_USER_ALIGN && jit->window[set == TLB_USER ? TLB_USER : TLB_SUPERVISOR];
+}
+
+uint32_t jit_space_id(const struct jit *jit, unsigned set)
+{
+	if (!jit_on_windows(jit, set))
+		return 0;
+	return set == TLB_USER ? jit->code_user->id : jit->code_kernel.id;
+}
+
+uint64_t jit_unit_page(const struct jit *jit, uint64_t linear, unsigned set)
+{
+	return set == TLB_USER && !jit_on_windows(jit, set) ? 0 : ALIGN_DOWN(linear, (uint64_t)GUEST_PAGE_SIZE);
+}
+
 static unsigned hash(const uint8_t *host, uint64_t page, unsigned set)
 {
 	uintptr_t h = (uintptr_t)host;
 	return (unsigned)(h ^ h >> 16 ^ page >> 9 ^ set * 0x9e37u) & (UNIT_BUCKETS - 1);
 }
 
-struct unit *jit_find(struct jit *jit, const uint8_t *host, uint64_t page, unsigned set, bool window)
+struct unit *jit_find(struct jit *jit, const uint8_t *host, uint64_t linear, unsigned set)
 {
+	uint64_t page = jit_unit_page(jit, linear, set);
+	uint32_t space = jit_space_id(jit, set);
 	struct unit **at = &jit->buckets[hash(host, page, set)];
 	for (struct unit *u; (u = *at); at = &u->next)
-		if (u->host == host && u->page == page && u->set == set && u->window == window) {
+		if (u->host == host && u->page == page && u->set == set && u->space == space) {
 			if (atomic_load_explicit(u->generation_now, memory_order_relaxed) == u->generation)
 				return u;
 			*at = u->next;
@@ -150,7 +170,7 @@ static void forward(struct jit *jit, struct unit *unit, uint8_t *entry, bool mem
 	emit_jump(&e, memory_flags ? jit->leave_memory_flags : jit->leave);
 	jit->code_at = (uint8_t *)ALIGN_UP((uintptr_t)e.at, 16);
 	struct emitter patch = { .at = entry - e.delta, .end = entry - e.delta + 5, .delta = e.delta };
-	*record = (struct record){ .kind = RECORD_LINK, .set = unit->set, .memory_flags = memory_flags, .unit = unit,
+	*record = (struct record){ .kind = RECORD_LINK, .set = unit->set, .memory_flags = memory_flags, .unit = unit, .thunk = thunk,
 				   .target = (int32_t)((uintptr_t)unit->host & GUEST_PAGE_MASK), .site = emit_jump(&patch, thunk) };
 }
 

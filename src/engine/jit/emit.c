@@ -160,3 +160,12 @@ void emit_patch(uint8_t *site, intptr_t delta, const uint8_t *target)
 	int32_t distance = (int32_t)(target - (site + delta + 4));
 	__atomic_store_n((int32_t *)site, distance, __ATOMIC_RELEASE);
 }
+
+void emit_shift_quietly(struct emitter *e, unsigned pp, unsigned to, unsigned from, unsigned count)
+{
+	put8(e, 0xc4);
+	put8(e, (~to & 8) << 4 | 0x40 | (~from & 8) << 2 | 2);
+	put8(e, 0x80 | (~count & 15) << 3 | pp);
+	put8(e, 0xf7);
+	put8(e, 0xc0 | (to & 7) << 3 | (from & 7));
+}

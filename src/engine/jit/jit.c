@@ -25,6 +25,7 @@ static void destroy(struct cpu *c)
 	struct jit *jit = c->engine;
 	if (!jit)
 		return;
+	pages_destroy(jit);
 	mirror_destroy(jit);
 	jit_stats_destroy(&jit->stats);
 	jit_memory_destroy(jit);
@@ -56,6 +57,10 @@ static int create(struct cpu *c, struct error *err)
 	}
 	dump_forget(jit->code_x, jit->code_size);
 	jit_make_stubs(jit);
+	if (jit->windows && !pages_init(jit)) {
+		destroy(c);
+		return error_set(err, ENOMEM, "no memory for the translator of vCPU %u", c->index);
+	}
 	tlb_flush_all(c);
 	return 0;
 }
@@ -117,7 +122,7 @@ static struct unit *unit_here(struct cpu *c, struct jit *jit, bool memory_flags)
 	if (set != TLB_USER && !c->tlb_global[TLB_SUPERVISOR_AC][(linear >> GUEST_PAGE_SHIFT) & (TLB_SIZE - 1)])
 		jit->local_kernel = true;
 	uint64_t page = ALIGN_DOWN(linear, (uint64_t)GUEST_PAGE_SIZE);
-	struct unit *unit = jit_find(jit, host, set == TLB_USER ? 0 : page, set, set <= TLB_SUPERVISOR && jit->window[set]);
+	struct unit *unit = jit_find(jit, host, linear, set);
 	if (!unit)
 		unit = jit_translate(jit, host, linear, memory_flags);
 	if (unit && !unit->absolute)
@@ -177,9 +182,13 @@ static const uint8_t *follow_link(struct cpu *c, struct jit *jit, struct record 
 	if (!unit)
 		return NULL;
 	const uint8_t *code = record->memory_flags ? unit->memory_entry : unit->entry;
-	if (flushes == jit->stats.flushes && record->site) {
+	if (flushes != jit->stats.flushes || !record->site)
+		return unit->entry;
+	if ((uint32_t)record->target < GUEST_PAGE_SIZE) {
 		jit->stats.links++;
 		emit_patch(record->site, jit_delta(jit), code);
+	} else {
+		pages_link(jit, record, unit);
 	}
 	return unit->entry;
 }
@@ -212,9 +221,15 @@ static const uint8_t *follow_indirect(struct cpu *c, struct jit *jit, struct rec
 	uint64_t va = c->gpr[REG_RIP];
 	if (!is_canonical(va))
 		return take_back(c, jit, record);
-	struct unit *unit = unit_here(c, jit, true);
-	if (!unit)
+	uint64_t flushes = jit->stats.flushes;
+	struct unit *unit = unit_here(c, jit, !record->unit->window);
+	if (!unit || flushes != jit->stats.flushes)
 		return NULL;
+	if (record->unit->window) {
+		if (unit->window)
+			pages_branch(jit, unit);
+		return unit->entry;
+	}
 	struct jump *jump = &jit_words(c)->jumps[va & (JUMP_COUNT - 1)];
 	jit->stats.indirect++;
 	*jump = (struct jump){ .va = va, .tag = jit_words(c)->tag[unit->set], .code = unit->memory_entry };
@@ -252,6 +267,19 @@ static void sync_tags(struct cpu *c, struct jit *jit)
 		mirror_sync(jit);
 }
 
+/* Puts the tables of branches in place that cpu_attention took away; false: attention is wanted (again). */
+static bool set_branches(struct cpu *c, const struct jit *jit)
+{
+	const void *user = jit->code_user && jit->code_user->branches ? jit->code_user->branches : jit->no_branches;
+	const void *kernel = jit->code_kernel.branches ? jit->code_kernel.branches : jit->no_branches;
+	if (likely(atomic_load_explicit(&c->branches[0], memory_order_relaxed) == user &&
+		   atomic_load_explicit(&c->branches[1], memory_order_relaxed) == kernel))
+		return true;
+	atomic_store_explicit(&c->branches[0], user, memory_order_relaxed);
+	atomic_store(&c->branches[1], kernel);
+	return !atomic_load(&c->attention);
+}
+
 /* Unit after unit until attention is asked for. */
 static void execute(struct cpu *c, struct jit *jit)
 {
@@ -271,6 +299,8 @@ static void execute(struct cpu *c, struct jit *jit)
 			}
 			code = unit->entry;
 		}
+		if (unlikely(!set_branches(c, jit)))
+			return;
 		jit->stats.entries++;
 		struct record *record = (words->vector ? jit->enter_vector : jit->enter)(c, code);
 		code = handle(c, jit, record);
@@ -278,6 +308,16 @@ static void execute(struct cpu *c, struct jit *jit)
 		if (words->vector_left && code && code == record->resume)
 			words->vector = vector_allowed(c);
 	}
+}
+
+/* Code was written. */
+static void forget_code(struct cpu *c, struct jit *jit)
+{
+	c->code_epoch[1]++;
+	if (!jit->windows)
+		return;
+	pages_written(jit);
+	mirror_sync(jit);
 }
 
 static enum exit_reason loop(struct cpu *c, struct jit *jit)
@@ -288,7 +328,7 @@ static enum exit_reason loop(struct cpu *c, struct jit *jit)
 			execute(c, jit);
 		/* Code has changed: units of its page are found to be stale when they are looked for. */
 		if (atomic_load_explicit(&c->attention, memory_order_relaxed) & ATTN_CODE)
-			c->code_epoch[1]++;
+			forget_code(c, jit);
 		if (mirror_tick(jit)) {
 			c->code_epoch[1]++;
 			mirror_sync(jit);

@@ -4,6 +4,7 @@
 
 #include "engine/interpret.h"
 #include "engine/jit/emit.h"
+#include "engine/jit/pages.h"
 #include "engine/jit/windows.h"
 
 /*
@@ -21,7 +22,7 @@
  * leaves with the record's address in R11.
  */
 enum record_kind {
-	RECORD_LINK,    /* to a unit of the same page, `target`; the rel32 at `site` is patched to lead there */
+	RECORD_LINK,    /* to `target`, in the same page but where windows are used; the rel32 at `site` is patched to lead there */
 	RECORD_CROSS,   /* to cpu->gpr[RIP], in another page: `va`, `tag` and `code` hold what was found last */
 	RECORD_RIP,     /* to cpu->gpr[RIP]; an indirect branch, `undo` is added to RSP to take it back */
 	RECORD_GO,      /* to `target` in the unit's page, not linked: attention, or code that is not translated */
@@ -47,7 +48,12 @@ struct record {
 	const struct insn *insn;
 	uint8_t *resume;
 	union {
-		uint8_t *site, *again;
+		uint8_t *again;
+		/* RECORD_LINK; next: of those that lead to the same page from others. */
+		struct {
+			uint8_t *site, *thunk;
+			struct record *next;
+		};
 		/* RECORD_CROSS; read by translated code. */
 		struct {
 			uint64_t va;
@@ -63,6 +69,7 @@ enum { VECTOR_SSE = 1, VECTOR_AVX = 2, VECTOR_AVX512 = 4 };
 struct unit {
 	const uint8_t *host;  /* first guest byte */
 	uint64_t page;        /* linear address of the code's page, or 0: code that serves at any address */
+	uint32_t space;       /* code_space.id, for units that use windows; else 0 */
 	const _Atomic uint32_t *generation_now;
 	uint32_t generation;
 	uint8_t set;          /* TLB set of the first instruction */
@@ -71,6 +78,7 @@ struct unit {
 	uint8_t *entry;       /* flags in the host's flags */
 	uint8_t *memory_entry; /* flags in cpu->cc */
 	uint8_t *code, *code_end;
+	uint8_t *pad, *pad_other; /* where indirect branches enter: pages.c */
 	struct unit *next;    /* in its hash chain */
 	struct guard *guards; /* host instructions that may fault, ascending */
 	unsigned guard_count;
@@ -86,12 +94,13 @@ struct guard {
 struct jit_words {
 	uint64_t host_rsp;
 	uint64_t code_page;   /* of the unit under way that is not absolute */
-	uint64_t scratch;
+	uint64_t scratch, target;
 	struct jump *jumps;
 	uint32_t tag[4];      /* by TLB set: what addresses mean, see retag() */
 	uint32_t vector;      /* VECTOR_* allowed while vector state is in the host's registers; 0: it is in struct cpu */
 	uint32_t vector_left; /* the same when translated code was left */
-	uint32_t host_mxcsr, unused;
+	uint32_t host_mxcsr;
+	uint32_t branch;      /* an indirect branch's record, from the start of jit->data */
 };
 
 /* Where an indirect branch led, by the low 16 bits of the address. */
@@ -106,7 +115,7 @@ struct jump {
 #define UNIT_BUCKETS 65536u
 
 struct jit_stats {
-	uint64_t units, guest_bytes, code_bytes, flushes, retags, links, crosses, indirect, entries, guards, interpreted, vector_loads, fills, filled_pages, slow_sites, tlb_events[4];
+	uint64_t units, guest_bytes, code_bytes, flushes, retags, links, crosses, indirect, entries, guards, interpreted, vector_loads, fills, filled_pages, unlinked_pages, slow_sites, tlb_events[4];
 	uint32_t *helped, *missed; /* instructions executed by their functions, by row: always; when a check failed */
 };
 
@@ -125,8 +134,14 @@ struct jit {
 	struct record *(*enter)(struct cpu *cpu, const uint8_t *code);
 	struct record *(*enter_vector)(struct cpu *cpu, const uint8_t *code); /* with the vector state */
 	uint8_t *leave, *leave_memory_flags;
+	uint8_t *branch_miss; /* an indirect branch to the address in S_A leads nowhere yet */
 	uint32_t tags;        /* the last number given out */
 	uint32_t epoch_seen[2];
+	/* Code on windows by address: the kernel's, that of the current space (NULL: it has no windows). */
+	struct code_space code_kernel, *code_user, code_space[CODE_SPACES];
+	uint32_t space_ids;
+	uint64_t space_uses;
+	const void *no_branches; /* a table in which nothing is found */
 	/* Windows. */
 	struct windows *windows; /* NULL: none on this host */
 	struct space *space, *kernel;
@@ -161,7 +176,12 @@ void jit_memory_destroy(struct jit *jit);
 void jit_flush(struct jit *jit);
 /* Zeroed memory that lives until the next flush; NULL: full. */
 void *jit_alloc(struct jit *jit, size_t size);
-struct unit *jit_find(struct jit *jit, const uint8_t *host, uint64_t page, unsigned set, bool window);
+/* linear: of the first byte, for units that are absolute. Those that use windows are of the current space. */
+struct unit *jit_find(struct jit *jit, const uint8_t *host, uint64_t linear, unsigned set);
+/* What a unit with this TLB set is like now: whether it is one for windows, what space it is of, its page or 0. */
+bool jit_on_windows(const struct jit *jit, unsigned set);
+uint32_t jit_space_id(const struct jit *jit, unsigned set);
+uint64_t jit_unit_page(const struct jit *jit, uint64_t linear, unsigned set);
 /* The unit is not to be found any more; who still enters it is led to the one that replaces it. */
 void jit_retire(struct jit *jit, struct unit *unit);
 void jit_insert(struct jit *jit, struct unit *unit);

@@ -150,6 +150,7 @@ static void unmap(struct jit *jit, const struct tlb_event *event)
 static void take_event(struct jit *jit, const struct tlb_event *event)
 {
 	jit->stats.tlb_events[event->kind]++;
+	pages_flushed(jit, event);
 	switch (event->kind) {
 	case TLB_EVENT_ALL: windows_clear_all(jit->windows); break;
 	case TLB_EVENT_LOCAL: windows_clear_users(jit->windows); break;
@@ -180,12 +181,14 @@ void mirror_sync(struct jit *jit)
 	if (count > TLB_EVENTS) {
 		jit->stats.tlb_events[TLB_EVENT_ALL]++;
 		windows_clear_all(jit->windows);
+		pages_flushed(jit, NULL);
 	}
 	for (unsigned i = 0; i < count && count <= TLB_EVENTS; i++)
 		take_event(jit, &c->tlb_events[i]);
 	enter_space(jit);
 	install_if_new(jit, jit->window[TLB_USER] ? jit->space : NULL, TLB_USER);
 	install_if_new(jit, jit->kernel, TLB_SUPERVISOR);
+	pages_sync(jit);
 }
 
 /* --- showing pages --- */

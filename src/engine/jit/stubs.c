@@ -69,12 +69,28 @@ static void make_leave(struct jit *jit, struct emitter *e)
 	put8(e, 0xc3);
 }
 
+/* The address goes to RIP, the branch's record to S_A. */
+static void make_branch_miss(struct jit *jit, struct emitter *e)
+{
+	jit->branch_miss = emit_here(e);
+	emit_store(e, GS_FIELD(gpr[REG_RIP]), S_A);
+	emit_mem(e, 0, 0x8b, S_A, WORD(branch));
+	emit_address(e, S_B, jit->data);
+	emit_lea(e, S_A, (struct host_mem){ .base = S_A, .index = S_B });
+	emit_jump(e, jit->leave);
+}
+
 void jit_make_stubs(struct jit *jit)
 {
 	struct emitter e = { .at = jit->code_w, .end = jit->code_w + 4096, .delta = jit_delta(jit) };
-	make_enter(jit, &e);
-	dump_stub("enter", (const uint8_t *)(uintptr_t)jit->enter_vector, (size_t)(emit_here(&e) - (const uint8_t *)(uintptr_t)jit->enter_vector));
-	make_leave(jit, &e);
-	dump_stub("leave", jit->leave, (size_t)(emit_here(&e) - jit->leave));
+	static const struct {
+		const char *name;
+		void (*make)(struct jit *jit, struct emitter *e);
+	} stubs[] = { { "enter", make_enter }, { "leave", make_leave }, { "branch_miss", make_branch_miss } };
+	for (unsigned i = 0; i < ARRAY_SIZE(stubs); i++) {
+		const uint8_t *start = emit_here(&e);
+		stubs[i].make(jit, &e);
+		dump_stub(stubs[i].name, start, (size_t)(emit_here(&e) - start));
+	}
 	jit->code_floor = jit->code_at = (uint8_t *)ALIGN_UP((uintptr_t)e.at, 64);
 }

@@ -50,8 +50,7 @@ void jump_to_thunk(struct translator *t, struct thunk *thunk, unsigned condition
 		t->full = true;
 }
 
-/* Decoded instructions outlive the translation where a record names them. */
-static const struct insn *keep_insn(struct translator *t, const struct insn *insn)
+const struct insn *keep_insn(struct translator *t, const struct insn *insn)
 {
 	struct insn *copy = jit_alloc(t->jit, sizeof(*copy));
 	if (!copy) {
@@ -125,8 +124,7 @@ void guard(struct translator *t, struct thunk *thunk)
 
 bool uses_windows(const struct translator *t)
 {
-	bool window = t->set == t->unit->set ? t->unit->window : t->set <= TLB_SUPERVISOR && t->jit->window[t->set];
-	return window && !jit_slow_site(t->jit, t->page + t->at[t->now]);
+	return t->unit->window && t->set <= TLB_SUPERVISOR && !jit_slow_site(t->jit, t->page + t->at[t->now]);
 }
 
 /* --- decode --- */
@@ -246,6 +244,8 @@ static void emit_thunk(struct translator *t, struct thunk *thunk)
 		emit_patch(thunk->site[n], t->e.delta, here);
 	if (thunk->undo)
 		thunk->undo(t, thunk->undo_movs);
+	if (record->kind == RECORD_LINK)
+		record->thunk = here;
 	if (record->insn)
 		record->insn = keep_insn(t, record->insn);
 	if (thunk->stores_rip)
@@ -312,9 +312,10 @@ static struct unit *new_unit(struct translator *t, const uint8_t *host, uint64_t
 	struct guest_memory *memory = jit->cpu->memory;
 	unit->host = host;
 	unit->set = t->set;
-	unit->window = t->set <= TLB_SUPERVISOR && jit->window[t->set];
-	unit->absolute = t->set != TLB_USER;
-	unit->page = unit->absolute ? ALIGN_DOWN(linear, (uint64_t)GUEST_PAGE_SIZE) : 0;
+	unit->window = jit_on_windows(jit, t->set);
+	unit->absolute = t->set != TLB_USER || unit->window;
+	unit->page = jit_unit_page(jit, linear, t->set);
+	unit->space = jit_space_id(jit, t->set);
 	unit->generation_now = &memory->code_generation[memory_offset(memory, host) >> GUEST_PAGE_SHIFT];
 	unit->generation = atomic_load(unit->generation_now);
 	return unit;

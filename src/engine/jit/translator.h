@@ -71,6 +71,8 @@ void emit_guest_address(struct translator *t, unsigned reg, int64_t offset);
 uint16_t live_at(const struct translator *t, int64_t offset);
 /* Adds the instructions since the last time to the guest's count. */
 void emit_count(struct translator *t);
+/* Decoded instructions outlive the translation where a record names them. */
+const struct insn *keep_insn(struct translator *t, const struct insn *insn);
 
 /* The next host instruction goes to the thunk when it faults. */
 void guard(struct translator *t, struct thunk *thunk);

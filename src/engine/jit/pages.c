@@ -1,0 +1,301 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#define _GNU_SOURCE
+#include "engine/jit/pages.h"
+
+#include <string.h>
+#include <sys/mman.h>
+
+#include "base/util.h"
+#include "cpu/mmu.h"
+#include "engine/jit/jit.h"
+
+#define TABLE_BYTES (BRANCH_COUNT * sizeof(uint8_t *))
+
+/* --- tables of branches --- */
+
+static const uint8_t **new_table(const struct jit *jit)
+{
+	const uint8_t **table = mmap(NULL, TABLE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (table == MAP_FAILED)
+		return NULL;
+	for (unsigned i = 0; i < BRANCH_COUNT; i++)
+		table[i] = jit->branch_miss;
+	return table;
+}
+
+static void clear_table(const struct jit *jit, struct code_space *space)
+{
+	for (unsigned i = 0; space->branches && i < BRANCH_COUNT; i++)
+		space->branches[i] = jit->branch_miss;
+}
+
+static void clear_branches(const struct jit *jit, struct code_space *space, struct code_page *page)
+{
+	unsigned first = page->linear & (BRANCH_COUNT - 1);
+	for (unsigned i = 0; page->branches && i < GUEST_PAGE_SIZE; i++)
+		space->branches[first + i] = jit->branch_miss;
+	page->branches = false;
+}
+
+/* --- pages --- */
+
+static bool is_kernel(const struct jit *jit, const struct code_space *space)
+{
+	return space == &jit->code_kernel;
+}
+
+static const _Atomic uint32_t *generation_of(const struct jit *jit, const uint8_t *host)
+{
+	struct guest_memory *memory = jit->cpu->memory;
+	return &memory->code_generation[memory_offset(memory, host) >> GUEST_PAGE_SHIFT];
+}
+
+static struct code_page *find_page(const struct code_space *space, uint64_t linear)
+{
+	struct code_page *page = space->bucket[(linear >> GUEST_PAGE_SHIFT) & (SPACE_PAGE_BUCKETS - 1)];
+	while (page && page->linear != linear)
+		page = page->next;
+	return page;
+}
+
+static void drop_page(struct jit *jit, struct code_space *space, struct code_page *page)
+{
+	for (struct record *r = page->links; r; r = r->next)
+		emit_patch(r->site, jit_delta(jit), r->thunk);
+	page->links = NULL;
+	clear_branches(jit, space, page);
+	page->host = NULL;
+	jit->stats.unlinked_pages++;
+}
+
+static struct code_page *page_of_unit(struct jit *jit, struct code_space *space, const struct unit *unit)
+{
+	const uint8_t *host = unit->host - ((uintptr_t)unit->host & GUEST_PAGE_MASK);
+	struct code_page *page = find_page(space, unit->page);
+	if (page && page->host && (page->host != host || page->generation != unit->generation))
+		drop_page(jit, space, page);
+	if (!page) {
+		struct code_page **bucket = &space->bucket[(unit->page >> GUEST_PAGE_SHIFT) & (SPACE_PAGE_BUCKETS - 1)];
+		page = jit_alloc(jit, sizeof(*page));
+		if (!page)
+			return NULL;
+		*page = (struct code_page){ .linear = unit->page, .next = *bucket, .next_in_space = space->pages };
+		*bucket = space->pages = page;
+	}
+	page->host = host;
+	page->generation = unit->generation;
+	return page;
+}
+
+static bool unchanged(const struct jit *jit, const struct code_page *page)
+{
+	return atomic_load_explicit(generation_of(jit, page->host), memory_order_relaxed) == page->generation;
+}
+
+static bool settle_page(struct jit *jit, struct code_space *space, struct code_page *page, bool walk)
+{
+	bool same = unchanged(jit, page) && (!walk || mmu_same_code(jit->cpu, !is_kernel(jit, space), page->linear, page->host));
+	if (!same)
+		drop_page(jit, space, page);
+	return same;
+}
+
+static void settle(struct jit *jit, struct code_space *space)
+{
+	for (struct code_page *page = space->pages; page; page = page->next_in_space)
+		if (page->host)
+			settle_page(jit, space, page, space->stale);
+	space->stale = space->written = false;
+}
+
+/* --- spaces --- */
+
+static void empty(struct jit *jit, struct code_space *space)
+{
+	clear_table(jit, space);
+	space->pages = NULL;
+	space->stale = space->written = false;
+	memset(space->bucket, 0, sizeof(space->bucket));
+}
+
+/* The one of the root; else the one that was not used for longest gets another root and another id. */
+static struct code_space *space_of(struct jit *jit, uint64_t root)
+{
+	struct code_space *oldest = &jit->code_space[0];
+	for (unsigned i = 0; i < CODE_SPACES; i++) {
+		struct code_space *space = &jit->code_space[i];
+		if (space->id && space->root == root)
+			return space;
+		if (space->used < oldest->used)
+			oldest = space;
+	}
+	empty(jit, oldest);
+	oldest->id = ++jit->space_ids;
+	oldest->root = root;
+	return oldest;
+}
+
+void pages_sync(struct jit *jit)
+{
+	struct code_space *kernel = &jit->code_kernel;
+	if (!kernel->id)
+		kernel->id = ++jit->space_ids;
+	if (jit->window[TLB_USER] && (!jit->code_user || jit->code_user->root != jit->root)) {
+		jit->code_user = space_of(jit, jit->root);
+		jit->code_user->used = ++jit->space_uses;
+		kernel->stale |= kernel->local;
+	} else if (!jit->window[TLB_USER]) {
+		jit->code_user = NULL;
+	}
+	if (pages_unsettled(kernel))
+		settle(jit, kernel);
+	if (pages_unsettled(jit->code_user))
+		settle(jit, jit->code_user);
+}
+
+static struct code_space *space_for(struct jit *jit, const struct unit *unit)
+{
+	struct code_space *space = unit->set == TLB_USER ? jit->code_user : &jit->code_kernel;
+	if (!space || space->id != unit->space)
+		return NULL;
+	unsigned slot = (unit->page >> GUEST_PAGE_SHIFT) & (TLB_SIZE - 1);
+	space->local |= is_kernel(jit, space) && !jit->cpu->tlb_global[TLB_SUPERVISOR_AC][slot];
+	return space;
+}
+
+/* --- events --- */
+
+static void mark_users(struct jit *jit, bool all, uint64_t root)
+{
+	for (unsigned i = 0; i < CODE_SPACES; i++)
+		jit->code_space[i].stale |= all || jit->code_space[i].root == root;
+	jit->code_kernel.stale |= jit->code_kernel.local;
+}
+
+static void flush_stretch(struct jit *jit, const struct tlb_event *event)
+{
+	bool upper = event->linear >> 63;
+	struct code_space *space = upper ? &jit->code_kernel : jit->code_user;
+	if (!upper && (!space || space->root != event->root || event->root != cpu_root(jit->cpu))) {
+		mark_users(jit, false, event->root);
+		return;
+	}
+	if (event->size > GUEST_PAGE_SIZE) {
+		space->stale = true;
+		return;
+	}
+	struct code_page *page = find_page(space, event->linear);
+	if (page && page->host)
+		settle_page(jit, space, page, true);
+}
+
+void pages_flushed(struct jit *jit, const struct tlb_event *event)
+{
+	if (!event || event->kind == TLB_EVENT_ALL) {
+		mark_users(jit, true, 0);
+		jit->code_kernel.stale = true;
+	} else if (event->kind == TLB_EVENT_PAGE) {
+		flush_stretch(jit, event);
+	} else {
+		mark_users(jit, event->kind == TLB_EVENT_LOCAL, event->root);
+	}
+}
+
+void pages_written(struct jit *jit)
+{
+	for (unsigned i = 0; i < CODE_SPACES; i++)
+		jit->code_space[i].written = true;
+	jit->code_kernel.written = true;
+}
+
+void pages_reset(struct jit *jit)
+{
+	for (unsigned i = 0; i < CODE_SPACES; i++)
+		empty(jit, &jit->code_space[i]);
+	empty(jit, &jit->code_kernel);
+}
+
+bool pages_init(struct jit *jit)
+{
+	jit->no_branches = new_table(jit);
+	jit->cpu->no_branches = jit->no_branches;
+	return jit->no_branches != NULL;
+}
+
+void pages_destroy(struct jit *jit)
+{
+	jit->cpu->no_branches = NULL;
+	if (jit->no_branches)
+		munmap((void *)jit->no_branches, TABLE_BYTES);
+	for (unsigned i = 0; i < CODE_SPACES; i++)
+		if (jit->code_space[i].branches)
+			munmap(jit->code_space[i].branches, TABLE_BYTES);
+	if (jit->code_kernel.branches)
+		munmap(jit->code_kernel.branches, TABLE_BYTES);
+}
+
+/* --- what leads to a page --- */
+
+void pages_link(struct jit *jit, struct record *record, const struct unit *unit)
+{
+	struct code_space *space = space_for(jit, unit);
+	struct code_page *page = space ? page_of_unit(jit, space, unit) : NULL;
+	if (!page)
+		return;
+	record->next = page->links;
+	page->links = record;
+	emit_patch(record->site, jit_delta(jit), record->memory_flags ? unit->memory_entry : unit->entry);
+	jit->stats.links++;
+}
+
+/* Code before a unit that compares the address in S_A with the unit's; flags stay. The unit's address is in front of it. */
+static bool make_pad(struct jit *jit, struct unit *unit)
+{
+	if (jit->code_size - (size_t)(jit->code_at - jit->code_w) < 128)
+		return false;
+	struct emitter e = { .at = jit->code_at, .end = jit->code_w + jit->code_size, .delta = jit_delta(jit) };
+	uint64_t linear = unit->page + ((uintptr_t)unit->host & GUEST_PAGE_MASK);
+	put64(&e, (uintptr_t)unit);
+	unit->pad = emit_here(&e);
+	emit_move(&e, S_C, REG_RCX);
+	emit_constant(&e, REG_RCX, -linear);
+	emit_lea(&e, REG_RCX, (struct host_mem){ .base = REG_RCX, .index = S_A });
+	put8(&e, 0xe3); /* jrcxz */
+	put8(&e, 0);
+	uint8_t *equal = e.at;
+	emit_move(&e, REG_RCX, S_C);
+	while (((uintptr_t)emit_here(&e) + 1) & 3)
+		put8(&e, 0x90);
+	unit->pad_other = emit_jump(&e, jit->branch_miss);
+	emit_over(&e, equal);
+	emit_move(&e, REG_RCX, S_C);
+	emit_jump(&e, unit->entry);
+	jit->code_at = (uint8_t *)ALIGN_UP((uintptr_t)e.at, 16);
+	return true;
+}
+
+static struct unit *unit_of_pad(const struct jit *jit, const uint8_t *pad)
+{
+	struct unit *unit;
+	memcpy(&unit, pad - jit_delta(jit) - sizeof(unit), sizeof(unit));
+	return unit;
+}
+
+/* Two branches whose addresses share the table's entry: the other's pad comes behind this one's. */
+void pages_branch(struct jit *jit, struct unit *unit)
+{
+	struct code_space *space = space_for(jit, unit);
+	struct code_page *page = space ? page_of_unit(jit, space, unit) : NULL;
+	if (!page || (!space->branches && !(space->branches = new_table(jit))) || (!unit->pad && !make_pad(jit, unit)))
+		return;
+	const uint8_t **entry = &space->branches[(unit->page + ((uintptr_t)unit->host & GUEST_PAGE_MASK)) & (BRANCH_COUNT - 1)];
+	const uint8_t *other = *entry;
+	if (other == unit->pad)
+		return;
+	if (other != jit->branch_miss)
+		emit_patch(unit_of_pad(jit, other)->pad_other, jit_delta(jit), jit->branch_miss);
+	emit_patch(unit->pad_other, jit_delta(jit), other);
+	*entry = unit->pad;
+	page->branches = true;
+	jit->stats.indirect++;
+}

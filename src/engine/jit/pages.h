@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef VISOR_ENGINE_JIT_PAGES_H
+#define VISOR_ENGINE_JIT_PAGES_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "cpu/cpu.h"
+
+/*
+ * Pages of guest code by linear address, for code that runs on windows: a guest address space (one root of page tables, or
+ * the kernel's half) and in it the pages that units lead to directly. While the list says that a page is where it
+ * was, jumps to it from other pages are jumps of the host, without a check. The list is compared with the guest's page tables
+ * when the guest flushes its TLB, and with the pages' generations when code was written; what has changed is unlinked.
+ * All of it belongs to one vCPU.
+ */
+struct jit;
+struct record;
+struct unit;
+
+#define BRANCH_COUNT 65536u
+#define SPACE_PAGE_BUCKETS 256u
+#define CODE_SPACES 8u
+
+struct code_page {
+	uint64_t linear;
+	const uint8_t *host;     /* NULL: nothing leads there any more */
+	uint32_t generation;
+	bool branches;           /* the space's table of branches has entries of this page */
+	struct record *links;    /* jumps of other pages to it */
+	struct code_page *next, *next_in_space;
+};
+
+struct code_space {
+	uint32_t id;             /* never 0, never used twice */
+	bool stale;              /* the guest flushed its TLB: to be compared with the page tables */
+	bool written;            /* code was written: to be compared with generations */
+	bool local;              /* the kernel's: some of its pages are not global */
+	uint64_t root, used;
+	const uint8_t **branches; /* where indirect branches lead, by the low 16 bits of the address; NULL: not made yet */
+	struct code_page *pages, *bucket[SPACE_PAGE_BUCKETS];
+};
+
+/* False: no memory. */
+bool pages_init(struct jit *jit);
+void pages_destroy(struct jit *jit);
+/* All translations are gone. */
+void pages_reset(struct jit *jit);
+/* The guest flushed TLB entries; event NULL: more than were noted. */
+void pages_flushed(struct jit *jit, const struct tlb_event *event);
+/* A page with translated code was written. */
+void pages_written(struct jit *jit);
+/* Before translated code runs: CR3 may have changed, and spaces may be stale. */
+void pages_sync(struct jit *jit);
+static inline bool pages_unsettled(const struct code_space *space) { return space && (space->stale || space->written); }
+
+/* A jump of another page was linked to `unit`, at whose linear address it leads. */
+void pages_link(struct jit *jit, struct record *record, const struct unit *unit);
+/* Indirect branches to `unit` go there directly from now on. */
+void pages_branch(struct jit *jit, struct unit *unit);
+
+#endif
