@@ -157,7 +157,9 @@ enum {
 struct cpu_event; /* exceptions on their way, see cpu/exception.c */
 
 struct cpu_stats {
-	uint64_t instructions, interrupts, exceptions[32], io_reads, io_writes, mmio_reads, mmio_writes, tlb_fills, tlb_flushes, blocks_decoded, halts;
+	uint64_t instructions;
+	uint64_t assisted; /* of those: executed with a call into the monitor, as all are that are interpreted */
+	uint64_t interrupts, exceptions[32], io_reads, io_writes, mmio_reads, mmio_writes, tlb_fills, tlb_flushes, blocks_decoded, halts;
 };
 
 struct cpu {

@@ -26,6 +26,7 @@ struct engine_counter {
 	const char *group; /* NULL: none */
 	const char *name;
 	uint64_t value;
+	uint64_t per;      /* not 0: what is counted is value / per */
 };
 
 struct engine_type {

@@ -239,6 +239,7 @@ static const uint8_t *follow_indirect(struct cpu *c, struct jit *jit, struct rec
 /* Sees to what translated code left for. Returns where it goes on; NULL: at RIP. */
 static const uint8_t *handle(struct cpu *c, struct jit *jit, struct record *record)
 {
+	jit->stats.exits[record->kind]++;
 	switch (record->kind) {
 	case RECORD_HELPER: case RECORD_END:
 		return help(c, jit, record);
@@ -302,6 +303,7 @@ static void execute(struct cpu *c, struct jit *jit)
 		if (unlikely(!set_branches(c, jit)))
 			return;
 		jit->stats.entries++;
+		c->stats.assisted++;
 		struct record *record = (words->vector ? jit->enter_vector : jit->enter)(c, code);
 		code = handle(c, jit, record);
 		/* Behind an instruction that was helped the code takes for granted what it found before it. */
@@ -341,7 +343,7 @@ static enum exit_reason loop(struct cpu *c, struct jit *jit)
 static void count_faulted(struct cpu *c, struct jit *jit)
 {
 	if (jit->current)
-		c->stats.instructions += jit->current->executed - 1u;
+		c->stats.instructions += (uint64_t)jit->current->executed - 1; /* it may have been counted already */
 	jit->current = NULL;
 	interpret_count_faulted(c, &jit->interp);
 }
