@@ -447,6 +447,7 @@ static void free_config(struct machine_config *c)
 	free((void *)c->initrd);
 	free((void *)c->append);
 	free((void *)c->bios);
+	free((void *)c->code_dump);
 	for (unsigned i = 0; i < c->disk_count; i++)
 		free((void *)c->disks[i].path);
 }

@@ -9,6 +9,7 @@
 #include <asm/prctl.h>
 #include <errno.h>
 #include <stdlib.h>
+#include <sys/auxv.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -362,6 +363,15 @@ static const uint8_t *resolve(void *opaque, const uint8_t *at, uintptr_t address
 	return NULL;
 }
 
+/* AT_HWCAP2, bit 1: the kernel lets programs write the base themselves. */
+static void set_gs_base(unsigned long base)
+{
+	if (getauxval(AT_HWCAP2) & 2)
+		__asm__ volatile("wrgsbase %0" : : "r"(base));
+	else
+		syscall(SYS_arch_prctl, ARCH_SET_GS, base);
+}
+
 static enum exit_reason run(struct cpu *c)
 {
 	struct jit *jit = c->engine;
@@ -370,7 +380,7 @@ static enum exit_reason run(struct cpu *c)
 		snprintf(c->exit_detail, sizeof(c->exit_detail), "no memory for a signal stack of vCPU %u", c->index);
 		return EXIT_ERROR;
 	}
-	syscall(SYS_arch_prctl, ARCH_SET_GS, (unsigned long)c);
+	set_gs_base((unsigned long)c);
 	c->fault_env = &env;
 	atomic_store(&c->running, true);
 	/* A delivery that faults comes back here too; cpu_deliver_fault works out double and triple faults. */
