@@ -203,7 +203,7 @@ enum verdict interpret_attend(struct cpu *c, struct interp *interp, enum exit_re
 	c->insn = NULL;
 	if (attention & ATTN_FLUSH)
 		mmu_answer_flush(c);
-	clear_attention(c, ATTN_CODE | ATTN_EXIT);
+	clear_attention(c, ATTN_EXIT);
 	if (attention & ATTN_KICK) {
 		clear_attention(c, ATTN_KICK);
 		*reason = EXIT_KICK;

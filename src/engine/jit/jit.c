@@ -330,7 +330,7 @@ static enum exit_reason loop(struct cpu *c, struct jit *jit)
 		if (!atomic_load_explicit(&c->attention, memory_order_relaxed))
 			execute(c, jit);
 		/* Code has changed: units of its page are found to be stale when they are looked for. */
-		if (atomic_load_explicit(&c->attention, memory_order_relaxed) & ATTN_CODE)
+		if (atomic_fetch_and(&c->attention, ~(uint32_t)ATTN_CODE) & ATTN_CODE)
 			forget_code(c, jit);
 		if (mirror_tick(jit)) {
 			c->code_epoch[1]++;
@@ -388,8 +388,8 @@ static enum exit_reason run(struct cpu *c)
 		count_faulted(c, jit);
 		cpu_deliver_fault(c);
 	} else {
-		/* Whatever has changed while we were out is looked at first. */
-		cpu_attention(c, ATTN_STEP | ATTN_CODE);
+		/* Whatever has changed while we were out is looked at first; ATTN_CODE is set where code was written. */
+		cpu_attention(c, ATTN_STEP);
 	}
 	enum exit_reason reason = loop(c, jit);
 	c->insn = NULL;
