@@ -35,6 +35,9 @@ const struct text_section text_sections[] = {
 		{ "efficiency", "The share of guest instructions that were executed without a call into the monitor (Popek and Goldberg's efficiency). "
 			"Each time that translated code is left counts as one instruction that was not, whatever the reason, and so does each "
 			"instruction that is interpreted: the true share is never less." },
+		{ "start_ms", "Milliseconds from the start of visor, without the loading of its libraries, to the first guest instruction." },
+		{ "own_memory, page_tables", "Bytes of memory that the process has for itself: without the guest's memory and translated code; and the host "
+			"kernel's tables for it." },
 		{ "wall_ns, halted_ns", "Time that the machine ran; time that processors slept in HLT, of all together." },
 		{ "interrupts, exceptions, exits", "Interrupts taken; exceptions by name; how often a processor's thread left its engine, and what for." },
 		{ "io_reads, io_writes, mmio_reads, mmio_writes, devices", "Accesses to ports and device memory, by processor and by device." },

@@ -308,6 +308,7 @@ static int copy_config(struct machine *m, const struct machine_config *config, s
 		if (copy_string(&c->disks[c->disk_count].path, err) < 0)
 			return -1;
 	c->memory = c->memory ? c->memory : 256ull << 20;
+	c->started_ns = c->started_ns ? c->started_ns : host_time_ns();
 	c->cpus = c->cpus ? c->cpus : 1;
 	c->engine = c->engine ? c->engine : &engine_interp;
 	if (c->cpus > MACHINE_MAX_CPUS)

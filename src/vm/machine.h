@@ -81,6 +81,7 @@ struct machine_config {
 	struct machine_console console[MACHINE_PORTS];
 	bool debug_exit;                  /* the isa-debug-exit device at port 0xf4 */
 	bool no_reboot;                   /* a reset ends the machine */
+	uint64_t started_ns;              /* host time at which the process began, for statistics; 0: machine_create */
 	bool restore;                     /* state is about to be loaded: nothing is put into guest memory */
 	/* On the loop's thread; may be NULL. The machine can be looked at, not destroyed. */
 	void (*event)(void *opaque, const struct machine_event *event);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "base/util.h"
+#include "host/limits.h"
 #include "host/time.h"
 #include "vm/machine_parts.h"
 
@@ -97,6 +98,20 @@ static void add_space(json_t *devices, struct io_space *space)
 	pthread_rwlock_unlock(&space->rwlock);
 }
 
+/* What the host keeps for the process but guest memory and translated code, which are shared memory, and the records of the latter. */
+static void add_memory(json_t *stats, struct machine *m)
+{
+	struct host_memory_use use;
+	uint64_t records = 0;
+	for (unsigned i = 0; i < m->vcpus.count; i++)
+		if (m->vcpus.engine->cache_memory && m->vcpus.vcpu[i].engine_made)
+			records += m->vcpus.engine->cache_memory(m->cpus[i]);
+	if (!host_memory_use(&use))
+		return;
+	set(stats, "own_memory", use.private - MIN(records, use.private));
+	set(stats, "page_tables", use.page_tables);
+}
+
 json_t *machine_stats_json(struct machine *m)
 {
 	json_t *stats = json_object(), *cpus = json_array(), *devices = json_object(), *exits = json_object();
@@ -121,6 +136,9 @@ json_t *machine_stats_json(struct machine *m)
 	json_object_set_new(stats, "instructions", counted ? json_integer((json_int_t)instructions) : json_null());
 	json_object_set_new(stats, "mips", counted ? json_real(awake ? (double)instructions * 1000.0 / (double)awake : 0) : json_null());
 	json_object_set_new(stats, "efficiency", efficiency(counted, instructions, assisted));
+	uint64_t first = m->vcpus.first_run_ns;
+	json_object_set_new(stats, "start_ms", first ? json_real((double)(first - m->config.started_ns) / 1e6) : json_null());
+	add_memory(stats, m);
 	set(stats, "wall_ns", wall);
 	set(stats, "halted_ns", halted);
 	set(stats, "interrupts", interrupts);

@@ -6,6 +6,7 @@
 
 #include "base/util.h"
 #include "host/thread.h"
+#include "host/time.h"
 
 #define WAKES (ATTN_KICK | ATTN_INTR | ATTN_NMI | ATTN_INIT | ATTN_SIPI | ATTN_SMI)
 
@@ -53,6 +54,8 @@ static void *vcpu_thread(void *opaque)
 	for (;;) {
 		if (!may_run(v) && !park(v))
 			return NULL;
+		if (unlikely(!atomic_load_explicit(&v->set->first_run_ns, memory_order_relaxed)))
+			v->set->first_run_ns = host_time_ns();
 		enum exit_reason reason = v->engine_made ? v->engine->run(v->cpu) : EXIT_ERROR;
 		if ((unsigned)reason >= EXIT_COUNT)
 			reason = EXIT_ERROR;

@@ -34,6 +34,7 @@ struct vcpus {
 	unsigned count;
 	struct vcpu *vcpu;
 	const struct engine_type *engine;
+	_Atomic uint64_t first_run_ns; /* host time of the first guest instruction; 0: not yet */
 	atomic_bool held, quit;
 	_Atomic int only;      /* the one that may run; negative: all */
 	pthread_mutex_t park_lock; /* over changes of held, only, quit, and parked */

@@ -23,6 +23,8 @@ for name in COUNTED:
     calls = sum(n for reason, n in cpu["jit"]["exits"].items() if reason != "total")
     check(calls == cpu["jit"]["exits"]["total"], f"{name}: reasons add up to {calls} of {cpu['jit']['exits']['total']}")
     check(0.5 < jit["efficiency"] == cpu["efficiency"] <= 1 - calls / jit["instructions"], f"{name}: efficiency {jit['efficiency']}")
+    check(0 < jit["start_ms"] < 200 * PATIENCE, f"{name}: {jit['start_ms']} ms to the first instruction")
+    check(1 << 20 < jit["own_memory"] < 64 << 20, f"{name}: {jit['own_memory']} bytes of own memory")
     print(f"{name}: {jit['instructions']} instructions, efficiency {jit['efficiency']:.4f}")
 
 manual = visor("help", "--man").stdout.replace("\\-", "-")

@@ -399,6 +399,11 @@ static enum exit_reason run(struct cpu *c)
 	return reason;
 }
 
+static uint64_t cache_memory(const struct cpu *c)
+{
+	return ((const struct jit *)c->engine)->data_used;
+}
+
 const struct engine_type engine_jit = {
 	.name = "jit",
 	.create = create,
@@ -406,5 +411,6 @@ const struct engine_type engine_jit = {
 	.run = run,
 	.trace = trace,
 	.counters = jit_counters,
+	.cache_memory = cache_memory,
 	.kick = engine_kick,
 };
