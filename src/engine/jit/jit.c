@@ -9,12 +9,14 @@
 #include <asm/prctl.h>
 #include <errno.h>
 #include <stdlib.h>
+#include <sys/auxv.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/util.h"
 #include "cpu/access.h"
 #include "cpu/mmu.h"
+#include "engine/jit/dump.h"
 #include "engine/jit/trap.h"
 #include "isa/op.h"
 #include "isa/table.h"
@@ -52,6 +54,11 @@ static int create(struct cpu *c, struct error *err)
 		destroy(c);
 		return -1;
 	}
+	if (c->code_dump && dump_open(c->code_dump, err) < 0) {
+		destroy(c);
+		return -1;
+	}
+	dump_forget(jit->code_x, jit->code_size);
 	jit_make_stubs(jit);
 	if (jit->windows && !pages_init(jit)) {
 		destroy(c);
@@ -261,6 +268,7 @@ static const uint8_t *follow_indirect(struct cpu *c, struct jit *jit, struct rec
 /* Sees to what translated code left for. Returns where it goes on; NULL: at RIP. */
 static const uint8_t *handle(struct cpu *c, struct jit *jit, struct record *record)
 {
+	jit->stats.exits[record->kind]++;
 	switch (record->kind) {
 	case RECORD_HELPER: case RECORD_END:
 		return help(c, jit, record);
@@ -349,6 +357,7 @@ static void execute(struct cpu *c, struct jit *jit)
 		}
 		words->stack = stack_word(c, jit);
 		jit->stats.entries++;
+		c->stats.assisted++;
 		struct record *record = enter(c, jit)(c, code);
 		code = handle(c, jit, record);
 		/* Behind an instruction that was helped the code takes for granted what it found before it. */
@@ -374,7 +383,7 @@ static enum exit_reason loop(struct cpu *c, struct jit *jit)
 		if (!atomic_load_explicit(&c->attention, memory_order_relaxed))
 			execute(c, jit);
 		/* Code has changed: units of its page are found to be stale when they are looked for. */
-		if (atomic_load_explicit(&c->attention, memory_order_relaxed) & ATTN_CODE)
+		if (atomic_fetch_and(&c->attention, ~(uint32_t)ATTN_CODE) & ATTN_CODE)
 			forget_code(c, jit);
 		if (mirror_tick(jit)) {
 			c->code_epoch[1]++;
@@ -388,7 +397,7 @@ static enum exit_reason loop(struct cpu *c, struct jit *jit)
 static void count_faulted(struct cpu *c, struct jit *jit)
 {
 	if (jit->current)
-		c->stats.instructions += jit->current->executed - 1u;
+		c->stats.instructions += (uint64_t)jit->current->executed - 1; /* it may have been counted already */
 	jit->current = NULL;
 	interpret_count_faulted(c, &jit->interp);
 }
@@ -407,6 +416,15 @@ static const uint8_t *resolve(void *opaque, const uint8_t *at, uintptr_t address
 	return NULL;
 }
 
+/* AT_HWCAP2, bit 1: the kernel lets programs write the base themselves. */
+static void set_gs_base(unsigned long base)
+{
+	if (getauxval(AT_HWCAP2) & 2)
+		__asm__ volatile("wrgsbase %0" : : "r"(base));
+	else
+		syscall(SYS_arch_prctl, ARCH_SET_GS, base);
+}
+
 static enum exit_reason run(struct cpu *c)
 {
 	struct jit *jit = c->engine;
@@ -415,7 +433,7 @@ static enum exit_reason run(struct cpu *c)
 		snprintf(c->exit_detail, sizeof(c->exit_detail), "no memory for a signal stack of vCPU %u", c->index);
 		return EXIT_ERROR;
 	}
-	syscall(SYS_arch_prctl, ARCH_SET_GS, (unsigned long)c);
+	set_gs_base((unsigned long)c);
 	c->fault_env = &env;
 	atomic_store(&c->running, true);
 	/* A delivery that faults comes back here too; cpu_deliver_fault works out double and triple faults. */
@@ -423,8 +441,8 @@ static enum exit_reason run(struct cpu *c)
 		count_faulted(c, jit);
 		cpu_deliver_fault(c);
 	} else {
-		/* Whatever has changed while we were out is looked at first. */
-		cpu_attention(c, ATTN_STEP | ATTN_CODE);
+		/* Whatever has changed while we were out is looked at first; ATTN_CODE is set where code was written. */
+		cpu_attention(c, ATTN_STEP);
 	}
 	enum exit_reason reason = loop(c, jit);
 	c->insn = NULL;
@@ -434,6 +452,11 @@ static enum exit_reason run(struct cpu *c)
 	return reason;
 }
 
+static uint64_t cache_memory(const struct cpu *c)
+{
+	return ((const struct jit *)c->engine)->data_used;
+}
+
 const struct engine_type engine_jit = {
 	.name = "jit",
 	.create = create,
@@ -441,5 +464,6 @@ const struct engine_type engine_jit = {
 	.run = run,
 	.trace = trace,
 	.counters = jit_counters,
+	.cache_memory = cache_memory,
 	.kick = engine_kick,
 };

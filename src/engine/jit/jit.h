@@ -30,6 +30,7 @@ enum record_kind {
 	RECORD_HELPER,  /* insn is executed by its function, then `resume` */
 	RECORD_END,     /* insn is executed by its function, which may have changed everything */
 	RECORD_VECTOR,  /* vector state is wanted in the host's registers, then `again`; where it is not allowed, as HELPER */
+	RECORD_KINDS
 };
 
 struct unit;
@@ -127,7 +128,7 @@ struct jump {
 #define UNIT_BUCKETS 65536u
 
 struct jit_stats {
-	uint64_t units, guest_bytes, code_bytes, flushes, retags, links, crosses, indirect, entries, guards, interpreted, vector_loads, fills, filled_pages, unlinked_pages, slow_sites, tlb_events[4];
+	uint64_t units, guest_bytes, code_bytes, flushes, retags, links, crosses, indirect, entries, guards, interpreted, vector_loads, fills, filled_pages, unlinked_pages, slow_sites, tlb_events[4], exits[RECORD_KINDS];
 	uint32_t *helped, *missed; /* instructions executed by their functions, by row: always; when a check failed */
 };
 
@@ -136,7 +137,7 @@ struct jit_stats {
 struct jit {
 	struct interp interp;
 	struct cpu *cpu;
-	/* One memfd: code, mapped writable and, elsewhere, executable. Right behind the executable mapping come records. */
+	/* Shared memory: code, mapped writable and, elsewhere, executable. Right behind the executable mapping come records. */
 	uint8_t *code_w, *code_x, *data;
 	size_t code_size, data_size, data_used;
 	uint8_t *code_at;     /* next free byte, as written */
