@@ -184,6 +184,7 @@ void jit_retire(struct jit *jit, struct unit *unit)
 	if (!*at)
 		return;
 	*at = unit->next;
+	unit->retired = true;
 	forward(jit, unit, unit->entry, false);
 	if (unit->memory_entry != unit->entry)
 		forward(jit, unit, unit->memory_entry, true);

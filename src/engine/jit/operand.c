@@ -7,6 +7,11 @@
 
 unsigned emit_gpr(struct translator *t, unsigned reg, unsigned scratch)
 {
+	if (reg == REG_RSP && t->unit->window) {
+		emit_load(&t->e, scratch, WORD(stack));
+		emit_lea(&t->e, scratch, (struct host_mem){ .base = REG_RSP, .index = (uint8_t)scratch, .disp = 1 });
+		return scratch;
+	}
 	if (!scratch_register(reg))
 		return reg;
 	emit_load(&t->e, scratch, GS_FIELD(gpr[reg]));
@@ -138,6 +143,11 @@ void emit_operand(struct translator *t, const struct insn *insn, unsigned size, 
 		  struct thunk *thunk, struct host_mem *m)
 {
 	unsigned x, y, a;
+	if (stack_operand(t, insn)) {
+		*m = MEM_BASE(REG_RSP, insn->disp);
+		thunk->record->window = true;
+		return;
+	}
 	pick(keep, &y, &a, &x);
 	*m = emit_linear(t, insn, a, y);
 	if (m->base == y) { /* a segment base alone */

@@ -33,10 +33,15 @@ static void make_enter(struct jit *jit, struct emitter *e)
 	}
 	emit_store(e, WORD(host_rsp), REG_RSP);
 	emit_move(e, S_A, REG_RSI);
+	emit_load(e, REG_RSP, GS_FIELD(gpr[REG_RSP]));
+	emit_mem(e, EMIT_W, 0x2b, REG_RSP, WORD(stack));
+	emit_lea(e, REG_RSP, MEM_BASE(REG_RSP, -1));
 	flags_emit_load(e, REG_RAX);
 	for (unsigned r = 0; r < 16; r++)
-		if (in_register(r))
+		if (in_register(r) && r != REG_RSP)
 			emit_load(e, r, GS_FIELD(gpr[r]));
+	emit_load(e, S_B, WORD(reuse[0]));
+	emit_load(e, S_C, WORD(reuse[1]));
 	emit_reg(e, 0, 0xff, 4, S_A);
 }
 
@@ -49,6 +54,8 @@ static void make_leave(struct jit *jit, struct emitter *e)
 	jit->leave_memory_flags = emit_here(e);
 	emit_store(e, GS_FIELD(gpr[REG_RAX]), REG_RAX);
 	emit_over(e, over);
+	emit_load(e, REG_RAX, WORD(stack));
+	emit_lea(e, REG_RSP, (struct host_mem){ .base = REG_RSP, .index = REG_RAX, .disp = 1 });
 	for (unsigned r = 1; r < 16; r++)
 		if (in_register(r))
 			emit_store(e, GS_FIELD(gpr[r]), r);

@@ -16,7 +16,7 @@
  * elsewhere for sure; find out backwards which flags are live where; emit.
  * What has no code of its own is executed by its function in cpu/.
  */
-#define CODE_ROOM (24u << 10) /* more than any unit needs */
+#define CODE_ROOM (48u << 10) /* more than any unit needs */
 
 struct record *new_record(struct translator *t, enum record_kind kind)
 {
@@ -26,7 +26,7 @@ struct record *new_record(struct translator *t, enum record_kind kind)
 		t->full = true;
 		record = &dummy; /* nobody runs this unit */
 	}
-	*record = (struct record){ .kind = (uint8_t)kind, .set = t->set, .unit = t->unit, .executed = (uint8_t)t->executed };
+	*record = (struct record){ .kind = (uint8_t)kind, .set = t->set, .unit = t->unit, .reuse = { REUSE_NONE, REUSE_NONE }, .executed = (uint8_t)t->executed };
 	return record;
 }
 
@@ -261,14 +261,19 @@ static void translate_helper(struct translator *t)
 static void translate_one(struct translator *t)
 {
 	struct thunk *first = &t->thunk[t->thunks];
-	if (!translate_branch(t) && !translate_stack(t) && !translate_string(t) && !translate_system(t) && !translate_copy(t)) {
+	t->kept = t->kept_vector = false;
+	if (!translate_branch(t) && !translate_stack(t) && !translate_stack_pointer(t) && !translate_string(t) && !translate_system(t) && !translate_copy(t)) {
 		t->thunks = (unsigned)(first - t->thunk);
 		translate_helper(t);
 	}
+	reuse_update(t, t->kept, t->kept_vector);
 	/* What was executed by its function comes back here. */
-	for (struct thunk *thunk = first; thunk < t->thunk + t->thunks; thunk++)
+	for (struct thunk *thunk = first; thunk < t->thunk + t->thunks; thunk++) {
 		if (!thunk->record->resume)
 			thunk->record->resume = emit_here(&t->e);
+		if (thunk->record->kind == RECORD_HELPER)
+			reuse_note(t, thunk->record);
+	}
 }
 
 static void emit_thunk(struct translator *t, struct thunk *thunk)
@@ -325,6 +330,22 @@ static void emit_entries(struct translator *t, bool memory_flags)
 	t->unit->entry = emit_here(&t->e);
 }
 
+/* The second body of a loop. */
+static void emit_loop(struct translator *t)
+{
+	t->looping = true;
+	t->memory_flags = false;
+	t->vector = t->loop_vector;
+	t->executed = 0;
+	memcpy(t->reuse, t->loop_reuse, sizeof(t->reuse));
+	t->loop_head = emit_here(&t->e);
+	emit_patch(t->loop_site, t->e.delta, t->loop_head);
+	for (t->now = 0; t->now <= t->loop_end; t->now++) {
+		t->executed++;
+		translate_one(t);
+	}
+}
+
 static void emit_unit(struct translator *t, bool memory_flags)
 {
 	emit_entries(t, memory_flags);
@@ -336,6 +357,8 @@ static void emit_unit(struct translator *t, bool memory_flags)
 		t->now = t->count - 1;
 		exit_direct(t, t->at[t->count]);
 	}
+	if (t->loop_site)
+		emit_loop(t);
 	emit_thunks(t);
 	t->unit->code_end = emit_here(&t->e);
 }
@@ -385,8 +408,11 @@ struct unit *jit_translate(struct jit *jit, const uint8_t *host, uint64_t linear
 	t.c = c;
 	t.set = (uint8_t)((c->tlb - c->tlbs[0]) / TLB_SIZE);
 	t.count = t.thunks = t.executed = 0;
-	t.memory_flags = t.full = false;
+	t.looping = false;
+	t.loop_site = NULL;
+	t.memory_flags = t.full = t.stack_replaced = false;
 	t.vector = 0;
+	reuse_clear(&t);
 	t.page = host - start;
 	t.linear = linear - start;
 	t.window = jit_on_windows(jit, t.set);
