@@ -71,7 +71,7 @@ void cpu_set_cr3(struct cpu *c, uint64_t value)
 		if (pae_paging(c->cr0, c->cr4, c->efer))
 			load_pdptes(c, value);
 	}
-	/* The TLB holds one PCID at a time: only the same one can be kept. */
+	/* What the TLB holds is the same address space already. */
 	bool keep = !flush && c->cr3 == value;
 	c->cr3 = value;
 	if (!pcids)

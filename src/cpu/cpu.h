@@ -57,6 +57,8 @@
 #define CR0_CD 0x40000000ull
 #define CR0_PG 0x80000000ull
 
+#define CR3_PCID 0xfffull
+
 #define CR4_VME 0x1ull
 #define CR4_PVI 0x2ull
 #define CR4_TSD 0x4ull
@@ -126,12 +128,26 @@ struct tlb_event {
 	uint64_t size;         /* PAGE: bytes from `linear` on */
 };
 #define TLB_EVENTS 8u
+/* What the TLB held for a PCID when another one became current: put back when it comes again unflushed (SDM 3A, 4.10.4.1). */
+#define TLB_SHELVES 8u
+#define TLB_SHELF_ROOM 256u
+struct tlb_shelf {
+	uint64_t space, last_use;   /* space: CR3, the PCID included */
+	bool used;
+	uint32_t code_epoch;
+	unsigned count;
+	struct {
+		uint16_t slot;
+		struct tlb_entry entry;
+	} kept[TLB_SHELF_ROOM];
+};
 #define LARGE_BLOCK_SHIFT 21
 #define LARGE_BLOCK_MAX (4ull << 20)
 
 #define TLB_NONE 1ull /* never equals a page address */
 #define TLB_BITS 10
 #define TLB_SIZE (1u << TLB_BITS)
+#define TLB_LOCAL_MAX 1024u
 /* One TLB for each set of rights: user; supervisor under SMAP; supervisor that may touch user pages. TLB_USER_ALIGN is
  * never filled: with CR0.AM, RFLAGS.AC and CPL 3 every data access takes the slow path, which checks alignment. */
 enum { TLB_USER, TLB_SUPERVISOR, TLB_SUPERVISOR_AC, TLB_USER_ALIGN, TLB_COUNT };
@@ -241,10 +257,20 @@ struct cpu {
 
 	/* TLBs. */
 	_Alignas(64) struct tlb_entry tlbs[TLB_COUNT][TLB_SIZE];
-	bool tlb_global[TLB_COUNT][TLB_SIZE];
+	bool tlb_global[TLB_COUNT][TLB_SIZE]; /* false: it is not, and tlb_local has it */
+	/* Entries that are not global, by set * TLB_SIZE + index, so that a flush need not look for them: some twice, some that
+	 * have become global since. More than there is room for: any. */
+	uint16_t tlb_local[TLB_LOCAL_MAX];
+	unsigned tlb_local_count;
+	/* Those of PCIDs that were current before. */
+	struct tlb_shelf tlb_shelf[TLB_SHELVES];
+	uint64_t tlb_space;         /* CR3 that they were filled under, without bit 63 */
+	uint64_t tlb_uses;
+	uint32_t code_epoch_last;
 	uint64_t intc_page;         /* guest-physical page of the xAPIC registers; taken anew at each flush */
 	/* Counts up when pages of code that an engine looked up may have moved: [0] any of them, [1] global ones or those of
-	 * all address spaces. code_pages: a filter of the pages since, by tlb_note_code. */
+	 * all address spaces. [0] goes back to an older value with an address space that is current again and was not flushed, as
+	 * long as [1] is the same. code_pages: a filter of the pages since, by tlb_note_code. */
 	uint32_t code_epoch[2];
 	/* Flushes that the guest asked for, for an engine that keeps translations elsewhere; it sets the count back to 0. More
 	 * than there is room for: all. */

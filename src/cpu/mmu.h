@@ -56,8 +56,8 @@ struct page_rights {
 bool mmu_peek(struct cpu *c, unsigned set, uint64_t linear, struct page_rights *rights);
 
 /* Looks without side effects: the host address that code of user or supervisor mode at `linear`, a page, is fetched from;
- * NULL: a fetch would fault, be the first one, or reach no memory. */
-const uint8_t *mmu_code_page(struct cpu *c, bool user, uint64_t linear);
+ * NULL: a fetch would fault, be the first one, or reach no memory. *global is set otherwise. */
+const uint8_t *mmu_code_page(struct cpu *c, bool user, uint64_t linear, bool *global);
 
 /* The TLB that data accesses use now. */
 static inline unsigned current_tlb_set(const struct cpu *c)

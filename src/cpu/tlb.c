@@ -57,11 +57,34 @@ static uint64_t flush_size(const struct cpu *c, uint64_t linear)
 	return filter_has(c->large_blocks, linear >> LARGE_BLOCK_SHIFT) ? c->large_block : GUEST_PAGE_SIZE;
 }
 
+/* Entries by set * TLB_SIZE + index. */
+static struct tlb_entry *entry_at(struct cpu *c, unsigned slot)
+{
+	return &c->tlbs[slot >> TLB_BITS][slot & (TLB_SIZE - 1)];
+}
+
+static bool *global_at(struct cpu *c, unsigned slot)
+{
+	return &c->tlb_global[slot >> TLB_BITS][slot & (TLB_SIZE - 1)];
+}
+
+static void note_local(struct cpu *c, unsigned slot, bool global)
+{
+	bool *is_global = global_at(c, slot);
+	if (*is_global && !global) {
+		if (c->tlb_local_count < TLB_LOCAL_MAX)
+			c->tlb_local[c->tlb_local_count] = (uint16_t)slot;
+		if (c->tlb_local_count <= TLB_LOCAL_MAX)
+			c->tlb_local_count++;
+	}
+	*is_global = global;
+}
+
 /* Which kinds of access this set of rights may do without a further look. */
 static void fill(struct cpu *c, unsigned set, const struct walk *w, uint8_t *host, bool rom)
 {
 	uint64_t page = ALIGN_DOWN(w->linear, GUEST_PAGE_SIZE);
-	struct tlb_entry *e = &c->tlbs[set][(page >> GUEST_PAGE_SHIFT) & (TLB_SIZE - 1)];
+	unsigned slot = set * TLB_SIZE + ((page >> GUEST_PAGE_SHIFT) & (TLB_SIZE - 1));
 	uintptr_t addend = (uintptr_t)host - page;
 	struct tlb_entry new = { TLB_NONE, TLB_NONE, TLB_NONE, addend };
 	struct walk probe = *w;
@@ -80,8 +103,8 @@ static void fill(struct cpu *c, unsigned set, const struct walk *w, uint8_t *hos
 		    !memory_page_has_code(c->memory, memory_offset(c->memory, host)))
 			new.write = page;
 	}
-	*e = new;
-	c->tlb_global[set][(page >> GUEST_PAGE_SHIFT) & (TLB_SIZE - 1)] = w->out.global;
+	*entry_at(c, slot) = new;
+	note_local(c, slot, w->out.global);
 }
 
 struct page mmu_translate(struct cpu *c, unsigned set, uint64_t linear, enum access_kind kind)
@@ -128,11 +151,14 @@ bool mmu_peek(struct cpu *c, unsigned set, uint64_t linear, struct page_rights *
 	return true;
 }
 
-const uint8_t *mmu_code_page(struct cpu *c, bool user, uint64_t linear)
+const uint8_t *mmu_code_page(struct cpu *c, bool user, uint64_t linear, bool *global)
 {
 	struct walk w = { .c = c, .linear = linear, .kind = KIND_EXECUTE, .user_access = user };
 	bool writable;
-	return page_walk(&w) == WALK_OK && w.out.accessed ? memory_page(c->memory, w.out.gpa, &writable) : NULL;
+	if (page_walk(&w) != WALK_OK || !w.out.accessed)
+		return NULL;
+	*global = w.out.global;
+	return memory_page(c->memory, w.out.gpa, &writable);
 }
 
 static const struct tlb_entry tlb_empty = { TLB_NONE, TLB_NONE, TLB_NONE, 0 };
@@ -144,7 +170,7 @@ void tlb_note_code(struct cpu *c, uint64_t linear)
 
 static void new_code_epoch(struct cpu *c, bool global)
 {
-	c->code_epoch[0]++;
+	c->code_epoch[0] = ++c->code_epoch_last;
 	if (global) {
 		c->code_epoch[1]++;
 		memset(c->code_pages, 0, sizeof(c->code_pages));
@@ -159,12 +185,22 @@ static void note_event(struct cpu *c, enum tlb_event_kind kind, uint64_t linear,
 		c->tlb_event_count++;
 }
 
+static void empty_shelves(struct cpu *c)
+{
+	for (unsigned i = 0; i < TLB_SHELVES; i++)
+		c->tlb_shelf[i].used = false;
+}
+
 /* The entries go, but not for a reason that the guest knows of. */
 static void drop_all(struct cpu *c)
 {
 	for (unsigned set = 0; set < TLB_COUNT; set++)
 		for (unsigned i = 0; i < TLB_SIZE; i++)
 			c->tlbs[set][i] = tlb_empty;
+	memset(c->tlb_global, true, sizeof(c->tlb_global));
+	c->tlb_local_count = 0;
+	c->tlb_space = c->cr3;
+	empty_shelves(c);
 	reset_large_pages(c);
 	c->intc_page = c->intc.ops && c->intc.ops->mmio_base ? c->intc.ops->mmio_base(c->intc.opaque) : UINT64_MAX;
 	c->stats.tlb_flushes++;
@@ -177,27 +213,101 @@ void tlb_flush_all(struct cpu *c)
 	drop_all(c);
 }
 
-static void drop_non_global(struct cpu *c)
+static bool is_empty(const struct tlb_entry *e)
 {
-	new_code_epoch(c, false);
-	for (unsigned set = 0; set < TLB_USER_ALIGN; set++)
-		for (unsigned i = 0; i < TLB_SIZE; i++)
-			if (!c->tlb_global[set][i])
-				c->tlbs[set][i] = tlb_empty;
+	return e->read == TLB_NONE && e->write == TLB_NONE && e->execute == TLB_NONE;
+}
+
+/* Drops one; shelf: where it is kept, or NULL. */
+static void drop_local(struct cpu *c, unsigned slot, struct tlb_shelf *shelf)
+{
+	struct tlb_entry *e = entry_at(c, slot);
+	if (*global_at(c, slot))
+		return;
+	*global_at(c, slot) = true;
+	if (shelf && shelf->count < TLB_SHELF_ROOM && !is_empty(e)) {
+		shelf->kept[shelf->count].slot = (uint16_t)slot;
+		shelf->kept[shelf->count++].entry = *e;
+	}
+	*e = tlb_empty;
+}
+
+static void drop_non_global(struct cpu *c, struct tlb_shelf *shelf)
+{
+	if (c->tlb_local_count <= TLB_LOCAL_MAX)
+		for (unsigned i = 0; i < c->tlb_local_count; i++)
+			drop_local(c, c->tlb_local[i], shelf);
+	else
+		for (unsigned slot = 0; slot < TLB_USER_ALIGN * TLB_SIZE; slot++)
+			drop_local(c, slot, shelf);
+	c->tlb_local_count = 0;
 	c->stats.tlb_flushes++;
 }
 
 void tlb_flush_non_global(struct cpu *c)
 {
 	note_event(c, TLB_EVENT_LOCAL, 0, 0);
-	drop_non_global(c);
+	new_code_epoch(c, false);
+	drop_non_global(c, NULL);
+	empty_shelves(c);
+	c->tlb_space = c->cr3;
+}
+
+/* --- PCIDs --- */
+
+/* The PCID's shelf; else one that is free or was not used for longest, and is free then. */
+static struct tlb_shelf *shelf_of(struct cpu *c, uint64_t space)
+{
+	struct tlb_shelf *best = &c->tlb_shelf[0];
+	for (unsigned i = 0; i < TLB_SHELVES; i++) {
+		struct tlb_shelf *s = &c->tlb_shelf[i];
+		if (s->used && (s->space & CR3_PCID) == (space & CR3_PCID))
+			return s;
+		if (best->used && (!s->used || s->last_use < best->last_use))
+			best = s;
+	}
+	best->used = false;
+	return best;
+}
+
+static void put_on_shelf(struct cpu *c)
+{
+	struct tlb_shelf *s = shelf_of(c, c->tlb_space);
+	s->used = true;
+	s->space = c->tlb_space;
+	s->last_use = ++c->tlb_uses;
+	s->code_epoch = c->code_epoch[0];
+	s->count = 0;
+	drop_non_global(c, s);
+}
+
+/* Places that have been taken by global entries meanwhile stay theirs. */
+static void take_from_shelf(struct cpu *c, const struct tlb_shelf *s)
+{
+	for (unsigned i = 0; i < s->count; i++) {
+		unsigned slot = s->kept[i].slot;
+		struct tlb_entry *e = entry_at(c, slot);
+		if (!is_empty(e))
+			continue;
+		*e = s->kept[i].entry;
+		note_local(c, slot, false);
+	}
 }
 
 void tlb_switch(struct cpu *c, bool flush)
 {
 	if (flush)
 		note_event(c, TLB_EVENT_ROOT, 0, 0);
-	drop_non_global(c);
+	put_on_shelf(c);
+	c->tlb_space = c->cr3;
+	struct tlb_shelf *s = shelf_of(c, c->cr3);
+	if (s->used && s->space == c->cr3 && !flush) {
+		c->code_epoch[0] = s->code_epoch;
+		take_from_shelf(c, s);
+	} else {
+		new_code_epoch(c, false);
+	}
+	s->used = false;
 }
 
 static void drop_block(struct cpu *c, uint64_t low, uint64_t size)
@@ -230,14 +340,20 @@ void tlb_flush_page(struct cpu *c, uint64_t linear)
 		c->tlbs[set][(linear >> GUEST_PAGE_SHIFT) & (TLB_SIZE - 1)] = tlb_empty;
 }
 
+static void protect(struct tlb_entry *e, const uint8_t *host_page)
+{
+	if (e->write + e->addend == (uintptr_t)host_page)
+		e->write = TLB_NONE;
+}
+
 void tlb_protect_page(struct cpu *c, const uint8_t *host_page)
 {
 	for (unsigned set = 0; set < TLB_USER_ALIGN; set++)
-		for (unsigned i = 0; i < TLB_SIZE; i++) {
-			struct tlb_entry *e = &c->tlbs[set][i];
-			if (e->write + e->addend == (uintptr_t)host_page)
-				e->write = TLB_NONE;
-		}
+		for (unsigned i = 0; i < TLB_SIZE; i++)
+			protect(&c->tlbs[set][i], host_page);
+	for (unsigned n = 0; n < TLB_SHELVES; n++)
+		for (unsigned i = 0; c->tlb_shelf[n].used && i < c->tlb_shelf[n].count; i++)
+			protect(&c->tlb_shelf[n].kept[i].entry, host_page);
 }
 
 void mmu_answer_flush(struct cpu *c)

@@ -3,20 +3,28 @@
 #include "host/signals.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/signalfd.h>
 #include <unistd.h>
 
-/* Signals are the process's, so is this. */
+/*
+ * A thread waits for them and passes their numbers on through a pipe. A signalfd would be simpler, but the host wakes who
+ * waits for one at every signal of the process, and engines use SIGSEGV much.
+ */
 static struct {
-	int fd;
+	int pipe[2];
+	pthread_t thread;
+	_Atomic bool ending;
 	struct loop *loop;
 	void (*fn)(void *opaque, int signo);
 	void *opaque;
-} watch = { .fd = -1 };
+} watch = { .pipe = { -1, -1 } }; /* signals are the process's, so is this */
 
 static void signal_set(sigset_t *set)
 {
@@ -38,35 +46,61 @@ void signals_block(void)
 	signal(SIGXFSZ, SIG_IGN);
 }
 
+static void *wait_for_signals(void *opaque)
+{
+	sigset_t set;
+	int number;
+	signal_set(&set);
+	while (sigwait(&set, &number) == 0 && !atomic_load(&watch.ending)) {
+		uint8_t byte = (uint8_t)number;
+		while (write(watch.pipe[1], &byte, 1) < 0 && errno == EINTR)
+			;
+	}
+	return NULL;
+}
+
 static void on_signal(void *opaque, uint32_t events)
 {
-	struct signalfd_siginfo info;
-	while (read(watch.fd, &info, sizeof(info)) == (ssize_t)sizeof(info))
-		watch.fn(watch.opaque, (int)info.ssi_signo);
+	uint8_t number;
+	while (read(watch.pipe[0], &number, 1) == 1)
+		watch.fn(watch.opaque, number);
+}
+
+static void close_pipe(void)
+{
+	for (unsigned i = 0; i < 2; i++) {
+		if (watch.pipe[i] >= 0)
+			close(watch.pipe[i]);
+		watch.pipe[i] = -1;
+	}
 }
 
 int signals_watch(struct loop *loop, void (*fn)(void *opaque, int signo), void *opaque, struct error *err)
 {
-	sigset_t set;
-	signal_set(&set);
-	watch.fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-	if (watch.fd < 0)
-		return error_set(err, errno, "cannot receive signals: %s", strerror(errno));
+	int code = pipe2(watch.pipe, O_CLOEXEC | O_NONBLOCK) < 0 ? errno : 0;
 	watch.loop = loop;
 	watch.fn = fn;
 	watch.opaque = opaque;
-	if (loop_add(loop, watch.fd, EPOLLIN, on_signal, NULL, err) == 0)
+	atomic_store(&watch.ending, false);
+	if (!code && loop_add(loop, watch.pipe[0], EPOLLIN, on_signal, NULL, err) < 0) {
+		close_pipe();
+		return -1;
+	}
+	if (!code && (code = pthread_create(&watch.thread, NULL, wait_for_signals, NULL)))
+		loop_remove(loop, watch.pipe[0]);
+	if (!code)
 		return 0;
-	close(watch.fd);
-	watch.fd = -1;
-	return -1;
+	close_pipe();
+	return error_set(err, code, "cannot receive signals: %s", strerror(code));
 }
 
 void signals_unwatch(void)
 {
-	if (watch.fd < 0)
+	if (watch.pipe[0] < 0)
 		return;
-	loop_remove(watch.loop, watch.fd);
-	close(watch.fd);
-	watch.fd = -1;
+	atomic_store(&watch.ending, true);
+	pthread_kill(watch.thread, SIGHUP);
+	pthread_join(watch.thread, NULL);
+	loop_remove(watch.loop, watch.pipe[0]);
+	close_pipe();
 }

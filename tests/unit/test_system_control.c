@@ -90,6 +90,73 @@ static void cr3_cr4_rules(void **state)
 	assert_int_equal(m.pdpte[0], TABLES | 1);
 }
 
+/* Whether reading DATA walks the page tables. */
+static bool walks(void)
+{
+	uint64_t fills = m.stats.tlb_fills;
+	m.gpr[REG_RBX] = DATA;
+	expect_ok(RUN(0x8a, 0x03));
+	return m.stats.tlb_fills != fills;
+}
+
+static void load_cr3(uint64_t pcid, bool keep)
+{
+	expect_ok(mov_cr(3, (keep ? 1ull << 63 : 0) | TABLES | pcid));
+}
+
+/* INVPCID of this kind, from a descriptor in the page behind DATA, which is not looked at. */
+static void invpcid(uint64_t type, uint64_t pcid)
+{
+	poke64(DATA + 0x1000, pcid);
+	poke64(DATA + 0x1008, DATA);
+	m.gpr[REG_RAX] = type;
+	m.gpr[REG_RBX] = DATA + 0x1000;
+	expect_ok(RUN(0x66, 0x0f, 0x38, 0x82, 0x03));
+}
+
+/* What the TLB holds for a PCID stays while another one is current, until it is flushed. */
+static void pcids_keep_entries(void **state)
+{
+	machine_long(0);
+	expect_ok(mov_cr(4, m.cr4 | CR4_PCIDE));
+	load_cr3(1, false);
+	assert_true(walks());
+	assert_false(walks());
+	load_cr3(2, false);
+	assert_true(walks());
+	load_cr3(1, true);
+	assert_false(walks());
+	load_cr3(2, true);
+	assert_false(walks());
+	load_cr3(1, false);                                     /* this one's go */
+	assert_true(walks());
+	load_cr3(2, true);
+	assert_false(walks());
+	for (uint64_t type = 0; type <= 3; type++) {
+		load_cr3(1, true);
+		walks();
+		load_cr3(2, true);
+		invpcid(type, 1);
+		load_cr3(1, true);
+		assert_true(walks());
+	}
+	load_cr3(2, true);
+	load_cr3(1, true);
+	assert_false(walks());
+	load_cr3(2, true);
+	expect_ok(mov_cr(4, m.cr4 | CR4_PGE));
+	load_cr3(1, true);
+	assert_true(walks());
+	/* Code that is found while they are out of use is protected from their stores as well. */
+	m.gpr[REG_RBX] = DATA;
+	expect_ok(RUN(0x88, 0x03));
+	load_cr3(2, true);
+	mmu_mark_code(&m, ram.host + DATA, 64);
+	load_cr3(1, true);
+	expect_ok(RUN(0x88, 0x03));
+	assert_false(memory_page_has_code(&ram, DATA));
+}
+
 static int wrmsr(uint32_t msr, uint64_t value)
 {
 	m.gpr[REG_RCX] = msr;
@@ -669,6 +736,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(cr0_rules),
 		cmocka_unit_test(cr3_cr4_rules),
+		cmocka_unit_test(pcids_keep_entries),
 		cmocka_unit_test(msr_rules),
 		cmocka_unit_test(tsc),
 		cmocka_unit_test(cpuid_leaves),

@@ -9,6 +9,7 @@
 #include <asm/prctl.h>
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/auxv.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -76,15 +77,27 @@ static void trace(struct cpu *c, FILE *file)
 
 /* --- units by guest address --- */
 
+/* The tag of an address space that was current before and not flushed since. */
+static uint32_t user_tag(struct cpu *c, struct jit *jit)
+{
+	struct user_tag *at = &jit->user_tags[c->code_epoch[0] % ARRAY_SIZE(jit->user_tags)];
+	if (!at->tag || at->epoch != c->code_epoch[0])
+		*at = (struct user_tag){ c->code_epoch[0], ++jit->tags };
+	return at->tag;
+}
+
 /* Whatever was found by address before must be looked for again. */
 static void retag(struct cpu *c, struct jit *jit)
 {
 	struct jit_words *words = jit_words(c);
-	bool global = jit->local_kernel || jit->epoch_seen[1] != c->code_epoch[1];
+	bool all = jit->epoch_seen[1] != c->code_epoch[1];
+	bool global = jit->local_kernel || all;
 	jit->epoch_seen[0] = c->code_epoch[0];
 	jit->epoch_seen[1] = c->code_epoch[1];
 	jit->stats.retags++;
-	words->tag[TLB_USER] = ++jit->tags;
+	if (all)
+		memset(jit->user_tags, 0, sizeof(jit->user_tags));
+	words->tag[TLB_USER] = user_tag(c, jit);
 	if (global) {
 		jit->local_kernel = false;
 		words->tag[TLB_SUPERVISOR] = ++jit->tags;

@@ -153,6 +153,9 @@ struct jit {
 	uint8_t *branch_miss; /* an indirect branch to the address in S_A leads nowhere yet */
 	uint32_t tags;        /* the last number given out */
 	uint32_t epoch_seen[2];
+	struct user_tag {
+		uint32_t epoch, tag;
+	} user_tags[16];      /* of address spaces, by cpu->code_epoch[0] */
 	/* Code on windows by address: the kernel's, that of the current space (NULL: it has no windows). */
 	struct code_space code_kernel, *code_user, code_space[CODE_SPACES];
 	uint32_t space_ids;

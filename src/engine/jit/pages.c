@@ -71,11 +71,32 @@ static void drop_page(struct jit *jit, struct code_space *space, struct code_pag
 	jit->stats.unlinked_pages++;
 }
 
+/* Whether the page that is shown is a global one: the kernel's local ones are looked at whenever another space comes. */
+static void set_local(struct code_space *space, struct code_page *page, bool local)
+{
+	page->local = local;
+	if (!local || page->listed)
+		return;
+	page->listed = true;
+	page->next_local = space->locals;
+	space->locals = page;
+}
+
+static const uint8_t *look(struct jit *jit, struct code_space *space, struct code_page *page)
+{
+	bool kernel = is_kernel(jit, space), global = false;
+	const uint8_t *host = mmu_code_page(jit->cpu, !kernel, page->linear, &global);
+	if (kernel && host)
+		set_local(space, page, !global);
+	return host;
+}
+
 static struct code_page *get_page(struct jit *jit, struct code_space *space, uint64_t linear, const uint8_t *host, uint32_t generation)
 {
 	struct code_page *page = find_page(space, linear);
 	if (page && page->host && (page->host != host || page->generation != generation))
 		drop_page(jit, space, page);
+	bool shown = page && page->host;
 	if (!page) {
 		struct code_page **bucket = &space->bucket[(linear >> GUEST_PAGE_SHIFT) & (SPACE_PAGE_BUCKETS - 1)];
 		page = jit_alloc(jit, sizeof(*page));
@@ -86,6 +107,8 @@ static struct code_page *get_page(struct jit *jit, struct code_space *space, uin
 	}
 	page->host = host;
 	page->generation = generation;
+	if (!shown && is_kernel(jit, space))
+		look(jit, space, page);
 	return page;
 }
 
@@ -101,7 +124,7 @@ static bool unchanged(const struct jit *jit, const struct code_page *page)
 
 static bool settle_page(struct jit *jit, struct code_space *space, struct code_page *page, bool walk)
 {
-	bool same = unchanged(jit, page) && (!walk || mmu_code_page(jit->cpu, !is_kernel(jit, space), page->linear) == page->host);
+	bool same = unchanged(jit, page) && (!walk || look(jit, space, page) == page->host);
 	if (!same)
 		drop_page(jit, space, page);
 	return same;
@@ -109,6 +132,12 @@ static bool settle_page(struct jit *jit, struct code_space *space, struct code_p
 
 static void settle(struct jit *jit, struct code_space *space)
 {
+	for (struct code_page *page = space->local_stale && !space->stale ? space->locals : NULL; page; page = page->next_local)
+		if (page->host && page->local)
+			settle_page(jit, space, page, true);
+	space->local_stale = false;
+	if (!space->stale && !space->written)
+		return;
 	for (struct code_page *page = space->pages; page; page = page->next_in_space)
 		if (page->host)
 			settle_page(jit, space, page, space->stale);
@@ -120,8 +149,8 @@ static void settle(struct jit *jit, struct code_space *space)
 static void empty(struct jit *jit, struct code_space *space)
 {
 	clear_table(jit, space);
-	space->pages = NULL;
-	space->stale = space->written = false;
+	space->pages = space->locals = NULL;
+	space->stale = space->local_stale = space->written = false;
 	memset(space->bucket, 0, sizeof(space->bucket));
 }
 
@@ -150,7 +179,7 @@ void pages_sync(struct jit *jit)
 	if (jit->window[TLB_USER] && (!jit->code_user || jit->code_user->root != jit->root)) {
 		jit->code_user = space_of(jit, jit->root);
 		jit->code_user->used = ++jit->space_uses;
-		kernel->stale |= kernel->local;
+		kernel->local_stale = true;
 	} else if (!jit->window[TLB_USER]) {
 		jit->code_user = NULL;
 	}
@@ -163,11 +192,7 @@ void pages_sync(struct jit *jit)
 static struct code_space *space_for(struct jit *jit, const struct unit *unit)
 {
 	struct code_space *space = unit->set == TLB_USER ? jit->code_user : &jit->code_kernel;
-	if (!space || space->id != unit->space)
-		return NULL;
-	unsigned slot = (unit->page >> GUEST_PAGE_SHIFT) & (TLB_SIZE - 1);
-	space->local |= is_kernel(jit, space) && !jit->cpu->tlb_global[TLB_SUPERVISOR_AC][slot];
-	return space;
+	return space && space->id == unit->space ? space : NULL;
 }
 
 /* --- events --- */
@@ -176,7 +201,7 @@ static void mark_users(struct jit *jit, bool all, uint64_t root)
 {
 	for (unsigned i = 0; i < CODE_SPACES; i++)
 		jit->code_space[i].stale |= all || jit->code_space[i].root == root;
-	jit->code_kernel.stale |= jit->code_kernel.local;
+	jit->code_kernel.local_stale = true;
 }
 
 static void flush_stretch(struct jit *jit, const struct tlb_event *event)

@@ -26,20 +26,22 @@ struct code_page {
 	uint64_t linear;
 	const uint8_t *host;     /* NULL: nothing leads there any more */
 	uint32_t generation;
+	bool local;              /* the kernel's: not global */
+	bool listed;             /* in the space's list of those */
 	bool branches;           /* the space's table of branches has entries of this page */
 	struct record *links;    /* jumps of other pages to it */
 	struct unit *tails;      /* units of the page before whose last instruction ends here */
-	struct code_page *next, *next_in_space;
+	struct code_page *next, *next_in_space, *next_local;
 };
 
 struct code_space {
 	uint32_t id;             /* never 0, never used twice */
 	bool stale;              /* the guest flushed its TLB: to be compared with the page tables */
 	bool written;            /* code was written: to be compared with generations */
-	bool local;              /* the kernel's: some of its pages are not global */
+	bool local_stale;        /* the same of the pages that are not global: another address space is current */
 	uint64_t root, used;
 	const uint8_t **branches; /* where indirect branches lead, by the low 16 bits of the address; NULL: not made yet */
-	struct code_page *pages, *bucket[SPACE_PAGE_BUCKETS];
+	struct code_page *pages, *locals, *bucket[SPACE_PAGE_BUCKETS];
 };
 
 /* False: no memory. */
@@ -53,7 +55,7 @@ void pages_flushed(struct jit *jit, const struct tlb_event *event);
 void pages_written(struct jit *jit);
 /* Before translated code runs: CR3 may have changed, and spaces may be stale. */
 void pages_sync(struct jit *jit);
-static inline bool pages_unsettled(const struct code_space *space) { return space && (space->stale || space->written); }
+static inline bool pages_unsettled(const struct code_space *space) { return space && (space->stale || space->local_stale || space->written); }
 
 /* A jump of another page was linked to `unit`, at whose linear address it leads. */
 void pages_link(struct jit *jit, struct record *record, const struct unit *unit);

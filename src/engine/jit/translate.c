@@ -164,7 +164,8 @@ static unsigned read_over_edge(struct translator *t, unsigned at)
 {
 	uint64_t next = t->linear + GUEST_PAGE_SIZE;
 	unsigned here = GUEST_PAGE_SIZE - at;
-	const uint8_t *host = t->window ? mmu_code_page(t->c, t->set == TLB_USER, next) : NULL;
+	bool global;
+	const uint8_t *host = t->window ? mmu_code_page(t->c, t->set == TLB_USER, next, &global) : NULL;
 	if (!host)
 		return here;
 	t->tail_generation = atomic_load(generation_of(t, host));
