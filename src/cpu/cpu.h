@@ -179,9 +179,10 @@ struct cpu {
 	const struct insn *fault_insn; /* the one that the last fault cut short, or NULL */
 	jmp_buf *fault_env;         /* where cpu_fault goes; the engine sets it */
 	uint64_t engine_words[32];  /* the engine's own, near the registers */
-	/* Tables by which translated code of user and of supervisor mode finds where its indirect branches lead, the engine's.
-	 * cpu_attention puts no_branches in their place, so that code comes back to the engine's loop. */
-	_Atomic(const void *) branches[2];
+	/* Tables by which translated code of user and of supervisor mode finds where its indirect branches lead, the engine's, and
+	 * memory that its loops read. cpu_attention puts no_branches and NULL in their place, so that code comes back to the
+	 * engine's loop. */
+	_Atomic(const void *) branches[2], poll;
 	const void *no_branches;
 
 	struct segment seg[SEG_COUNT]; /* by enum isa_seg, SEG_LDTR, SEG_TR */
@@ -337,6 +338,7 @@ static inline void cpu_attention(struct cpu *c, uint32_t bits)
 	atomic_fetch_or_explicit(&c->attention, bits, memory_order_release);
 	for (unsigned i = 0; i < 2; i++)
 		atomic_store_explicit(&c->branches[i], c->no_branches, memory_order_release);
+	atomic_store_explicit(&c->poll, NULL, memory_order_release);
 }
 
 /* Sets RFLAGS.IF and wakes the interrupt check when it opens the window. */

@@ -55,8 +55,9 @@ struct page_rights {
  * writable: it is dirty already, and no translated code is in it. */
 bool mmu_peek(struct cpu *c, unsigned set, uint64_t linear, struct page_rights *rights);
 
-/* Looks without side effects: whether code of user or supervisor mode at `linear`, a page, is still fetched from `host`. */
-bool mmu_same_code(struct cpu *c, bool user, uint64_t linear, const uint8_t *host);
+/* Looks without side effects: the host address that code of user or supervisor mode at `linear`, a page, is fetched from;
+ * NULL: a fetch would fault, be the first one, or reach no memory. */
+const uint8_t *mmu_code_page(struct cpu *c, bool user, uint64_t linear);
 
 /* The TLB that data accesses use now. */
 static inline unsigned current_tlb_set(const struct cpu *c)

@@ -128,11 +128,11 @@ bool mmu_peek(struct cpu *c, unsigned set, uint64_t linear, struct page_rights *
 	return true;
 }
 
-bool mmu_same_code(struct cpu *c, bool user, uint64_t linear, const uint8_t *host)
+const uint8_t *mmu_code_page(struct cpu *c, bool user, uint64_t linear)
 {
 	struct walk w = { .c = c, .linear = linear, .kind = KIND_EXECUTE, .user_access = user };
 	bool writable;
-	return page_walk(&w) == WALK_OK && w.out.accessed && memory_page(c->memory, w.out.gpa, &writable) == host;
+	return page_walk(&w) == WALK_OK && w.out.accessed ? memory_page(c->memory, w.out.gpa, &writable) : NULL;
 }
 
 static const struct tlb_entry tlb_empty = { TLB_NONE, TLB_NONE, TLB_NONE, 0 };

@@ -42,6 +42,49 @@ static void poll_quietly(struct translator *t, struct thunk *thunk)
 	emit_move(e, REG_RCX, S_A);
 }
 
+/* Where windows are used cpu_attention makes this fault: no flags change. Nothing but S_A does. */
+static void poll_by_fault(struct translator *t, int64_t offset)
+{
+	struct record *record = new_record(t, RECORD_GO);
+	struct thunk *thunk = new_thunk(t, record);
+	record->target = (int32_t)offset;
+	thunk->memory_flags = t->memory_flags;
+	emit_load(&t->e, S_A, GS_FIELD(poll));
+	guard(t, thunk);
+	emit_mem(&t->e, 0, 0x8b, S_A, MEM_BASE(S_A, 0));
+}
+
+/*
+ * A branch back to the unit's first instruction: the second time around all that the first one found out holds, so
+ * the loop gets a body of its own, behind the unit, which begins with the state at this branch.
+ */
+static bool loop_edge(struct translator *t, int64_t target, unsigned condition)
+{
+	if (!t->unit->window || target != t->at[0] || (t->looping ? t->now != t->loop_end : t->loop_site != NULL))
+		return false;
+	flags_to_host(t);
+	emit_count(t);
+	if (t->c->count_instructions)
+		reuse_clear(t);
+	if (t->looping)
+		reuse_conform(t, t->loop_reuse);
+	else
+		reuse_save(t, t->loop_reuse);
+	poll_by_fault(t, t->at[t->now]);
+	const uint8_t *head = t->looping ? t->loop_head : emit_here(&t->e);
+	uint8_t *site = condition == COND_ALWAYS ? emit_jump(&t->e, head) : emit_jump_if(&t->e, condition, head);
+	if (t->looping) {
+		if (condition != COND_ALWAYS)
+			emit_jump(&t->e, t->loop_after);
+		return true;
+	}
+	t->loop_site = site;
+	t->loop_end = t->now;
+	t->loop_vector = t->vector;
+	t->loop_after = emit_here(&t->e);
+	return true;
+}
+
 /* User code is entered at whatever address it is mapped: its page goes to engine_words. S_A is the target. */
 static void set_code_page(struct translator *t)
 {
@@ -140,7 +183,9 @@ static void align_site(struct translator *t, unsigned opcode_bytes)
 
 static void exit_link(struct translator *t, int64_t offset)
 {
-	if (offset <= t->at[t->now]) {
+	if (offset <= t->at[t->now] && t->unit->window) {
+		poll_by_fault(t, offset);
+	} else if (offset <= t->at[t->now]) {
 		struct record *record = new_record(t, RECORD_GO);
 		struct thunk *thunk = new_thunk(t, record);
 		record->target = (int32_t)offset;
@@ -175,6 +220,9 @@ static void jcc(struct translator *t, const struct insn *i)
 {
 	int64_t target = target_of(t, i);
 	unsigned condition = i->opcode & 15;
+	t->kept = true;
+	if (loop_edge(t, target, condition))
+		return;
 	flags_to_host(t);
 	emit_count(t);
 	bool near = target == (int32_t)target && t->unit->window;
@@ -246,37 +294,48 @@ static void flags_for_access(struct translator *t)
 		flags_to_memory(t, FLAG_ARITH);
 }
 
-static void call(struct translator *t, const struct insn *i)
+static void push_after(struct translator *t, int64_t after, bool indirect, struct thunk *thunk)
 {
 	struct emitter *e = &t->e;
-	int64_t after = t->at[t->now] + i->length;
-	flags_for_access(t);
-	struct thunk *thunk = helper_thunk(t);
-	thunk->record->kind = RECORD_END;
-	bool indirect = i->operand[0].kind != OPERAND_REL;
-	if (indirect) {
-		load_target(t, i, thunk);
-		check_canonical(t, thunk);
-		emit_store(e, WORD(target), S_A);
-	}
 	struct host_mem m = MEM_BASE(REG_RSP, -8);
+	if (indirect)
+		emit_store(e, WORD(target), S_A);
 	emit_check(t, &m, 8, ACCESS_W, 1u << S_A, thunk);
 	emit_guest_address(t, S_A, after);
 	emit_access(t, thunk);
 	emit_store(e, m, S_A);
 	emit_lea(e, REG_RSP, MEM_BASE(REG_RSP, -8));
-	if (!indirect) {
-		exit_direct(t, target_of(t, i));
-		return;
+	if (indirect)
+		emit_load(e, S_A, WORD(target));
+}
+
+static void call(struct translator *t, const struct insn *i)
+{
+	bool indirect = i->operand[0].kind != OPERAND_REL;
+	if (!stack_direct(t) || (indirect && !uses_windows(t)))
+		flags_to_memory(t, FLAG_ARITH);
+	int64_t after = t->at[t->now] + i->length;
+	struct thunk *thunk = helper_thunk(t);
+	thunk->record->kind = RECORD_END;
+	if (indirect) {
+		load_target(t, i, thunk);
+		check_canonical(t, thunk);
 	}
-	emit_load(e, S_A, WORD(target));
-	exit_indirect(t, 0);
+	if (stack_direct(t))
+		emit_push_constant(t, t->unit->page + (uint64_t)after, S_B, thunk);
+	else
+		push_after(t, after, indirect, thunk);
+	if (indirect)
+		exit_indirect(t, 0);
+	else
+		exit_direct(t, target_of(t, i));
 }
 
 static void jump(struct translator *t, const struct insn *i)
 {
 	if (i->operand[0].kind == OPERAND_REL) {
-		exit_direct(t, target_of(t, i));
+		if (!loop_edge(t, target_of(t, i), COND_ALWAYS))
+			exit_direct(t, target_of(t, i));
 		return;
 	}
 	flags_for_access(t);
@@ -289,7 +348,8 @@ static void jump(struct translator *t, const struct insn *i)
 static void ret(struct translator *t, const struct insn *i)
 {
 	unsigned more = i->opcode == 0xc2 ? (uint16_t)i->imm : 0;
-	flags_for_access(t);
+	if (!stack_direct(t))
+		flags_to_memory(t, FLAG_ARITH);
 	struct thunk *thunk = helper_thunk(t);
 	thunk->record->kind = RECORD_END;
 	emit_pop(t, more, thunk);
@@ -299,6 +359,8 @@ static void ret(struct translator *t, const struct insn *i)
 bool translate_branch(struct translator *t)
 {
 	const struct insn *i = &t->insn[t->now];
+	if ((i->op == OP_CALL || i->op == OP_RET) && stack_unreachable(t))
+		return false;
 	switch (i->op) {
 	case OP_JCC:
 		jcc(t, i);

@@ -142,7 +142,8 @@ struct unit *jit_find(struct jit *jit, const uint8_t *host, uint64_t linear, uns
 	struct unit **at = &jit->buckets[hash(host, page, set)];
 	for (struct unit *u; (u = *at); at = &u->next)
 		if (u->host == host && u->page == page && u->set == set && u->space == space) {
-			if (atomic_load_explicit(u->generation_now, memory_order_relaxed) == u->generation)
+			if (atomic_load_explicit(u->generation_now, memory_order_relaxed) == u->generation &&
+			    atomic_load_explicit(u->tail_generation_now, memory_order_relaxed) == u->tail_generation)
 				return u;
 			*at = u->next;
 			return NULL;
@@ -182,6 +183,7 @@ void jit_retire(struct jit *jit, struct unit *unit)
 	if (!*at)
 		return;
 	*at = unit->next;
+	unit->retired = true;
 	forward(jit, unit, unit->entry, false);
 	if (unit->memory_entry != unit->entry)
 		forward(jit, unit, unit->memory_entry, true);

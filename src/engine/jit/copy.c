@@ -72,6 +72,7 @@ static void want_vectors(struct translator *t, const struct insn *i)
 	thunk->record->miss = false;
 	thunk->record->vector = class;
 	thunk->record->again = emit_here(&t->e);
+	reuse_note(t, thunk->record);
 	emit_mem(&t->e, 0, 0xf6, 0, WORD(vector));
 	put8(&t->e, class);
 	jump_to_thunk(t, thunk, COND_E);
@@ -106,6 +107,41 @@ static uint16_t flags_through(const struct translator *t)
 	return flags_read(i) | (t->live[t->now + 1] & (uint16_t)~flags_killed(i));
 }
 
+static unsigned stack_access(const struct translator *t, const struct insn *i)
+{
+	unsigned access = 0;
+	for (unsigned n = 0; n < 4 && t->unit->window; n++)
+		if (i->operand[n].kind == OPERAND_GPR && i->operand[n].reg == REG_RSP)
+			access |= i->operand[n].access | ACCESS_R;
+	return access;
+}
+
+static void undo_stack(struct translator *t, bool unused)
+{
+	emit_load(&t->e, REG_RSP, WORD(saved_stack));
+}
+
+/* RSP as a register operand, where the host's RSP is not the guest's: it will be, for one instruction. */
+static void prepare_stack(struct translator *t, struct thunk *thunk)
+{
+	t->stack_replaced = true;
+	emit_store(&t->e, WORD(saved_stack), REG_RSP);
+	emit_store(&t->e, GS_FIELD(gpr[REG_RSP]), emit_gpr(t, REG_RSP, S_A));
+	if (thunk)
+		thunk->undo = undo_stack;
+}
+
+static void put_stack_back(struct translator *t, unsigned access)
+{
+	t->stack_replaced = false;
+	if (!(access & ACCESS_W)) {
+		undo_stack(t, false);
+		return;
+	}
+	emit_move(&t->e, S_A, REG_RSP);
+	emit_set_stack(t, S_A);
+}
+
 static void copy(struct translator *t, enum copy_kind kind)
 {
 	const struct insn *i = &t->insn[t->now];
@@ -114,30 +150,45 @@ static void copy(struct translator *t, enum copy_kind kind)
 	bool memory = i->memory && i->operand[i->memory - 1].size;
 	struct thunk *thunk = memory || kind == COPY_GUARDED ? helper_thunk(t) : NULL;
 	struct host_mem m;
+	unsigned stack = stack_access(t, i);
+	t->kept = !stack;
+	t->kept_vector = (isa_rows[i->row].attributes & (ROW_SSE | ROW_AVX)) && i->op != OP_PCMPESTRI && i->op != OP_PCMPISTRI;
+	reuse_drop_registers(t, data);
+	if (stack)
+		prepare_stack(t, thunk);
 	if (memory) {
-		if (!uses_windows(t))
+		if (!uses_windows(t) && !stack_operand(t, i))
 			flags_to_memory(t, t->live[t->now]);
 		thunk->memory_flags = t->memory_flags; /* cpu->cc stays good when the flags come back to the host's */
-		emit_operand(t, i, i->operand[i->memory - 1].size, i->operand[i->memory - 1].access, data, thunk, &m);
+		if (!stack_operand(t, i) && !reuse_operand(t, i, data, thunk, &m))
+			t->kept = false;
+		if (stack_operand(t, i) || !t->kept)
+			emit_operand(t, i, i->operand[i->memory - 1].size, i->operand[i->memory - 1].access, data, thunk, &m);
 	}
 	/* What DIV leaves in its undefined flags may depend on those before it: the same everywhere. */
 	if (flags_through(t) || (kind == COPY_GUARDED && flags_killed(i)))
 		flags_to_host(t);
 	move_registers(t, data, false);
-	if (kind == COPY_GUARDED || (memory && uses_windows(t)))
+	if (stack)
+		emit_load(&t->e, REG_RSP, GS_FIELD(gpr[REG_RSP]));
+	if (kind == COPY_GUARDED || (memory && (uses_windows(t) || thunk->record->window)))
 		guard(t, thunk);
 	t->full |= !raw_copy(&t->e, i, bytes, memory ? &m : NULL);
 	if (flags_killed(i))
 		t->memory_flags = false;
 	move_registers(t, data_registers(i, ACCESS_W), true);
+	if (stack)
+		put_stack_back(t, stack);
 }
 
 static bool translate_lea(struct translator *t, const struct insn *i)
 {
 	unsigned to = i->operand[0].reg;
-	struct host_mem m = emit_linear(t, &(struct insn){ .base = i->base, .index = i->index, .scale = i->scale, .disp = i->disp,
-			.seg = SEG_DS, .adsize = i->adsize, .length = i->length, .modrm = 1 }, S_A, S_B);
+	if (to == REG_RSP && t->unit->window)
+		return false;
+	struct host_mem m = emit_address_of(t, i, S_A, S_B);
 	unsigned host = scratch_register(to) ? S_A : to;
+	t->kept = i->index == REG_NONE || !scratch_register(i->index);
 	if (i->opsize == 2) {
 		emit_lea(&t->e, S_A, m);
 		if (scratch_register(to))
@@ -203,8 +254,10 @@ bool translate_copy(struct translator *t)
 		copy(t, harmless ? COPY_PLAIN : COPY_GUARDED);
 		return true;
 	}
-	if (kind == COPY_NOTHING)
+	if (kind == COPY_NOTHING) {
+		t->kept = true;
 		return true;
+	}
 	if (kind == COPY_NOT)
 		return false;
 	if (i->memory && !isa_rows[i->row].modrm)

@@ -18,6 +18,8 @@
 #include "cpu/mmu.h"
 #include "engine/jit/dump.h"
 #include "engine/jit/trap.h"
+#include "isa/op.h"
+#include "isa/table.h"
 
 #define CACHE_TOTAL (256ull << 20)
 
@@ -128,6 +130,7 @@ static struct unit *unit_here(struct cpu *c, struct jit *jit, bool memory_flags)
 		unit = jit_translate(jit, host, linear, memory_flags);
 	if (unit && !unit->absolute)
 		jit_words(c)->code_page = page;
+	jit->entering = unit;
 	return unit;
 }
 
@@ -136,6 +139,25 @@ static struct unit *unit_here(struct cpu *c, struct jit *jit, bool memory_flags)
 static uint64_t page_of(struct cpu *c, const struct unit *unit)
 {
 	return unit->absolute ? unit->page : jit_words(c)->code_page;
+}
+
+static void restore_reused(struct cpu *c, const struct jit *jit, const struct record *record)
+{
+	const uint64_t *table = mirror_table(jit, record->unit->set);
+	for (unsigned n = 0; n < REUSE_COUNT; n++) {
+		unsigned key = record->reuse[n];
+		if (key == REUSE_NONE)
+			continue;
+		bool address = key >= 16;
+		uint64_t at = key == REUSE_FS ? c->segment_base[SEG_FS] : key == REUSE_GS ? c->segment_base[SEG_GS] :
+			      key == REG_RIP ? record->unit->page : c->gpr[key];
+		jit_words(c)->reuse[n] = table[(at >> WINDOW_SHIFT) & 0xffff] + (address ? at : 0);
+	}
+}
+
+static bool changes_vectors(const struct insn *i)
+{
+	return (isa_rows[i->row].attributes & (ROW_SSE | ROW_AVX)) || i->op == OP_FXRSTOR || i->op == OP_XRSTOR || i->op == OP_XRSTORS;
 }
 
 /* Executes the record's instruction by its function. */
@@ -149,14 +171,19 @@ static const uint8_t *help(struct cpu *c, struct jit *jit, struct record *record
 	c->gpr[REG_RIP] = page_of(c, record->unit) + (uint64_t)(int64_t)record->target;
 	c->insn = insn;
 	jit->current = record;
+	if (changes_vectors(insn))
+		jit_words(c)->vector_used = ~0u;
 	(record->miss ? jit->stats.missed : jit->stats.helped)[insn->row]++;
 	insn->exec(c, insn);
 	jit->current = NULL;
 	c->insn = NULL;
 	if (unlikely(!shown))
 		jit_window_fault(jit, record, jit->fault_address, linear, addresses);
-	if (record->kind != RECORD_END && record->kind != RECORD_RIP && likely(!atomic_load_explicit(&c->attention, memory_order_relaxed)))
+	if (record->kind != RECORD_END && record->kind != RECORD_RIP && likely(!atomic_load_explicit(&c->attention, memory_order_relaxed))) {
+		jit->entering = record->unit;
+		restore_reused(c, jit, record);
 		return record->resume;
+	}
 	c->stats.instructions += record->executed;
 	return NULL;
 }
@@ -170,8 +197,10 @@ static const uint8_t *load_vectors(struct cpu *c, struct jit *jit, struct record
 		return NULL; /* the code behind it takes the state for loaded */
 	}
 	c->gpr[REG_RIP] = page_of(c, record->unit) + (uint64_t)(int64_t)(record->target - record->insn->length);
-	jit_words(c)->vector = allowed;
+	jit_words(c)->vector = allowed & (record->vector | jit_words(c)->vector_left | (uint32_t)~VECTOR_AVX512);
 	jit->stats.vector_loads++;
+	jit->entering = record->unit;
+	restore_reused(c, jit, record);
 	return record->again;
 }
 
@@ -183,7 +212,7 @@ static const uint8_t *follow_link(struct cpu *c, struct jit *jit, struct record 
 	if (!unit)
 		return NULL;
 	const uint8_t *code = record->memory_flags ? unit->memory_entry : unit->entry;
-	if (flushes != jit->stats.flushes || !record->site)
+	if (flushes != jit->stats.flushes || !record->site || unit->window != record->unit->window)
 		return unit->entry;
 	if ((uint32_t)record->target < GUEST_PAGE_SIZE) {
 		jit->stats.links++;
@@ -201,7 +230,7 @@ static const uint8_t *follow_cross(struct cpu *c, struct jit *jit, struct record
 	struct unit *unit = unit_here(c, jit, true);
 	if (!unit)
 		return NULL;
-	if (flushes == jit->stats.flushes) {
+	if (flushes == jit->stats.flushes && !unit->window) {
 		jit->stats.crosses++;
 		record->va = va;
 		record->tag = jit_words(c)->tag[set];
@@ -226,11 +255,10 @@ static const uint8_t *follow_indirect(struct cpu *c, struct jit *jit, struct rec
 	struct unit *unit = unit_here(c, jit, !record->unit->window);
 	if (!unit || flushes != jit->stats.flushes)
 		return NULL;
-	if (record->unit->window) {
-		if (unit->window)
-			pages_branch(jit, unit);
+	if (record->unit->window && unit->window)
+		pages_branch(jit, unit);
+	if (record->unit->window || unit->window)
 		return unit->entry;
-	}
 	struct jump *jump = &jit_words(c)->jumps[va & (JUMP_COUNT - 1)];
 	jit->stats.indirect++;
 	*jump = (struct jump){ .va = va, .tag = jit_words(c)->tag[unit->set], .code = unit->memory_entry };
@@ -249,6 +277,7 @@ static const uint8_t *handle(struct cpu *c, struct jit *jit, struct record *reco
 	case RECORD_LINK:
 		return follow_link(c, jit, record);
 	case RECORD_GO:
+		jit->faulted = false; /* the poll */
 		c->gpr[REG_RIP] = page_of(c, record->unit) + (uint64_t)(int64_t)record->target;
 		return NULL;
 	default:
@@ -275,11 +304,28 @@ static bool set_branches(struct cpu *c, const struct jit *jit)
 	const void *user = jit->code_user && jit->code_user->branches ? jit->code_user->branches : jit->no_branches;
 	const void *kernel = jit->code_kernel.branches ? jit->code_kernel.branches : jit->no_branches;
 	if (likely(atomic_load_explicit(&c->branches[0], memory_order_relaxed) == user &&
-		   atomic_load_explicit(&c->branches[1], memory_order_relaxed) == kernel))
+		   atomic_load_explicit(&c->branches[1], memory_order_relaxed) == kernel &&
+		   atomic_load_explicit(&c->poll, memory_order_relaxed)))
 		return true;
+	atomic_store_explicit(&c->poll, c->gpr, memory_order_relaxed);
 	atomic_store_explicit(&c->branches[0], user, memory_order_relaxed);
 	atomic_store(&c->branches[1], kernel);
 	return !atomic_load(&c->attention);
+}
+
+/* Where RSP's window is, for code that has the host's address in RSP. */
+static uint64_t stack_word(const struct cpu *c, const struct jit *jit)
+{
+	const struct unit *unit = jit->entering;
+	return ~(unit->window ? mirror_table(jit, unit->set)[(c->gpr[REG_RSP] >> WINDOW_SHIFT) & 0xffff] : 0);
+}
+
+typedef struct record *enter_stub(struct cpu *c, const uint8_t *code);
+
+static enter_stub *enter(struct cpu *c, const struct jit *jit)
+{
+	uint32_t vector = jit_words(c)->vector;
+	return likely(!vector) ? jit->enter : jit->enter_vector[vector_lower_used(c)][!!(vector & VECTOR_AVX512)];
 }
 
 /* Unit after unit until attention is asked for. */
@@ -288,6 +334,7 @@ static void execute(struct cpu *c, struct jit *jit)
 	struct jit_words *words = jit_words(c);
 	const uint8_t *code = NULL;
 	words->vector = 0;
+	words->vector_used = ~0u;
 	for (;;) {
 		if (unlikely(atomic_load_explicit(&c->attention, memory_order_relaxed)))
 			return;
@@ -296,6 +343,7 @@ static void execute(struct cpu *c, struct jit *jit)
 			struct unit *unit = unit_here(c, jit, true);
 			if (!unit) {
 				jit->stats.interpreted++;
+				words->vector_used = ~0u;
 				interpret(c, &jit->interp, true);
 				continue;
 			}
@@ -303,13 +351,18 @@ static void execute(struct cpu *c, struct jit *jit)
 		}
 		if (unlikely(!set_branches(c, jit)))
 			return;
+		if (unlikely(jit->entering->retired)) {
+			code = NULL;
+			continue;
+		}
+		words->stack = stack_word(c, jit);
 		jit->stats.entries++;
 		c->stats.assisted++;
-		struct record *record = (words->vector ? jit->enter_vector : jit->enter)(c, code);
+		struct record *record = enter(c, jit)(c, code);
 		code = handle(c, jit, record);
 		/* Behind an instruction that was helped the code takes for granted what it found before it. */
 		if (words->vector_left && code && code == record->resume)
-			words->vector = vector_allowed(c);
+			words->vector = words->vector_left;
 	}
 }
 

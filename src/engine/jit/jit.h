@@ -14,7 +14,8 @@
  * A unit is a translated run of guest instructions inside one page: one entry,
  * several exits. Guest registers are in the host registers of the same number,
  * but for R9, R10 and R11, whose place is cpu->gpr: those three host registers
- * are scratch. RSP is the guest's; signals are taken on a stack of their own. GS
+ * are scratch. RSP is the guest's; in units that use windows it is the host address of
+ * the guest's stack (stack.c). Signals are taken on a stack of their own. GS
  * is the address of struct cpu. Arithmetic flags are in the host's flags, or in
  * cpu->cc where the code says so.
  *
@@ -34,6 +35,9 @@ enum record_kind {
 
 struct unit;
 
+/* Host addresses that code keeps in S_B and S_C (reuse.c): biases of the windows that general registers point into, or else: */
+enum { REUSE_COUNT = 2, REUSE_FS = 32, REUSE_GS, REUSE_NONE = 0xff };
+
 struct record {
 	uint8_t kind;         /* enum record_kind */
 	uint8_t set;          /* TLB set of the code at the target */
@@ -44,6 +48,7 @@ struct record {
 	uint8_t executed;     /* guest instructions done and not counted before this point */
 	int8_t undo;
 	uint8_t vector;       /* VECTOR: VECTOR_* */
+	uint8_t reuse[REUSE_COUNT]; /* what the code at `resume` or `again` expects in scratch registers: REUSE_*, a register, RIP */
 	int32_t target;       /* guest address, from the start of the unit's page */
 	struct unit *unit;
 	const struct insn *insn;
@@ -71,10 +76,12 @@ struct unit {
 	const uint8_t *host;  /* first guest byte */
 	uint64_t page;        /* linear address of the code's page, or 0: code that serves at any address */
 	uint32_t space;       /* code_space.id, for units that use windows; else 0 */
-	const _Atomic uint32_t *generation_now;
-	uint32_t generation;
+	const _Atomic uint32_t *generation_now, *tail_generation_now; /* of its page, and of the one that it ends in */
+	uint32_t generation, tail_generation;
+	struct unit *next_tail; /* of those that end in the same page, which is not their own */
 	uint8_t set;          /* TLB set of the first instruction */
 	bool window;          /* memory is reached by windows */
+	bool retired;         /* its entries are jumps now: nothing may come back to where an instruction began */
 	bool absolute;        /* addresses are constants in the code */
 	uint8_t *entry;       /* flags in the host's flags */
 	uint8_t *memory_entry; /* flags in cpu->cc */
@@ -84,6 +91,7 @@ struct unit {
 	struct guard *guards; /* host instructions that may fault, ascending */
 	unsigned guard_count;
 	unsigned bytes;
+	const uint8_t *tail;  /* host address of the page that it ends in; NULL: its own */
 };
 
 /* A host instruction that may raise an exception: the signal handler goes on at `slow` instead. */
@@ -96,10 +104,14 @@ struct jit_words {
 	uint64_t host_rsp;
 	uint64_t code_page;   /* of the unit under way that is not absolute */
 	uint64_t scratch, target;
+	uint64_t reuse[REUSE_COUNT]; /* for S_B and S_C */
+	uint64_t saved_stack; /* host RSP while an instruction has the guest's */
+	uint64_t stack;       /* guest RSP = host RSP + stack + 1: the complement of the window's bias, or of 0 */
 	struct jump *jumps;
 	uint32_t tag[4];      /* by TLB set: what addresses mean, see retag() */
 	uint32_t vector;      /* VECTOR_* allowed while vector state is in the host's registers; 0: it is in struct cpu */
 	uint32_t vector_left; /* the same when translated code was left */
+	uint32_t vector_used; /* XINUSE when vector state was stored last; ~0: it was changed since */
 	uint32_t host_mxcsr;
 	uint32_t branch;      /* an indirect branch's record, from the start of jit->data */
 };
@@ -120,6 +132,8 @@ struct jit_stats {
 	uint32_t *helped, *missed; /* instructions executed by their functions, by row: always; when a check failed */
 };
 
+#define SLOW_SITES 4096u
+
 struct jit {
 	struct interp interp;
 	struct cpu *cpu;
@@ -133,7 +147,8 @@ struct jit {
 	unsigned unit_count, unit_room;
 	/* Stubs. */
 	struct record *(*enter)(struct cpu *cpu, const uint8_t *code);
-	struct record *(*enter_vector)(struct cpu *cpu, const uint8_t *code); /* with the vector state */
+	/* With the vector state: the first 16 registers whole, or XMM; the upper 16 and masks, or not. */
+	struct record *(*enter_vector[2][2])(struct cpu *cpu, const uint8_t *code);
 	uint8_t *leave, *leave_memory_flags;
 	uint8_t *branch_miss; /* an indirect branch to the address in S_A leads nowhere yet */
 	uint32_t tags;        /* the last number given out */
@@ -157,9 +172,10 @@ struct jit {
 	uint64_t since, tsc_ms; /* TSC: time charged up to; a millisecond */
 	bool faulted;         /* the signal handler led here */
 	uintptr_t fault_address; /* of the access; 0: the host did not say */
-	uint8_t slow[8192];   /* filter of guest instructions (host addresses) that windows do not serve */
+	const uint8_t *slow[SLOW_SITES]; /* guest instructions (host addresses) that windows do not serve: slow.c */
 	bool local_kernel;    /* supervisor code was found through entries that are not global */
 	const struct record *current; /* helper under way */
+	const struct unit *entering;  /* the unit of the code that is about to run */
 	struct jit_stats stats;
 };
 
@@ -217,7 +233,10 @@ void jit_window_fault(struct jit *jit, struct record *record, uintptr_t address,
 /* VECTOR_* that the guest's control registers allow. */
 uint32_t vector_allowed(const struct cpu *c);
 /* Vector state between struct cpu and the host's registers. */
-void vector_emit_load(struct emitter *e);
+void vector_emit_load(struct emitter *e, bool lower, bool upper);
+/* Whether one of the first 16 registers is more than its XMM part; struct cpu has the state. */
+bool vector_lower_used(struct cpu *c);
+#define XINUSE_LOWER 0x44u /* AVX, ZMM_Hi256 */
 void vector_emit_save(struct emitter *e);
 
 /* --- translate.c --- */

@@ -63,28 +63,35 @@ static void drop_page(struct jit *jit, struct code_space *space, struct code_pag
 	for (struct record *r = page->links; r; r = r->next)
 		emit_patch(r->site, jit_delta(jit), r->thunk);
 	page->links = NULL;
+	for (struct unit *u = page->tails; u; u = u->next_tail)
+		jit_retire(jit, u);
+	page->tails = NULL;
 	clear_branches(jit, space, page);
 	page->host = NULL;
 	jit->stats.unlinked_pages++;
 }
 
-static struct code_page *page_of_unit(struct jit *jit, struct code_space *space, const struct unit *unit)
+static struct code_page *get_page(struct jit *jit, struct code_space *space, uint64_t linear, const uint8_t *host, uint32_t generation)
 {
-	const uint8_t *host = unit->host - ((uintptr_t)unit->host & GUEST_PAGE_MASK);
-	struct code_page *page = find_page(space, unit->page);
-	if (page && page->host && (page->host != host || page->generation != unit->generation))
+	struct code_page *page = find_page(space, linear);
+	if (page && page->host && (page->host != host || page->generation != generation))
 		drop_page(jit, space, page);
 	if (!page) {
-		struct code_page **bucket = &space->bucket[(unit->page >> GUEST_PAGE_SHIFT) & (SPACE_PAGE_BUCKETS - 1)];
+		struct code_page **bucket = &space->bucket[(linear >> GUEST_PAGE_SHIFT) & (SPACE_PAGE_BUCKETS - 1)];
 		page = jit_alloc(jit, sizeof(*page));
 		if (!page)
 			return NULL;
-		*page = (struct code_page){ .linear = unit->page, .next = *bucket, .next_in_space = space->pages };
+		*page = (struct code_page){ .linear = linear, .next = *bucket, .next_in_space = space->pages };
 		*bucket = space->pages = page;
 	}
 	page->host = host;
-	page->generation = unit->generation;
+	page->generation = generation;
 	return page;
+}
+
+static struct code_page *page_of_unit(struct jit *jit, struct code_space *space, const struct unit *unit)
+{
+	return get_page(jit, space, unit->page, unit->host - ((uintptr_t)unit->host & GUEST_PAGE_MASK), unit->generation);
 }
 
 static bool unchanged(const struct jit *jit, const struct code_page *page)
@@ -94,7 +101,7 @@ static bool unchanged(const struct jit *jit, const struct code_page *page)
 
 static bool settle_page(struct jit *jit, struct code_space *space, struct code_page *page, bool walk)
 {
-	bool same = unchanged(jit, page) && (!walk || mmu_same_code(jit->cpu, !is_kernel(jit, space), page->linear, page->host));
+	bool same = unchanged(jit, page) && (!walk || mmu_code_page(jit->cpu, !is_kernel(jit, space), page->linear) == page->host);
 	if (!same)
 		drop_page(jit, space, page);
 	return same;
@@ -246,6 +253,17 @@ void pages_link(struct jit *jit, struct record *record, const struct unit *unit)
 	page->links = record;
 	emit_patch(record->site, jit_delta(jit), record->memory_flags ? unit->memory_entry : unit->entry);
 	jit->stats.links++;
+}
+
+bool pages_tail(struct jit *jit, struct unit *unit)
+{
+	struct code_space *space = space_for(jit, unit);
+	struct code_page *page = space ? get_page(jit, space, unit->page + GUEST_PAGE_SIZE, unit->tail, unit->tail_generation) : NULL;
+	if (!page)
+		return false;
+	unit->next_tail = page->tails;
+	page->tails = unit;
+	return true;
 }
 
 /* Code before a unit that compares the address in S_A with the unit's; flags stay. The unit's address is in front of it. */

@@ -28,6 +28,7 @@ struct code_page {
 	uint32_t generation;
 	bool branches;           /* the space's table of branches has entries of this page */
 	struct record *links;    /* jumps of other pages to it */
+	struct unit *tails;      /* units of the page before whose last instruction ends here */
 	struct code_page *next, *next_in_space;
 };
 
@@ -56,6 +57,8 @@ static inline bool pages_unsettled(const struct code_space *space) { return spac
 
 /* A jump of another page was linked to `unit`, at whose linear address it leads. */
 void pages_link(struct jit *jit, struct record *record, const struct unit *unit);
+/* The unit ends in the page behind its own. False: no memory. */
+bool pages_tail(struct jit *jit, struct unit *unit);
 /* Indirect branches to `unit` go there directly from now on. */
 void pages_branch(struct jit *jit, struct unit *unit);
 

@@ -11,16 +11,22 @@
  */
 #define FAULTS_MAX 8
 
-static unsigned filter_bit(const struct jit *jit, const uint8_t *host)
+/* Where the site is, or where it could be put: NULL then. All places for it taken: any of them. */
+static unsigned place(const struct jit *jit, const uint8_t *host)
 {
 	uintptr_t h = (uintptr_t)host;
-	return (unsigned)(h ^ h >> 16) & (sizeof(jit->slow) * 8 - 1);
+	unsigned first = (unsigned)(h ^ h >> 12 ^ h >> 24) % SLOW_SITES;
+	for (unsigned n = 0; n < 16; n++) {
+		unsigned at = (first + n) % SLOW_SITES;
+		if (jit->slow[at] == host || !jit->slow[at])
+			return at;
+	}
+	return first;
 }
 
 bool jit_slow_site(const struct jit *jit, const uint8_t *host)
 {
-	unsigned bit = filter_bit(jit, host);
-	return jit->slow[bit >> 3] >> (bit & 7) & 1;
+	return jit->slow[place(jit, host)] == host;
 }
 
 unsigned jit_addresses(struct cpu *c, const struct insn *i, uint64_t linear[2])
@@ -68,10 +74,10 @@ void jit_window_fault(struct jit *jit, struct record *record, uintptr_t address,
 		return;
 	const struct unit *unit = record->unit;
 	const uint8_t *page = unit->host - ((uintptr_t)unit->host & GUEST_PAGE_MASK);
-	unsigned bit = filter_bit(jit, page + record->target - record->insn->length);
-	if (jit->slow[bit >> 3] >> (bit & 7) & 1)
+	const uint8_t *site = page + record->target - record->insn->length;
+	if (jit_slow_site(jit, site))
 		return;
-	jit->slow[bit >> 3] |= (uint8_t)(1u << (bit & 7));
+	jit->slow[place(jit, site)] = site;
 	jit->stats.slow_sites++;
 	jit_retire(jit, record->unit);
 }

@@ -22,10 +22,15 @@ static bool in_register(unsigned r)
 	return r != S_A && r != S_B && r != S_C;
 }
 
+static void make_enter_vector(struct jit *jit, struct emitter *e, bool lower, bool upper)
+{
+	jit->enter_vector[lower][upper] = (struct record *(*)(struct cpu *, const uint8_t *))(uintptr_t)emit_here(e);
+	vector_emit_load(e, lower, upper);
+	emit_jump(e, (const uint8_t *)(uintptr_t)jit->enter);
+}
+
 static void make_enter(struct jit *jit, struct emitter *e)
 {
-	jit->enter_vector = (struct record *(*)(struct cpu *, const uint8_t *))(uintptr_t)emit_here(e);
-	vector_emit_load(e);
 	jit->enter = (struct record *(*)(struct cpu *, const uint8_t *))(uintptr_t)emit_here(e);
 	for (unsigned i = 0; i < ARRAY_SIZE(callee_saved); i++) {
 		if (callee_saved[i] & 8)
@@ -34,10 +39,15 @@ static void make_enter(struct jit *jit, struct emitter *e)
 	}
 	emit_store(e, WORD(host_rsp), REG_RSP);
 	emit_move(e, S_A, REG_RSI);
+	emit_load(e, REG_RSP, GS_FIELD(gpr[REG_RSP]));
+	emit_mem(e, EMIT_W, 0x2b, REG_RSP, WORD(stack));
+	emit_lea(e, REG_RSP, MEM_BASE(REG_RSP, -1));
 	flags_emit_load(e, REG_RAX);
 	for (unsigned r = 0; r < 16; r++)
-		if (in_register(r))
+		if (in_register(r) && r != REG_RSP)
 			emit_load(e, r, GS_FIELD(gpr[r]));
+	emit_load(e, S_B, WORD(reuse[0]));
+	emit_load(e, S_C, WORD(reuse[1]));
 	emit_reg(e, 0, 0xff, 4, S_A);
 }
 
@@ -50,6 +60,8 @@ static void make_leave(struct jit *jit, struct emitter *e)
 	jit->leave_memory_flags = emit_here(e);
 	emit_store(e, GS_FIELD(gpr[REG_RAX]), REG_RAX);
 	emit_over(e, over);
+	emit_load(e, REG_RAX, WORD(stack));
+	emit_lea(e, REG_RSP, (struct host_mem){ .base = REG_RSP, .index = REG_RAX, .disp = 1 });
 	for (unsigned r = 1; r < 16; r++)
 		if (in_register(r))
 			emit_store(e, GS_FIELD(gpr[r]), r);
@@ -80,13 +92,19 @@ static void make_branch_miss(struct jit *jit, struct emitter *e)
 	emit_jump(e, jit->leave);
 }
 
+static void make_enter_vectors(struct jit *jit, struct emitter *e)
+{
+	for (unsigned n = 0; n < 4; n++)
+		make_enter_vector(jit, e, n & 1, n & 2);
+}
+
 void jit_make_stubs(struct jit *jit)
 {
-	struct emitter e = { .at = jit->code_w, .end = jit->code_w + 4096, .delta = jit_delta(jit) };
+	struct emitter e = { .at = jit->code_w, .end = jit->code_w + 8192, .delta = jit_delta(jit) };
 	static const struct {
 		const char *name;
 		void (*make)(struct jit *jit, struct emitter *e);
-	} stubs[] = { { "enter", make_enter }, { "leave", make_leave }, { "branch_miss", make_branch_miss } };
+	} stubs[] = { { "enter", make_enter }, { "enter_vector", make_enter_vectors }, { "leave", make_leave }, { "branch_miss", make_branch_miss } };
 	for (unsigned i = 0; i < ARRAY_SIZE(stubs); i++) {
 		const uint8_t *start = emit_here(&e);
 		stubs[i].make(jit, &e);

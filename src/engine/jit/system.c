@@ -76,7 +76,7 @@ static bool set_ac(struct translator *t, bool on)
 static bool pushf(struct translator *t, const struct insn *i)
 {
 	struct emitter *e = &t->e;
-	if (i->opsize != 8)
+	if (i->opsize != 8 || stack_unreachable(t))
 		return false;
 	flags_to_memory(t, FLAG_ARITH);
 	struct thunk *thunk = helper_thunk(t);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/util.h"
+#include "cpu/mmu.h"
 #include "engine/jit/dump.h"
 #include "engine/jit/flags.h"
 #include "isa/op.h"
@@ -16,7 +17,7 @@
  * elsewhere for sure; find out backwards which flags are live where; emit.
  * What has no code of its own is executed by its function in cpu/.
  */
-#define CODE_ROOM (24u << 10) /* more than any unit needs */
+#define CODE_ROOM (48u << 10) /* more than any unit needs */
 
 struct record *new_record(struct translator *t, enum record_kind kind)
 {
@@ -26,7 +27,7 @@ struct record *new_record(struct translator *t, enum record_kind kind)
 		t->full = true;
 		record = &dummy; /* nobody runs this unit */
 	}
-	*record = (struct record){ .kind = (uint8_t)kind, .set = t->set, .unit = t->unit, .executed = (uint8_t)t->executed };
+	*record = (struct record){ .kind = (uint8_t)kind, .set = t->set, .unit = t->unit, .reuse = { REUSE_NONE, REUSE_NONE }, .executed = (uint8_t)t->executed };
 	return record;
 }
 
@@ -151,15 +152,51 @@ static void mark_up_to(struct translator *t, unsigned *marked, unsigned at)
 	*marked = want;
 }
 
+static const _Atomic uint32_t *generation_of(const struct translator *t, const uint8_t *host)
+{
+	struct guest_memory *memory = t->c->memory;
+	return &memory->code_generation[memory_offset(memory, host) >> GUEST_PAGE_SHIFT];
+}
+
+/* The bytes of an instruction that may go on in the next page; returns how many could be read. With windows such a unit goes
+ * when that page does; others have no means to know. */
+static unsigned read_over_edge(struct translator *t, unsigned at)
+{
+	uint64_t next = t->linear + GUEST_PAGE_SIZE;
+	unsigned here = GUEST_PAGE_SIZE - at;
+	const uint8_t *host = t->window ? mmu_code_page(t->c, t->set == TLB_USER, next) : NULL;
+	if (!host)
+		return here;
+	t->tail_generation = atomic_load(generation_of(t, host));
+	mmu_mark_code(t->c, host, MARK_STEP);
+	memcpy(t->bytes[t->count] + here, host, 15 - here);
+	t->tail = host;
+	return 15;
+}
+
+static int decode_one(struct translator *t, unsigned at)
+{
+	struct insn *i = &t->insn[t->count];
+	uint8_t *bytes = t->bytes[t->count];
+	unsigned room = MIN(GUEST_PAGE_SIZE - at, 15u);
+	memcpy(bytes, t->page + at, room);
+	int length = isa_decode(i, bytes, room, (enum isa_mode)t->c->code_mode);
+	if (length < 0 && room < 15) {
+		room = read_over_edge(t, at);
+		length = isa_decode(i, bytes, room, (enum isa_mode)t->c->code_mode);
+		if (length < 0 || at + (unsigned)length <= GUEST_PAGE_SIZE)
+			t->tail = NULL;
+	}
+	return length;
+}
+
 static bool decode(struct translator *t, unsigned start)
 {
 	unsigned at = start, marked = start;
 	while (t->count < UNIT_MAX_INSNS && at < GUEST_PAGE_SIZE) {
 		struct insn *i = &t->insn[t->count];
 		mark_up_to(t, &marked, at + 15);
-		unsigned room = MIN(GUEST_PAGE_SIZE - at, 15u);
-		memcpy(t->bytes[t->count], t->page + at, room);
-		int length = isa_decode(i, t->bytes[t->count], room, (enum isa_mode)t->c->code_mode);
+		int length = decode_one(t, at);
 		if (length < 0)
 			break; /* left to the interpreter, which raises the exception or fetches from the next page */
 		cpu_select(t->c, i);
@@ -224,14 +261,19 @@ static void translate_helper(struct translator *t)
 static void translate_one(struct translator *t)
 {
 	struct thunk *first = &t->thunk[t->thunks];
-	if (!translate_branch(t) && !translate_stack(t) && !translate_string(t) && !translate_system(t) && !translate_copy(t)) {
+	t->kept = t->kept_vector = false;
+	if (!translate_branch(t) && !translate_stack(t) && !translate_stack_pointer(t) && !translate_string(t) && !translate_system(t) && !translate_copy(t)) {
 		t->thunks = (unsigned)(first - t->thunk);
 		translate_helper(t);
 	}
+	reuse_update(t, t->kept, t->kept_vector);
 	/* What was executed by its function comes back here. */
-	for (struct thunk *thunk = first; thunk < t->thunk + t->thunks; thunk++)
+	for (struct thunk *thunk = first; thunk < t->thunk + t->thunks; thunk++) {
 		if (!thunk->record->resume)
 			thunk->record->resume = emit_here(&t->e);
+		if (thunk->record->kind == RECORD_HELPER)
+			reuse_note(t, thunk->record);
+	}
 }
 
 static void emit_thunk(struct translator *t, struct thunk *thunk)
@@ -288,6 +330,22 @@ static void emit_entries(struct translator *t, bool memory_flags)
 	t->unit->entry = emit_here(&t->e);
 }
 
+/* The second body of a loop. */
+static void emit_loop(struct translator *t)
+{
+	t->looping = true;
+	t->memory_flags = false;
+	t->vector = t->loop_vector;
+	t->executed = 0;
+	memcpy(t->reuse, t->loop_reuse, sizeof(t->reuse));
+	t->loop_head = emit_here(&t->e);
+	emit_patch(t->loop_site, t->e.delta, t->loop_head);
+	for (t->now = 0; t->now <= t->loop_end; t->now++) {
+		t->executed++;
+		translate_one(t);
+	}
+}
+
 static void emit_unit(struct translator *t, bool memory_flags)
 {
 	emit_entries(t, memory_flags);
@@ -299,6 +357,8 @@ static void emit_unit(struct translator *t, bool memory_flags)
 		t->now = t->count - 1;
 		exit_direct(t, t->at[t->count]);
 	}
+	if (t->loop_site)
+		emit_loop(t);
 	emit_thunks(t);
 	t->unit->code_end = emit_here(&t->e);
 }
@@ -309,22 +369,27 @@ static struct unit *new_unit(struct translator *t, const uint8_t *host, uint64_t
 	struct unit *unit = jit_alloc(jit, sizeof(*unit));
 	if (!unit || jit->unit_count == jit->unit_room || jit->code_size - (size_t)(jit->code_at - jit->code_w) < CODE_ROOM)
 		return NULL;
-	struct guest_memory *memory = jit->cpu->memory;
 	unit->host = host;
 	unit->set = t->set;
-	unit->window = jit_on_windows(jit, t->set);
+	unit->window = t->window;
 	unit->absolute = t->set != TLB_USER || unit->window;
 	unit->page = jit_unit_page(jit, linear, t->set);
 	unit->space = jit_space_id(jit, t->set);
-	unit->generation_now = &memory->code_generation[memory_offset(memory, host) >> GUEST_PAGE_SHIFT];
-	unit->generation = atomic_load(unit->generation_now);
+	unit->bytes = t->at[t->count] - ((uintptr_t)host & GUEST_PAGE_MASK);
+	unit->generation_now = unit->tail_generation_now = generation_of(t, t->page);
+	unit->generation = unit->tail_generation = t->generation;
+	if (t->tail) {
+		unit->tail = t->tail;
+		unit->tail_generation_now = generation_of(t, t->tail);
+		unit->tail_generation = t->tail_generation;
+	}
 	return unit;
 }
 
 static struct unit *finish(struct translator *t, struct unit *unit)
 {
 	struct jit *jit = t->jit;
-	if (t->full || t->e.full)
+	if (t->full || t->e.full || (unit->tail && !pages_tail(jit, unit)))
 		return NULL;
 	jit->stats.units++;
 	jit->stats.guest_bytes += unit->bytes;
@@ -343,17 +408,23 @@ struct unit *jit_translate(struct jit *jit, const uint8_t *host, uint64_t linear
 	t.c = c;
 	t.set = (uint8_t)((c->tlb - c->tlbs[0]) / TLB_SIZE);
 	t.count = t.thunks = t.executed = 0;
-	t.memory_flags = t.full = false;
+	t.looping = false;
+	t.loop_site = NULL;
+	t.memory_flags = t.full = t.stack_replaced = false;
 	t.vector = 0;
+	reuse_clear(&t);
 	t.page = host - start;
+	t.linear = linear - start;
+	t.window = jit_on_windows(jit, t.set);
+	t.tail = NULL;
+	t.generation = atomic_load(generation_of(&t, t.page));
+	if (!decode(&t, start))
+		return NULL;
 	t.unit = new_unit(&t, host, linear);
 	if (!t.unit) {
 		jit_flush(jit);
 		return NULL;
 	}
-	if (!decode(&t, start))
-		return NULL;
-	t.unit->bytes = t.at[t.count] - start;
 	find_live(&t);
 	t.e = (struct emitter){ .at = jit->code_at, .end = jit->code_w + jit->code_size, .delta = jit_delta(jit) };
 	emit_unit(&t, memory_flags);

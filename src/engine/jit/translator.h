@@ -30,7 +30,28 @@ struct translator {
 	struct cpu *c;
 	struct emitter e;
 	struct unit *unit;
+	/* What is in S_B and S_C: a bias for `key`, which changed by `drift` since; see reuse.c. */
+	struct reuse {
+		uint8_t key;
+		int64_t drift;
+		unsigned taken;
+	} reuse[REUSE_COUNT];
+	unsigned takes;
+	/* The loop that goes back to the unit's start (branch.c): its branch, its second body, the state at its start. */
+	bool looping;               /* the second body is under way */
+	unsigned loop_end;          /* index of the branch back */
+	uint8_t *loop_site;         /* its displacement in the first body; NULL: no loop */
+	uint8_t *loop_head, *loop_after;
+	uint8_t loop_vector;
+	struct reuse loop_reuse[REUSE_COUNT];
 	const uint8_t *page;        /* the guest page in host memory */
+	uint64_t linear;            /* its linear address */
+	uint32_t generation, tail_generation; /* of it and of the next one, before their bytes were read */
+	const uint8_t *tail;        /* the page that the last instruction ends in; NULL: this one */
+	bool window;                /* the unit uses windows */
+	bool kept;                  /* the code of the instruction under way leaves kept biases alone */
+	bool kept_vector;           /* and it is a vector instruction */
+	bool stack_replaced;        /* for the instruction under way RSP is the guest's */
 	uint8_t set;
 	bool memory_flags;          /* live flags are in cpu->cc, not in the host's flags */
 	uint8_t vector;             /* VECTOR_* known to be allowed, and vector state to be in the host's registers */
@@ -44,7 +65,7 @@ struct translator {
 	uint16_t live[UNIT_MAX_INSNS + 1]; /* arithmetic flags that are live before it */
 	unsigned now;               /* index of the instruction under way */
 
-	struct thunk thunk[4 * UNIT_MAX_INSNS];
+	struct thunk thunk[8 * UNIT_MAX_INSNS];
 	unsigned thunks;
 };
 
@@ -92,24 +113,52 @@ void emit_check(struct translator *t, struct host_mem *m, unsigned size, unsigne
 /* Directly before the host instruction that accesses what emit_operand or emit_check prepared. */
 static inline void emit_access(struct translator *t, struct thunk *thunk)
 {
-	if (uses_windows(t))
+	if (uses_windows(t) || thunk->record->window)
 		guard(t, thunk);
 }
 /* The linear address of the operand without a check, as base + disp; S_A and S_B may be used. */
 struct host_mem emit_linear(struct translator *t, const struct insn *insn, unsigned a, unsigned b);
-/* The guest's general register in a host register: itself, or loaded into `scratch`. */
+/* The offset that the memory operand names (LEA), as a host operand; S_A and S_B may be used. */
+struct host_mem emit_address_of(struct translator *t, const struct insn *insn, unsigned a, unsigned b);
+/* The guest's general register in a host register: itself, or put into `scratch`. */
 unsigned emit_gpr(struct translator *t, unsigned reg, unsigned scratch);
 
 /* --- branch.c: false: not this file's --- */
 bool translate_branch(struct translator *t);
 /* Goes on at page + offset, of the guest's addresses. */
 void exit_direct(struct translator *t, int64_t offset);
+/* --- reuse.c --- */
+/* As emit_operand, by a bias that may be there already. False: it cannot be kept; *m is not set. */
+bool reuse_operand(struct translator *t, const struct insn *insn, unsigned keep, struct thunk *thunk, struct host_mem *m);
+/* After each instruction. kept: its code left S_B and S_C alone but for what reuse_drop_registers was told; vector: it is one of
+ * those that write no general registers but operands. */
+void reuse_update(struct translator *t, bool kept, bool vector);
+void reuse_drop_registers(struct translator *t, unsigned mask);
+void reuse_clear(struct translator *t);
+/* Remembers what is kept; emits what brings that about again. */
+void reuse_save(const struct translator *t, struct reuse saved[REUSE_COUNT]);
+void reuse_conform(struct translator *t, const struct reuse saved[REUSE_COUNT]);
+/* The record's code goes on with what is kept now. */
+void reuse_note(const struct translator *t, struct record *record);
+
 /* --- stack.c --- */
 bool translate_stack(struct translator *t);
+/* Whether RSP is the host's address of the guest's stack here, and the instruction under way may use it. */
+bool stack_direct(const struct translator *t);
+/* The same, and its memory operand is at RSP + displacement. */
+bool stack_operand(const struct translator *t, const struct insn *insn);
+/* Whether PUSH, CALL and the like have no code here. */
+bool stack_unreachable(const struct translator *t);
+/* RSP becomes the guest's value in host register `value`; S_A (which `value` may be) is lost. */
+void emit_set_stack(struct translator *t, unsigned value);
 /* Pushes register `value` (a host register that is not S_B or S_C). */
 void emit_push(struct translator *t, unsigned value, struct thunk *thunk);
+/* The same with a constant. Where S_A is to be kept, the stack is direct. */
+void emit_push_constant(struct translator *t, uint64_t value, unsigned scratch, struct thunk *thunk);
 /* Pops into S_A; `more`: bytes that RSP moves besides. */
 void emit_pop(struct translator *t, unsigned more, struct thunk *thunk);
+/* ADD, SUB and LEA of RSP and a constant, MOV from and to RSP; others: false. */
+bool translate_stack_pointer(struct translator *t);
 /* The bias of the window that holds the address in host register `base`; flags stay. */
 void emit_window_bias(struct translator *t, unsigned to, unsigned base);
 /* --- string.c, system.c --- */
