@@ -13,6 +13,8 @@ struct lock {
 	pthread_mutex_t mutex;
 };
 
+#define LOCK_LOOKS 64u
+
 static inline void lock_init(struct lock *lock)
 {
 	pthread_mutexattr_t attr;
@@ -30,8 +32,16 @@ static inline void lock_destroy(struct lock *lock)
 /* A NULL lock is no lock: for parts that need none. */
 static inline void lock_take(struct lock *lock)
 {
-	if (lock)
-		pthread_mutex_lock(&lock->mutex);
+	if (!lock)
+		return;
+	/* Who holds it is soon done with it: a short look is cheaper than to sleep. */
+	for (unsigned i = 0; i < LOCK_LOOKS; i++) {
+		if (pthread_mutex_trylock(&lock->mutex) == 0)
+			return;
+		for (unsigned j = 0; j < 8; j++)
+			__builtin_ia32_pause();
+	}
+	pthread_mutex_lock(&lock->mutex);
 }
 
 static inline void lock_release(struct lock *lock)

@@ -5,7 +5,7 @@
 
 void vclock_init(struct vclock *clock, const struct vclock_source *source)
 {
-	*clock = (struct vclock){ .source = *source };
+	*clock = (struct vclock){ .source = *source, .awaited = UINT64_MAX };
 	lock_init(&clock->lock);
 }
 
@@ -137,9 +137,11 @@ void timer_arm(struct timer *timer, uint64_t deadline)
 		heap_remove(clock, timer);
 	timer->deadline = deadline;
 	heap_insert(clock, timer);
-	bool first = timer->index == 1;
+	bool earlier = deadline < clock->awaited;
+	if (earlier)
+		clock->awaited = deadline;
 	lock_release(&clock->lock);
-	if (first)
+	if (earlier)
 		wake(clock);
 }
 
@@ -161,6 +163,7 @@ static bool fire_one(struct vclock *clock, uint64_t *next)
 	uint64_t now = now_locked(clock);
 	bool due = timer && timer->deadline <= now;
 	*next = timer ? (due ? 0 : timer->deadline - now) : UINT64_MAX;
+	clock->awaited = timer ? timer->deadline : UINT64_MAX;
 	lock_release(&clock->lock);
 	if (!due)
 		return false;

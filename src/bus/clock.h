@@ -15,7 +15,7 @@
  */
 struct vclock_source {
 	uint64_t (*now)(void *opaque);  /* host time, ns, monotonic */
-	void (*wake)(void *opaque);     /* the earliest deadline has become earlier; may be NULL */
+	void (*wake)(void *opaque);     /* the earliest deadline is earlier than vclock_run said last; may be NULL */
 	void *opaque;
 };
 
@@ -28,6 +28,7 @@ struct vclock {
 	uint64_t base_host, base_virtual; /* virtual = base_virtual + host - base_host while running */
 	struct timer **heap;              /* binary heap by deadline */
 	unsigned count, room;
+	uint64_t awaited;                 /* the deadline that vclock_run returned last, or an earlier one that was woken for */
 };
 
 typedef void timer_fn(void *opaque);

@@ -18,6 +18,7 @@
 #include "host/deadline.h"
 #include "host/signals.h"
 #include "host/terminal.h"
+#include "host/time.h"
 #include "vm/control.h"
 #include "vm/gdb.h"
 
@@ -38,6 +39,7 @@ struct run {
 	struct control *control;
 	struct gdb *gdb;
 	struct deadline deadline;
+	uint64_t started_ns;
 	FILE *trace, *stats;
 };
 
@@ -268,6 +270,7 @@ static int prepare(struct run *run, struct error *err)
 		return -1;
 	config.event = on_event;
 	config.event_opaque = run;
+	config.started_ns = run->started_ns;
 	run->machine = machine_create(&config, err);
 	if (!run->machine)
 		return -1;
@@ -317,7 +320,7 @@ static int finish(struct run *run)
 
 static int run_run(const void *values, const struct operands *operands)
 {
-	struct run run = { .values = values };
+	struct run run = { .values = values, .started_ns = host_time_ns() };
 	struct error err;
 	if (run.values->verbose)
 		log_threshold = LOG_INFO;

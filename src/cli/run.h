@@ -21,7 +21,7 @@ struct run_values {
 	bool debug_exit, no_reboot, verbose;
 	const char *gdb;
 	uint64_t time_limit;
-	const char *trace, *stats, *restore;
+	const char *trace, *stats, *restore, *jit_dump;
 };
 
 extern const struct option run_options[];

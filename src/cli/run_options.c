@@ -33,6 +33,9 @@ const struct option run_options[] = {
 	  .help = "what runs the guest's instructions: jit (translator), interp (interpreter), or auto, the fastest there is" },
 	{ .name = "jit-cache", .kind = OPTION_SIZE, AT(jit_cache), .argument = "SIZE", .min = 4 << 20, .max = 1ull << 31,
 	  .help = "memory for translated code, of all processors together; 256M without it" },
+	{ .name = "jit-dump", .kind = OPTION_OPTIONAL, AT(jit_dump), .argument = "SYMBOLS", .completion = COMPLETE_FILE,
+	  .help = "name translated code for perf, in /tmp/perf-PID.map: guest address, size and privilege, and with a System.map or a copy of "
+		  "the guest's /proc/kallsyms the kernel's function" },
 	{ .name = "machine", .kind = OPTION_CHOICE, AT(machine), .argument = "TYPE", .choices = machines,
 	  .help = "the kind of machine: pc (i440FX board)" },
 	{ .name = "kernel", .kind = OPTION_STRING, AT(kernel), .argument = "FILE", .completion = COMPLETE_FILE,
@@ -195,5 +198,6 @@ int run_configure(const struct run_values *v, const struct snapshot *snapshot, s
 	config->no_reboot = v->no_reboot;
 	config->count_instructions = v->stats != NULL;
 	config->code_cache = v->jit_cache;
+	config->code_dump = v->jit_dump;
 	return 0;
 }

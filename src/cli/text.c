@@ -27,6 +27,34 @@ const struct text_section text_sections[] = {
 		{ "(v << 1) | 1", "The guest wrote v to port 0xf4, and --debug-exit was given." },
 		{ "128 + n", "visor was ended by signal n (SIGHUP, SIGINT, SIGTERM); the terminal is as it was." },
 	} },
+	{ "STATISTICS", {
+		{ NULL, "What --stats and 'visor stats' give is one JSON object. Numbers of one processor are in \"cpus\", what its engine counts in "
+			"a member with the engine's name." },
+		{ "instructions, mips", "Guest instructions that were executed; millions of them a second while processors did not sleep. null for engine "
+			"jit without --stats, since counting slows it down." },
+		{ "efficiency", "The share of guest instructions that were executed without a call into the monitor (Popek and Goldberg's efficiency). "
+			"Each time that translated code is left counts as one instruction that was not, whatever the reason, and so does each "
+			"instruction that is interpreted: the true share is never less." },
+		{ "start_ms", "Milliseconds from the start of visor, without the loading of its libraries, to the first guest instruction." },
+		{ "own_memory, page_tables", "Bytes of memory that the process has for itself: without the guest's memory and translated code; and the host "
+			"kernel's tables for it." },
+		{ "wall_ns, halted_ns", "Time that the machine ran; time that processors slept in HLT, of all together." },
+		{ "interrupts, exceptions, exits", "Interrupts taken; exceptions by name; how often a processor's thread left its engine, and what for." },
+		{ "io_reads, io_writes, mmio_reads, mmio_writes, devices", "Accesses to ports and device memory, by processor and by device." },
+		{ "tlb_fills, tlb_flushes, blocks_decoded", "Pages that were looked up in the guest's page tables; flushes; runs of instructions decoded for the interpreter." },
+		{ "jit: units, guest_bytes, code_bytes, code_bytes_per_guest_byte", "Runs of guest code that were translated, their size, the size of the "
+			"translation, and what it takes for a byte of the guest's." },
+		{ "jit: evictions", "How often the memory for translated code was full and all of it was thrown away (--jit-cache)." },
+		{ "jit: exits", "Times that translated code was left: total, and by reason. link, cross_page, indirect: a branch whose target was not known "
+			"or may have changed; attention: an interrupt or something else from outside; helper, helper_end: an instruction was left to "
+			"its function in the monitor, which helped_by and missed_by tell apart; vector_load: the vector registers were wanted." },
+		{ "jit: helped, helped_by, missed, missed_by", "Instructions that have no translation, and those whose translation found something "
+			"that it is not made for, as a page not in the TLB; by mnemonic." },
+		{ "jit: window_fills, window_pages, window_flushes, guard_faults", "Times that pages were shown in the windows on guest memory, the pages, flushes "
+			"by kind; accesses of translated code that the host faulted." },
+		{ "jit: interpreted_runs, links, retags, slow_sites", "Runs of instructions that were interpreted; jumps between units that were made "
+			"direct; times that all remembered targets had to be looked up again; instructions that do without windows." },
+	} },
 	{ "FILES", {
 		{ "$XDG_RUNTIME_DIR/visor/NAME.sock",
 		  "The control socket of a running machine: HTTP/1.1 with JSON. /run/visor for root, /tmp/visor-UID where "

@@ -173,7 +173,9 @@ enum {
 struct cpu_event; /* exceptions on their way, see cpu/exception.c */
 
 struct cpu_stats {
-	uint64_t instructions, interrupts, exceptions[32], io_reads, io_writes, mmio_reads, mmio_writes, tlb_fills, tlb_flushes, blocks_decoded, halts;
+	uint64_t instructions;
+	uint64_t assisted; /* of those: executed with a call into the monitor, as all are that are interpreted */
+	uint64_t interrupts, exceptions[32], io_reads, io_writes, mmio_reads, mmio_writes, tlb_fills, tlb_flushes, blocks_decoded, halts;
 };
 
 struct cpu {
@@ -322,6 +324,7 @@ struct cpu {
 	/* An event is about to be delivered (enum event_kind); arithmetic flags may still be changed. For tests; may be NULL. */
 	void (*event_hook)(void *opaque, struct cpu *cpu, unsigned kind, unsigned vector);
 	void *event_opaque;
+	const char *code_dump;      /* names of translated code are wanted; of the guest kernel's functions from this file, unless "" */
 	uint64_t code_cache;        /* bytes that the engines of all vCPUs together may use for translated code; 0: their own choice */
 	bool count_instructions;    /* stats.instructions is wanted; without it engines that would have to pay for it do not count */
 	struct cpu_stats stats;

@@ -134,7 +134,7 @@ static const uint8_t needs[][2] = {
 	{ FEATURE_AVX512VP2INTERSECT, FEATURE_AVX512F }, { FEATURE_AVX512FP16, FEATURE_AVX512BW },
 };
 
-static struct cpuid_leaf host_leaf(uint32_t leaf, uint32_t subleaf)
+static struct cpuid_leaf read_host_leaf(uint32_t leaf, uint32_t subleaf)
 {
 	struct cpuid_leaf l = { .leaf = leaf, .subleaf = subleaf };
 	uint32_t max, *r = l.reg;
@@ -142,6 +142,20 @@ static struct cpuid_leaf host_leaf(uint32_t leaf, uint32_t subleaf)
 	memset(l.reg, 0, sizeof(l.reg));
 	if (leaf <= max)
 		__cpuid_count(leaf, subleaf, r[EAX], r[EBX], r[ECX], r[EDX]);
+	return l;
+}
+
+/* In a virtual machine, where visor mostly runs, a CPUID takes microseconds, and we want some leaves a hundred times. */
+static struct cpuid_leaf host_leaf(uint32_t leaf, uint32_t subleaf)
+{
+	static _Thread_local struct cpuid_leaf known[48];
+	static _Thread_local unsigned count;
+	for (unsigned i = 0; i < count; i++)
+		if (known[i].leaf == leaf && known[i].subleaf == subleaf)
+			return known[i];
+	struct cpuid_leaf l = read_host_leaf(leaf, subleaf);
+	if (count < ARRAY_SIZE(known))
+		known[count++] = l;
 	return l;
 }
 

@@ -26,6 +26,7 @@ struct engine_counter {
 	const char *group; /* NULL: none */
 	const char *name;
 	uint64_t value;
+	uint64_t per;      /* not 0: what is counted is value / per */
 };
 
 struct engine_type {
@@ -43,6 +44,8 @@ struct engine_type {
 	void (*trace)(struct cpu *cpu, FILE *file);
 	/* What the engine counted for --stats, with the vCPU stopped or not: at most `room` of them; returns how many. NULL: none. */
 	unsigned (*counters)(const struct cpu *cpu, struct engine_counter *list, unsigned room);
+	/* Bytes of private memory that its cache of translated code takes. NULL: none. */
+	uint64_t (*cache_memory)(const struct cpu *cpu);
 	/* cpu->stats.instructions is right even without cpu->count_instructions. */
 	bool counts_always;
 	/* Makes run() return EXIT_KICK soon; from any thread. */

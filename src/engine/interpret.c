@@ -15,6 +15,12 @@ void interpret_destroy(struct interp *interp)
 	block_cache_destroy(&interp->cache);
 }
 
+static inline void count(struct cpu *c, unsigned instructions)
+{
+	c->stats.instructions += instructions;
+	c->stats.assisted += instructions;
+}
+
 static uint64_t code_linear(const struct cpu *c)
 {
 	uint64_t linear = c->gpr[REG_RIP] + c->segment_base[SEG_CS];
@@ -136,7 +142,7 @@ void interpret(struct cpu *c, struct interp *interp, bool one_block)
 			i->exec(c, i);
 			i++;
 		} while (i < end && likely(!atomic_load_explicit(&c->attention, memory_order_relaxed)));
-		c->stats.instructions += (unsigned)(i - b->insn);
+		count(c, (unsigned)(i - b->insn));
 		interp->current = NULL;
 		if (unlikely(one_block || atomic_load_explicit(&c->attention, memory_order_relaxed)))
 			return;
@@ -161,7 +167,7 @@ void interpret_one(struct cpu *c, struct interp *interp)
 	c->gpr[REG_RIP] = next_rip(c, c->gpr[REG_RIP], i->length);
 	c->insn = i;
 	i->exec(c, i);
-	c->stats.instructions++;
+	count(c, 1);
 	interp->current = NULL;
 }
 
@@ -197,7 +203,7 @@ enum verdict interpret_attend(struct cpu *c, struct interp *interp, enum exit_re
 	c->insn = NULL;
 	if (attention & ATTN_FLUSH)
 		mmu_answer_flush(c);
-	clear_attention(c, ATTN_CODE | ATTN_EXIT);
+	clear_attention(c, ATTN_EXIT);
 	if (attention & ATTN_KICK) {
 		clear_attention(c, ATTN_KICK);
 		*reason = EXIT_KICK;
@@ -232,6 +238,6 @@ void interpret_count_faulted(struct cpu *c, struct interp *interp)
 {
 	const struct block *b = interp->current;
 	if (b && c->fault_insn)
-		c->stats.instructions += (unsigned)(c->fault_insn - b->insn);
+		count(c, (unsigned)(c->fault_insn - b->insn));
 	interp->current = NULL;
 }

@@ -25,7 +25,7 @@ void interpret(struct cpu *c, struct interp *interp, bool one_block);
 /* Executes exactly one instruction. */
 void interpret_one(struct cpu *c, struct interp *interp);
 
-/* Between two instructions with something in cpu->attention: takes events; LEAVE: run() is to return *reason. */
+/* Between two instructions with something in cpu->attention: takes events, but ATTN_CODE is the engine's to clear; LEAVE: run() is to return *reason. */
 enum verdict { GO_ON, LEAVE };
 enum verdict interpret_attend(struct cpu *c, struct interp *interp, enum exit_reason *reason);
 

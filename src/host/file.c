@@ -14,6 +14,8 @@
 
 #include "base/util.h"
 
+#define LARGE_PAGE (2ull << 20)
+
 void cleanup_close_fd(int *fd)
 {
 	if (*fd >= 0)
@@ -32,6 +34,17 @@ static int open_regular(const char *path, struct stat *st, struct error *err)
 			 S_ISDIR(st->st_mode) ? "a directory" : "no regular file");
 }
 
+/* Page faults cost more than the reading; in large pages there are few. */
+static void *large_buffer(size_t size)
+{
+	if (size < 2 * LARGE_PAGE)
+		return malloc(size);
+	void *buffer = aligned_alloc(LARGE_PAGE, (size + LARGE_PAGE - 1) & ~(LARGE_PAGE - 1));
+	if (buffer)
+		madvise(buffer, size, MADV_HUGEPAGE);
+	return buffer;
+}
+
 uint8_t *file_read(const char *path, size_t max, size_t *size, struct error *err)
 {
 	struct stat st;
@@ -43,7 +56,7 @@ uint8_t *file_read(const char *path, size_t max, size_t *size, struct error *err
 			  (unsigned long long)st.st_size, max);
 		return NULL;
 	}
-	uint8_t *data = malloc((size_t)st.st_size + 1);
+	uint8_t *data = large_buffer((size_t)st.st_size + 1);
 	if (!data) {
 		error_set(err, ENOMEM, "%s: no memory for its %llu bytes", path, (unsigned long long)st.st_size);
 		return NULL;

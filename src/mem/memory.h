@@ -84,6 +84,9 @@ uint8_t *memory_range(const struct guest_memory *memory, uint64_t gpa, uint64_t 
 bool memory_read(const struct guest_memory *memory, uint64_t gpa, void *buffer, uint64_t size);
 bool memory_write(struct guest_memory *memory, uint64_t gpa, const void *buffer, uint64_t size);
 
+/* Copies much to `host`, an address in guest memory. memory_note_write_slow is the caller's. */
+void memory_fill(const struct guest_memory *memory, uint8_t *host, const void *data, uint64_t size);
+
 /* Marks decoded code at [offset, +length) inside one page; true when the page had none before: then
  * TLB entries that allow fast writes to it must go before the bytes are read. */
 bool memory_mark_code(struct guest_memory *memory, uint64_t offset, unsigned length);

@@ -133,7 +133,7 @@ void boot_fill(struct guest_memory *memory, uint64_t base, const void *data, uin
 	uint8_t *host = room ? memory_range(memory, base, room, true) : NULL;
 	if (!host)
 		return;
-	memcpy(host, data, size);
+	memory_fill(memory, host, data, size);
 	memset(host + size, 0, room - size);
 	memory_note_write_slow(memory, memory_offset(memory, host), room);
 }

@@ -293,7 +293,7 @@ static int copy_config(struct machine *m, const struct machine_config *config, s
 	struct machine_config *c = &m->config;
 	*c = *config;
 	/* Strings that were not copied yet must not be freed on the way out. */
-	const char **strings[] = { &c->kernel, &c->initrd, &c->append, &c->bios };
+	const char **strings[] = { &c->kernel, &c->initrd, &c->append, &c->bios, &c->code_dump };
 	unsigned disks = c->disk_count;
 	c->disk_count = 0;
 	for (unsigned i = 0; i < ARRAY_SIZE(strings); i++)
@@ -308,6 +308,7 @@ static int copy_config(struct machine *m, const struct machine_config *config, s
 		if (copy_string(&c->disks[c->disk_count].path, err) < 0)
 			return -1;
 	c->memory = c->memory ? c->memory : 256ull << 20;
+	c->started_ns = c->started_ns ? c->started_ns : host_time_ns();
 	c->cpus = c->cpus ? c->cpus : 1;
 	c->engine = c->engine ? c->engine : &engine_interp;
 	if (c->cpus > MACHINE_MAX_CPUS)
@@ -349,6 +350,7 @@ static int add_cpu(struct machine *m, unsigned index, struct error *err)
 	c->memory = &m->memory;
 	c->count_instructions = m->config.count_instructions;
 	c->code_cache = m->config.code_cache;
+	c->code_dump = m->config.code_dump;
 	c->mmio = &m->mmio;
 	c->pio = &m->ports;
 	c->clock = &m->clock;
@@ -446,6 +448,7 @@ static void free_config(struct machine_config *c)
 	free((void *)c->initrd);
 	free((void *)c->append);
 	free((void *)c->bios);
+	free((void *)c->code_dump);
 	for (unsigned i = 0; i < c->disk_count; i++)
 		free((void *)c->disks[i].path);
 }

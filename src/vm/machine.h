@@ -72,6 +72,7 @@ struct machine_config {
 	enum cpu_model cpu_model;
 	const struct engine_type *engine; /* NULL: interp */
 	uint64_t code_cache;     /* bytes for translated code; 0: the engine's choice */
+	const char *code_dump;   /* names of translated code go to perf's map; a file of the guest kernel's symbols, or ""; NULL: no */
 	bool count_instructions; /* cpu->stats.instructions is wanted */
 	const char *kernel, *initrd, *append; /* direct boot when kernel is set */
 	const char *bios;                 /* NULL or empty: Debian's SeaBIOS when there is no kernel */
@@ -80,6 +81,7 @@ struct machine_config {
 	struct machine_console console[MACHINE_PORTS];
 	bool debug_exit;                  /* the isa-debug-exit device at port 0xf4 */
 	bool no_reboot;                   /* a reset ends the machine */
+	uint64_t started_ns;              /* host time at which the process began, for statistics; 0: machine_create */
 	bool restore;                     /* state is about to be loaded: nothing is put into guest memory */
 	/* On the loop's thread; may be NULL. The machine can be looked at, not destroyed. */
 	void (*event)(void *opaque, const struct machine_event *event);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "base/util.h"
+#include "host/limits.h"
 #include "host/time.h"
 #include "vm/machine_parts.h"
 
@@ -36,12 +37,23 @@ static void add_engine_counters(json_t *cpu, const struct vcpu *v)
 			group = json_object();
 			json_object_set_new(object, list[i].group, group);
 		}
-		add(group, list[i].name, list[i].value);
+		if (list[i].per)
+			json_object_set_new(group, list[i].name, json_real((double)list[i].value / (double)list[i].per));
+		else
+			add(group, list[i].name, list[i].value);
 	}
 	json_object_set_new(cpu, engine->name, object);
 }
 
-static json_t *cpu_stats_json(const struct vcpu *v)
+/* Popek and Goldberg's efficiency; null: not counted. */
+static json_t *efficiency(bool counted, uint64_t instructions, uint64_t assisted)
+{
+	if (!counted || !instructions)
+		return json_null();
+	return json_real(1.0 - (double)MIN(assisted, instructions) / (double)instructions);
+}
+
+static json_t *cpu_stats_json(const struct vcpu *v, bool counted)
 {
 	const struct cpu_stats *s = &v->cpu->stats;
 	json_t *exits = json_object(), *exceptions = json_object();
@@ -52,6 +64,7 @@ static json_t *cpu_stats_json(const struct vcpu *v)
 			set(exceptions, exception_names[i], s->exceptions[i]);
 	json_t *cpu = json_object();
 	set(cpu, "instructions", s->instructions);
+	json_object_set_new(cpu, "efficiency", efficiency(counted, s->instructions, s->assisted));
 	set(cpu, "interrupts", s->interrupts);
 	set(cpu, "io_reads", s->io_reads);
 	set(cpu, "io_writes", s->io_writes);
@@ -85,28 +98,47 @@ static void add_space(json_t *devices, struct io_space *space)
 	pthread_rwlock_unlock(&space->rwlock);
 }
 
+/* What the host keeps for the process but guest memory and translated code, which are shared memory, and the records of the latter. */
+static void add_memory(json_t *stats, struct machine *m)
+{
+	struct host_memory_use use;
+	uint64_t records = 0;
+	for (unsigned i = 0; i < m->vcpus.count; i++)
+		if (m->vcpus.engine->cache_memory && m->vcpus.vcpu[i].engine_made)
+			records += m->vcpus.engine->cache_memory(m->cpus[i]);
+	if (!host_memory_use(&use))
+		return;
+	set(stats, "own_memory", use.private - MIN(records, use.private));
+	set(stats, "page_tables", use.page_tables);
+}
+
 json_t *machine_stats_json(struct machine *m)
 {
 	json_t *stats = json_object(), *cpus = json_array(), *devices = json_object(), *exits = json_object();
-	uint64_t instructions = 0, interrupts = 0, halted = 0;
+	uint64_t instructions = 0, assisted = 0, interrupts = 0, halted = 0;
+	/* Instructions are not counted where that would slow the guest down (--stats asks for it). */
+	bool counted = m->config.engine->counts_always || m->config.count_instructions;
 	for (unsigned i = 0; i < m->vcpus.count; i++) {
 		const struct vcpu *v = &m->vcpus.vcpu[i];
 		instructions += v->cpu->stats.instructions;
+		assisted += v->cpu->stats.assisted;
 		interrupts += v->cpu->stats.interrupts;
 		halted += v->halted_ns;
 		for (unsigned j = 0; j < EXIT_COUNT; j++)
 			add(exits, exit_names[j], v->exits[j]);
-		json_array_append_new(cpus, cpu_stats_json(v));
+		json_array_append_new(cpus, cpu_stats_json(v, counted));
 	}
 	add_space(devices, &m->ports);
 	add_space(devices, &m->mmio);
 	uint64_t wall = m->run_ns + (m->running ? host_time_ns() - m->run_since : 0);
 	/* Speed while executing: time that the processors slept in HLT is not the engine's. */
 	uint64_t awake = wall * m->vcpus.count - MIN(halted, wall * m->vcpus.count);
-	/* null: not counted, since that would slow the guest down (--stats asks for it). */
-	bool counted = m->config.engine->counts_always || m->config.count_instructions;
 	json_object_set_new(stats, "instructions", counted ? json_integer((json_int_t)instructions) : json_null());
 	json_object_set_new(stats, "mips", counted ? json_real(awake ? (double)instructions * 1000.0 / (double)awake : 0) : json_null());
+	json_object_set_new(stats, "efficiency", efficiency(counted, instructions, assisted));
+	uint64_t first = m->vcpus.first_run_ns;
+	json_object_set_new(stats, "start_ms", first ? json_real((double)(first - m->config.started_ns) / 1e6) : json_null());
+	add_memory(stats, m);
 	set(stats, "wall_ns", wall);
 	set(stats, "halted_ns", halted);
 	set(stats, "interrupts", interrupts);

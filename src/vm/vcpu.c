@@ -8,14 +8,13 @@
 #include "host/thread.h"
 #include "host/time.h"
 
-/* An interrupt, or whatever else ends a wait. From any thread. */
+#define WAKES (ATTN_KICK | ATTN_INTR | ATTN_NMI | ATTN_INIT | ATTN_SIPI | ATTN_SMI)
+
+/* An interrupt, or whatever else ends a wait. From any thread, after the bit in cpu->attention that says what for. */
 static void wake(void *opaque)
 {
 	struct vcpu *v = opaque;
-	pthread_mutex_lock(&v->lock);
-	v->woken = true;
-	pthread_cond_signal(&v->cond);
-	pthread_mutex_unlock(&v->lock);
+	waiter_wake(&v->waiter);
 }
 
 static bool may_run(const struct vcpu *v)
@@ -41,16 +40,12 @@ static bool park(struct vcpu *v)
 	return run;
 }
 
-/* After HLT. A wake that came since run() looked is remembered in `woken`. */
+/* After HLT. Most wakes came while the processor was executing, and what they were for has been done: those do not count. */
 static void idle(struct vcpu *v)
 {
-	uint64_t start = host_time_ns();
-	pthread_mutex_lock(&v->lock);
-	while (!v->woken && may_run(v) && !atomic_load(&v->set->quit))
-		pthread_cond_wait(&v->cond, &v->lock);
-	v->woken = false;
-	pthread_mutex_unlock(&v->lock);
-	v->halted_ns += host_time_ns() - start;
+	waiter_clear(&v->waiter);
+	if (!(atomic_load(&v->cpu->attention) & WAKES))
+		v->halted_ns += waiter_wait(&v->waiter);
 }
 
 static void *vcpu_thread(void *opaque)
@@ -59,6 +54,8 @@ static void *vcpu_thread(void *opaque)
 	for (;;) {
 		if (!may_run(v) && !park(v))
 			return NULL;
+		if (unlikely(!atomic_load_explicit(&v->set->first_run_ns, memory_order_relaxed)))
+			v->set->first_run_ns = host_time_ns();
 		enum exit_reason reason = v->engine_made ? v->engine->run(v->cpu) : EXIT_ERROR;
 		if ((unsigned)reason >= EXIT_COUNT)
 			reason = EXIT_ERROR;
@@ -91,8 +88,6 @@ int vcpus_init(struct vcpus *set, struct cpu **cpus, unsigned count, const struc
 		v->set = set;
 		v->cpu = cpus[i];
 		v->index = i;
-		pthread_mutex_init(&v->lock, NULL);
-		pthread_cond_init(&v->cond, NULL);
 		v->cpu->wake = wake;
 		v->cpu->wake_opaque = v;
 		set->count++;
@@ -119,8 +114,6 @@ void vcpus_destroy(struct vcpus *set)
 			pthread_join(v->thread, NULL);
 		if (v->engine_made)
 			v->engine->destroy(v->cpu);
-		pthread_mutex_destroy(&v->lock);
-		pthread_cond_destroy(&v->cond);
 	}
 	pthread_mutex_destroy(&set->park_lock);
 	pthread_cond_destroy(&set->parked_cond);

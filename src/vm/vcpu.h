@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "engine/engine.h"
+#include "host/waiter.h"
 
 /*
  * The threads that run virtual processors. A thread is, in turn, inside its
@@ -24,9 +25,7 @@ struct vcpu {
 	const struct engine_type *engine;
 	bool engine_made;
 	pthread_t thread;
-	pthread_mutex_t lock;  /* over woken; cond: what an idle thread waits on */
-	pthread_cond_t cond;
-	bool woken;            /* a signal came since the last wait */
+	struct waiter waiter;  /* for the end of HLT */
 	_Atomic uint64_t exits[EXIT_COUNT];
 	_Atomic uint64_t halted_ns; /* time spent waiting after HLT */
 };
@@ -35,6 +34,7 @@ struct vcpus {
 	unsigned count;
 	struct vcpu *vcpu;
 	const struct engine_type *engine;
+	_Atomic uint64_t first_run_ns; /* host time of the first guest instruction; 0: not yet */
 	atomic_bool held, quit;
 	_Atomic int only;      /* the one that may run; negative: all */
 	pthread_mutex_t park_lock; /* over changes of held, only, quit, and parked */

@@ -51,7 +51,7 @@ static void count_down(void)
 /* --- the translator --- */
 
 static struct record *(*enter)(struct cpu *cpu, const uint8_t *code);
-static struct record *(*enter_vector)(struct cpu *cpu, const uint8_t *code);
+static struct record *(*enter_vector[2][2])(struct cpu *cpu, const uint8_t *code);
 
 static struct record *paced_enter(struct cpu *c, const uint8_t *code)
 {
@@ -59,11 +59,16 @@ static struct record *paced_enter(struct cpu *c, const uint8_t *code)
 	return enter(c, code);
 }
 
-static struct record *paced_enter_vector(struct cpu *c, const uint8_t *code)
-{
-	count_down();
-	return enter_vector(c, code);
-}
+#define PACED_ENTER_VECTOR(lower, upper) \
+	static struct record *paced_enter_vector_##lower##upper(struct cpu *c, const uint8_t *code) \
+	{ \
+		count_down(); \
+		return enter_vector[lower][upper](c, code); \
+	}
+PACED_ENTER_VECTOR(0, 0)
+PACED_ENTER_VECTOR(0, 1)
+PACED_ENTER_VECTOR(1, 0)
+PACED_ENTER_VECTOR(1, 1)
 
 static void on_tick(int number)
 {
@@ -75,9 +80,12 @@ static void pace_jit(struct jit *jit)
 	const struct itimerval every = { { 0, TICK_US }, { 0, TICK_US } };
 	const struct sigaction action = { .sa_handler = on_tick, .sa_flags = SA_ONSTACK | SA_RESTART };
 	enter = jit->enter;
-	enter_vector = jit->enter_vector;
+	memcpy(enter_vector, jit->enter_vector, sizeof(enter_vector));
 	jit->enter = paced_enter;
-	jit->enter_vector = paced_enter_vector;
+	jit->enter_vector[0][0] = paced_enter_vector_00;
+	jit->enter_vector[0][1] = paced_enter_vector_01;
+	jit->enter_vector[1][0] = paced_enter_vector_10;
+	jit->enter_vector[1][1] = paced_enter_vector_11;
 	sigaction(SIGPROF, &action, NULL);
 	setitimer(ITIMER_PROF, &every, NULL);
 }

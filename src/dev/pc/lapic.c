@@ -57,9 +57,14 @@ static bool extint_pending(const struct lapic *lapic)
 	return lapic->extint || (lapic->lint[0] && !(lint0 & LVT_MASK) && LVT_MODE(lint0) == APIC_EXTINT);
 }
 
+static bool pending(const struct lapic *lapic)
+{
+	return extint_pending(lapic) || deliverable(lapic) >= 0;
+}
+
 void lapic_notify(struct lapic *lapic)
 {
-	if (extint_pending(lapic) || deliverable(lapic) >= 0)
+	if (pending(lapic))
 		cpu_pins_signal(&lapic->config.pins, CPU_SIGNAL_INTR, 0);
 }
 
@@ -71,7 +76,7 @@ void lapic_error(struct lapic *lapic, uint32_t bit)
 		lapic_deliver_lvt(lapic, LVT_ERROR);
 }
 
-void lapic_accept_fixed(struct lapic *lapic, unsigned vector, bool level)
+static void request(struct lapic *lapic, unsigned vector, bool level)
 {
 	if (vector < 16) {
 		lapic_error(lapic, ESR_RECEIVE_ILLEGAL);
@@ -82,6 +87,11 @@ void lapic_accept_fixed(struct lapic *lapic, unsigned vector, bool level)
 		bit_set(lapic->tmr, vector);
 	else
 		bit_clear(lapic->tmr, vector);
+}
+
+void lapic_accept_fixed(struct lapic *lapic, unsigned vector, bool level)
+{
+	request(lapic, vector, level);
 	lapic_notify(lapic);
 }
 
@@ -172,12 +182,15 @@ int lapic_end_of_interrupt(struct lapic *lapic)
 void lapic_deliver(struct lapic *lapic, const struct apic_message *message)
 {
 	const struct cpu_pins *pins = &lapic->config.pins;
+	bool notify = false;
 	lock_take(&lapic->lock);
 	bool enabled = lapic->base & APIC_BASE_EN;
 	switch (enabled ? message->mode : APIC_RESERVED) {
 	case APIC_FIXED: case APIC_LOWEST:
-		if (lapic_is_on(lapic))
-			lapic_accept_fixed(lapic, message->vector, message->level);
+		if (lapic_is_on(lapic)) {
+			request(lapic, message->vector, message->level);
+			notify = pending(lapic);
+		}
 		break;
 	case APIC_NMI:
 		cpu_pins_signal(pins, CPU_SIGNAL_NMI, 0);
@@ -191,10 +204,12 @@ void lapic_deliver(struct lapic *lapic, const struct apic_message *message)
 		break;
 	case APIC_EXTINT:
 		lapic->extint = true;
-		lapic_notify(lapic);
+		notify = pending(lapic);
 		break;
 	}
 	lock_release(&lapic->lock);
+	if (notify) /* whoever wakes by this wants the lock at once */
+		cpu_pins_signal(pins, CPU_SIGNAL_INTR, 0);
 }
 
 static bool matches_logical(const struct lapic *lapic, uint32_t destination)

@@ -41,6 +41,7 @@ static enum exit_reason loop(struct cpu *c, struct interp *interp)
 	for (;;) {
 		if (!atomic_load_explicit(&c->attention, memory_order_relaxed))
 			interpret(c, interp, false);
+		atomic_fetch_and(&c->attention, ~(uint32_t)ATTN_CODE); /* blocks look at generations themselves */
 		if (interpret_attend(c, interp, &reason) == LEAVE)
 			return reason;
 	}

@@ -6,23 +6,23 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
 #include "base/util.h"
+#include "engine/jit/dump.h"
 
 /*
- * Code memory is a memfd mapped twice, so that no address is both writable and
- * executable. Records follow the executable mapping, where code reaches them
+ * Code memory is shared memory mapped twice, so that no address is both writable
+ * and executable; anonymous, since perf looks for names of code that no file holds. Records follow the executable mapping, where code reaches them
  * relative to RIP. Everything is given out in ascending order and thrown away
  * at once.
  *
- * System calls: memfd_create, ftruncate, mmap, munmap.
+ * System calls: mmap, mremap, mprotect, munmap, madvise.
  */
 #define UNIT_ROOM (1u << 20)
 
-static void *map(void *at, size_t size, int protection, int flags, int fd)
+static void *map(void *at, size_t size, int protection, int flags)
 {
-	void *p = mmap(at, size, protection, flags | MAP_NORESERVE, fd, 0);
+	void *p = mmap(at, size, protection, flags | MAP_NORESERVE, -1, 0);
 	return p == MAP_FAILED ? NULL : p;
 }
 
@@ -39,26 +39,24 @@ static bool map_code(struct jit *jit, size_t total)
 {
 	jit->code_size = ALIGN_DOWN(total / 2, 1u << 20);
 	jit->data_size = ALIGN_DOWN(total - jit->code_size, 1u << 20);
-	int fd = memfd_create("visor-code", MFD_CLOEXEC);
-	if (fd < 0)
+	jit->code_w = map(NULL, jit->code_size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS);
+	jit->code_x = map(NULL, jit->code_size + jit->data_size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS);
+	if (!jit->code_w || !jit->code_x)
 		return false;
-	bool good = ftruncate(fd, (off_t)jit->code_size) == 0;
-	uint8_t *both = good ? map(NULL, jit->code_size + jit->data_size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1) : NULL;
-	if (both) {
-		jit->code_w = map(NULL, jit->code_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd);
-		jit->code_x = map(both, jit->code_size, PROT_READ | PROT_EXEC, MAP_SHARED | MAP_FIXED, fd);
-		jit->data = map(both + jit->code_size, jit->data_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1);
-	}
-	close(fd);
-	return jit->code_w && jit->code_x && jit->data;
+	/* A size of 0 leaves the old mapping, too. */
+	if (mremap(jit->code_w, 0, jit->code_size, MREMAP_MAYMOVE | MREMAP_FIXED, jit->code_x) == MAP_FAILED ||
+	    mprotect(jit->code_x, jit->code_size, PROT_READ | PROT_EXEC) < 0)
+		return false;
+	jit->data = map(jit->code_x + jit->code_size, jit->data_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED);
+	return jit->data != NULL;
 }
 
 int jit_memory_init(struct jit *jit, size_t total, struct error *err)
 {
 	jit->unit_room = UNIT_ROOM;
-	jit->buckets = map(NULL, UNIT_BUCKETS * sizeof(*jit->buckets), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1);
-	jit->order = map(NULL, UNIT_ROOM * sizeof(*jit->order), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1);
-	struct jump *jumps = map(NULL, JUMP_COUNT * sizeof(*jumps), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+	jit->buckets = map(NULL, UNIT_BUCKETS * sizeof(*jit->buckets), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS);
+	jit->order = map(NULL, UNIT_ROOM * sizeof(*jit->order), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS);
+	struct jump *jumps = map(NULL, JUMP_COUNT * sizeof(*jumps), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS);
 	jit_words(jit->cpu)->jumps = jumps;
 	/* Where the host limits files or address space, it may grant less. */
 	bool mapped = false;
@@ -100,6 +98,7 @@ void jit_flush(struct jit *jit)
 	jit->unit_count = 0;
 	jit->code_at = jit->code_floor;
 	jit->stats.flushes++;
+	dump_forget(jit->code_floor + jit_delta(jit), (size_t)(jit->code_w + jit->code_size - jit->code_floor));
 	pages_reset(jit);
 }
 

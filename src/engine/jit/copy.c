@@ -186,8 +186,7 @@ static bool translate_lea(struct translator *t, const struct insn *i)
 	unsigned to = i->operand[0].reg;
 	if (to == REG_RSP && t->unit->window)
 		return false;
-	struct host_mem m = emit_linear(t, &(struct insn){ .base = i->base, .index = i->index, .scale = i->scale, .disp = i->disp,
-			.seg = SEG_DS, .adsize = i->adsize, .length = i->length, .modrm = 1 }, S_A, S_B);
+	struct host_mem m = emit_address_of(t, i, S_A, S_B);
 	unsigned host = scratch_register(to) ? S_A : to;
 	t->kept = i->index == REG_NONE || !scratch_register(i->index);
 	if (i->opsize == 2) {

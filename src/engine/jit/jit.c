@@ -10,13 +10,17 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/util.h"
 #include "cpu/access.h"
 #include "cpu/mmu.h"
+#include "engine/jit/dump.h"
 #include "engine/jit/trap.h"
+#include "isa/op.h"
+#include "isa/table.h"
 
 #define CACHE_TOTAL (256ull << 20)
 
@@ -51,6 +55,11 @@ static int create(struct cpu *c, struct error *err)
 		destroy(c);
 		return -1;
 	}
+	if (c->code_dump && dump_open(c->code_dump, err) < 0) {
+		destroy(c);
+		return -1;
+	}
+	dump_forget(jit->code_x, jit->code_size);
 	jit_make_stubs(jit);
 	if (jit->windows && !pages_init(jit)) {
 		destroy(c);
@@ -159,6 +168,11 @@ static void restore_reused(struct cpu *c, const struct jit *jit, const struct re
 	}
 }
 
+static bool changes_vectors(const struct insn *i)
+{
+	return (isa_rows[i->row].attributes & (ROW_SSE | ROW_AVX)) || i->op == OP_FXRSTOR || i->op == OP_XRSTOR || i->op == OP_XRSTORS;
+}
+
 /* Executes the record's instruction by its function. */
 static const uint8_t *help(struct cpu *c, struct jit *jit, struct record *record)
 {
@@ -170,6 +184,8 @@ static const uint8_t *help(struct cpu *c, struct jit *jit, struct record *record
 	c->gpr[REG_RIP] = page_of(c, record->unit) + (uint64_t)(int64_t)record->target;
 	c->insn = insn;
 	jit->current = record;
+	if (changes_vectors(insn))
+		jit_words(c)->vector_used = ~0u;
 	(record->miss ? jit->stats.missed : jit->stats.helped)[insn->row]++;
 	insn->exec(c, insn);
 	jit->current = NULL;
@@ -194,7 +210,7 @@ static const uint8_t *load_vectors(struct cpu *c, struct jit *jit, struct record
 		return NULL; /* the code behind it takes the state for loaded */
 	}
 	c->gpr[REG_RIP] = page_of(c, record->unit) + (uint64_t)(int64_t)(record->target - record->insn->length);
-	jit_words(c)->vector = allowed;
+	jit_words(c)->vector = allowed & (record->vector | jit_words(c)->vector_left | (uint32_t)~VECTOR_AVX512);
 	jit->stats.vector_loads++;
 	jit->entering = record->unit;
 	restore_reused(c, jit, record);
@@ -265,6 +281,7 @@ static const uint8_t *follow_indirect(struct cpu *c, struct jit *jit, struct rec
 /* Sees to what translated code left for. Returns where it goes on; NULL: at RIP. */
 static const uint8_t *handle(struct cpu *c, struct jit *jit, struct record *record)
 {
+	jit->stats.exits[record->kind]++;
 	switch (record->kind) {
 	case RECORD_HELPER: case RECORD_END:
 		return help(c, jit, record);
@@ -316,12 +333,21 @@ static uint64_t stack_word(const struct cpu *c, const struct jit *jit)
 	return ~(unit->window ? mirror_table(jit, unit->set)[(c->gpr[REG_RSP] >> WINDOW_SHIFT) & 0xffff] : 0);
 }
 
+typedef struct record *enter_stub(struct cpu *c, const uint8_t *code);
+
+static enter_stub *enter(struct cpu *c, const struct jit *jit)
+{
+	uint32_t vector = jit_words(c)->vector;
+	return likely(!vector) ? jit->enter : jit->enter_vector[vector_lower_used(c)][!!(vector & VECTOR_AVX512)];
+}
+
 /* Unit after unit until attention is asked for. */
 static void execute(struct cpu *c, struct jit *jit)
 {
 	struct jit_words *words = jit_words(c);
 	const uint8_t *code = NULL;
 	words->vector = 0;
+	words->vector_used = ~0u;
 	for (;;) {
 		if (unlikely(atomic_load_explicit(&c->attention, memory_order_relaxed)))
 			return;
@@ -330,6 +356,7 @@ static void execute(struct cpu *c, struct jit *jit)
 			struct unit *unit = unit_here(c, jit, true);
 			if (!unit) {
 				jit->stats.interpreted++;
+				words->vector_used = ~0u;
 				interpret(c, &jit->interp, true);
 				continue;
 			}
@@ -343,11 +370,12 @@ static void execute(struct cpu *c, struct jit *jit)
 		}
 		words->stack = stack_word(c, jit);
 		jit->stats.entries++;
-		struct record *record = (words->vector ? jit->enter_vector : jit->enter)(c, code);
+		c->stats.assisted++;
+		struct record *record = enter(c, jit)(c, code);
 		code = handle(c, jit, record);
 		/* Behind an instruction that was helped the code takes for granted what it found before it. */
 		if (words->vector_left && code && code == record->resume)
-			words->vector = vector_allowed(c);
+			words->vector = words->vector_left;
 	}
 }
 
@@ -368,7 +396,7 @@ static enum exit_reason loop(struct cpu *c, struct jit *jit)
 		if (!atomic_load_explicit(&c->attention, memory_order_relaxed))
 			execute(c, jit);
 		/* Code has changed: units of its page are found to be stale when they are looked for. */
-		if (atomic_load_explicit(&c->attention, memory_order_relaxed) & ATTN_CODE)
+		if (atomic_fetch_and(&c->attention, ~(uint32_t)ATTN_CODE) & ATTN_CODE)
 			forget_code(c, jit);
 		if (mirror_tick(jit)) {
 			c->code_epoch[1]++;
@@ -382,7 +410,7 @@ static enum exit_reason loop(struct cpu *c, struct jit *jit)
 static void count_faulted(struct cpu *c, struct jit *jit)
 {
 	if (jit->current)
-		c->stats.instructions += jit->current->executed - 1u;
+		c->stats.instructions += (uint64_t)jit->current->executed - 1; /* it may have been counted already */
 	jit->current = NULL;
 	interpret_count_faulted(c, &jit->interp);
 }
@@ -401,6 +429,15 @@ static const uint8_t *resolve(void *opaque, const uint8_t *at, uintptr_t address
 	return NULL;
 }
 
+/* AT_HWCAP2, bit 1: the kernel lets programs write the base themselves. */
+static void set_gs_base(unsigned long base)
+{
+	if (getauxval(AT_HWCAP2) & 2)
+		__asm__ volatile("wrgsbase %0" : : "r"(base));
+	else
+		syscall(SYS_arch_prctl, ARCH_SET_GS, base);
+}
+
 static enum exit_reason run(struct cpu *c)
 {
 	struct jit *jit = c->engine;
@@ -409,7 +446,7 @@ static enum exit_reason run(struct cpu *c)
 		snprintf(c->exit_detail, sizeof(c->exit_detail), "no memory for a signal stack of vCPU %u", c->index);
 		return EXIT_ERROR;
 	}
-	syscall(SYS_arch_prctl, ARCH_SET_GS, (unsigned long)c);
+	set_gs_base((unsigned long)c);
 	c->fault_env = &env;
 	atomic_store(&c->running, true);
 	/* A delivery that faults comes back here too; cpu_deliver_fault works out double and triple faults. */
@@ -417,8 +454,8 @@ static enum exit_reason run(struct cpu *c)
 		count_faulted(c, jit);
 		cpu_deliver_fault(c);
 	} else {
-		/* Whatever has changed while we were out is looked at first. */
-		cpu_attention(c, ATTN_STEP | ATTN_CODE);
+		/* Whatever has changed while we were out is looked at first; ATTN_CODE is set where code was written. */
+		cpu_attention(c, ATTN_STEP);
 	}
 	enum exit_reason reason = loop(c, jit);
 	c->insn = NULL;
@@ -428,6 +465,11 @@ static enum exit_reason run(struct cpu *c)
 	return reason;
 }
 
+static uint64_t cache_memory(const struct cpu *c)
+{
+	return ((const struct jit *)c->engine)->data_used;
+}
+
 const struct engine_type engine_jit = {
 	.name = "jit",
 	.create = create,
@@ -435,5 +477,6 @@ const struct engine_type engine_jit = {
 	.run = run,
 	.trace = trace,
 	.counters = jit_counters,
+	.cache_memory = cache_memory,
 	.kick = engine_kick,
 };

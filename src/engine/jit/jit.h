@@ -30,6 +30,7 @@ enum record_kind {
 	RECORD_HELPER,  /* insn is executed by its function, then `resume` */
 	RECORD_END,     /* insn is executed by its function, which may have changed everything */
 	RECORD_VECTOR,  /* vector state is wanted in the host's registers, then `again`; where it is not allowed, as HELPER */
+	RECORD_KINDS
 };
 
 struct unit;
@@ -110,6 +111,7 @@ struct jit_words {
 	uint32_t tag[4];      /* by TLB set: what addresses mean, see retag() */
 	uint32_t vector;      /* VECTOR_* allowed while vector state is in the host's registers; 0: it is in struct cpu */
 	uint32_t vector_left; /* the same when translated code was left */
+	uint32_t vector_used; /* XINUSE when vector state was stored last; ~0: it was changed since */
 	uint32_t host_mxcsr;
 	uint32_t branch;      /* an indirect branch's record, from the start of jit->data */
 };
@@ -126,7 +128,7 @@ struct jump {
 #define UNIT_BUCKETS 65536u
 
 struct jit_stats {
-	uint64_t units, guest_bytes, code_bytes, flushes, retags, links, crosses, indirect, entries, guards, interpreted, vector_loads, fills, filled_pages, unlinked_pages, slow_sites, tlb_events[4];
+	uint64_t units, guest_bytes, code_bytes, flushes, retags, links, crosses, indirect, entries, guards, interpreted, vector_loads, fills, filled_pages, unlinked_pages, slow_sites, tlb_events[4], exits[RECORD_KINDS];
 	uint32_t *helped, *missed; /* instructions executed by their functions, by row: always; when a check failed */
 };
 
@@ -135,7 +137,7 @@ struct jit_stats {
 struct jit {
 	struct interp interp;
 	struct cpu *cpu;
-	/* One memfd: code, mapped writable and, elsewhere, executable. Right behind the executable mapping come records. */
+	/* Shared memory: code, mapped writable and, elsewhere, executable. Right behind the executable mapping come records. */
 	uint8_t *code_w, *code_x, *data;
 	size_t code_size, data_size, data_used;
 	uint8_t *code_at;     /* next free byte, as written */
@@ -145,7 +147,8 @@ struct jit {
 	unsigned unit_count, unit_room;
 	/* Stubs. */
 	struct record *(*enter)(struct cpu *cpu, const uint8_t *code);
-	struct record *(*enter_vector)(struct cpu *cpu, const uint8_t *code); /* with the vector state */
+	/* With the vector state: the first 16 registers whole, or XMM; the upper 16 and masks, or not. */
+	struct record *(*enter_vector[2][2])(struct cpu *cpu, const uint8_t *code);
 	uint8_t *leave, *leave_memory_flags;
 	uint8_t *branch_miss; /* an indirect branch to the address in S_A leads nowhere yet */
 	uint32_t tags;        /* the last number given out */
@@ -233,7 +236,10 @@ void jit_window_fault(struct jit *jit, struct record *record, uintptr_t address,
 /* VECTOR_* that the guest's control registers allow. */
 uint32_t vector_allowed(const struct cpu *c);
 /* Vector state between struct cpu and the host's registers. */
-void vector_emit_load(struct emitter *e);
+void vector_emit_load(struct emitter *e, bool lower, bool upper);
+/* Whether one of the first 16 registers is more than its XMM part; struct cpu has the state. */
+bool vector_lower_used(struct cpu *c);
+#define XINUSE_LOWER 0x44u /* AVX, ZMM_Hi256 */
 void vector_emit_save(struct emitter *e);
 
 /* --- translate.c --- */

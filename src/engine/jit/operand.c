@@ -30,11 +30,10 @@ static void add_segment(struct translator *t, struct host_mem *m, unsigned seg, 
 	}
 }
 
-struct host_mem emit_linear(struct translator *t, const struct insn *i, unsigned a, unsigned b)
+struct host_mem emit_address_of(struct translator *t, const struct insn *i, unsigned a, unsigned b)
 {
 	struct emitter *e = &t->e;
 	struct host_mem m = { .base = HOST_NONE, .index = HOST_NONE, .disp = i->disp };
-	bool segment = i->seg == SEG_FS || i->seg == SEG_GS;
 	if (i->base == REG_RIP) {
 		emit_guest_address(t, a, (int64_t)t->at[t->now] + i->length + i->disp);
 		m = MEM_BASE(a, 0);
@@ -45,8 +44,19 @@ struct host_mem emit_linear(struct translator *t, const struct insn *i, unsigned
 		m.index = (uint8_t)emit_gpr(t, i->index, b);
 		m.scale = i->scale;
 	}
-	if (m.index != HOST_NONE || i->adsize == 4 || (m.base == HOST_NONE && !segment)) {
-		emit_mem(e, i->adsize == 4 ? 0 : EMIT_W, 0x8d, a, m);
+	if (i->adsize == 4) {
+		emit_mem(e, 0, 0x8d, a, m);
+		m = MEM_BASE(a, 0);
+	}
+	return m;
+}
+
+struct host_mem emit_linear(struct translator *t, const struct insn *i, unsigned a, unsigned b)
+{
+	struct host_mem m = emit_address_of(t, i, a, b);
+	bool segment = i->seg == SEG_FS || i->seg == SEG_GS;
+	if (m.index != HOST_NONE || (m.base == HOST_NONE && !segment)) {
+		emit_lea(&t->e, a, m);
 		m = MEM_BASE(a, 0);
 	}
 	if (segment)

@@ -266,8 +266,7 @@ static bool lea(struct translator *t, const struct insn *i)
 		return false;
 	if (i->base == REG_RSP && i->index == REG_NONE && i->adsize == 8)
 		return move_stack_pointer(t, i->disp);
-	struct host_mem m = emit_linear(t, &(struct insn){ .base = i->base, .index = i->index, .scale = i->scale, .disp = i->disp,
-			.seg = SEG_DS, .adsize = i->adsize, .length = i->length, .modrm = 1 }, S_A, S_B);
+	struct host_mem m = emit_address_of(t, i, S_A, S_B);
 	emit_lea(&t->e, S_A, m);
 	emit_set_stack(t, S_A);
 	return true;

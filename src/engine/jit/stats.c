@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include <stdlib.h>
 
+#include "base/util.h"
 #include "engine/jit/jit.h"
 #include "isa/table.h"
 
@@ -24,7 +25,13 @@ struct list {
 static void put(struct list *l, const char *group, const char *name, uint64_t value)
 {
 	if (l->at < l->end)
-		*l->at++ = (struct engine_counter){ group, name, value };
+		*l->at++ = (struct engine_counter){ group, name, value, 0 };
+}
+
+static void put_ratio(struct list *l, const char *name, uint64_t value, uint64_t per)
+{
+	if (l->at < l->end)
+		*l->at++ = (struct engine_counter){ NULL, name, value, MAX(per, 1u) };
 }
 
 /* Rows of one mnemonic add up where they are shown; rare ones are left out. */
@@ -47,17 +54,21 @@ unsigned jit_counters(const struct cpu *cpu, struct engine_counter *counters, un
 	put(&l, NULL, "units", s->units);
 	put(&l, NULL, "guest_bytes", s->guest_bytes);
 	put(&l, NULL, "code_bytes", s->code_bytes);
+	put_ratio(&l, "code_bytes_per_guest_byte", s->code_bytes, s->guest_bytes);
 	put(&l, NULL, "evictions", s->flushes);
 	put(&l, NULL, "retags", s->retags);
-	put(&l, NULL, "interpreted", s->interpreted);
-	put(&l, "exits", "entries", s->entries);
-	put(&l, "exits", "links", s->links);
-	put(&l, "exits", "crosses", s->crosses);
-	put(&l, "exits", "indirect", s->indirect);
-	put(&l, "exits", "guards", s->guards);
-	put(&l, "exits", "vector_loads", s->vector_loads);
+	put(&l, NULL, "interpreted_runs", s->interpreted);
 	put(&l, NULL, "window_fills", s->fills);
 	put(&l, NULL, "window_pages", s->filled_pages);
+	static const char *const exits[RECORD_KINDS] = {
+		[RECORD_LINK] = "link", [RECORD_CROSS] = "cross_page", [RECORD_RIP] = "indirect", [RECORD_GO] = "attention",
+		[RECORD_HELPER] = "helper", [RECORD_END] = "helper_end", [RECORD_VECTOR] = "vector_load",
+	};
+	put(&l, "exits", "total", s->entries);
+	for (unsigned i = 0; i < RECORD_KINDS; i++)
+		put(&l, "exits", exits[i], s->exits[i]);
+	put(&l, NULL, "links", s->links);
+	put(&l, NULL, "guard_faults", s->guards);
 	static const char *const events[] = { "all", "local", "root", "page" };
 	for (unsigned i = 0; i < 4; i++)
 		put(&l, "window_flushes", events[i], s->tlb_events[i]);

@@ -4,6 +4,7 @@
 #include <stddef.h>
 
 #include "base/util.h"
+#include "engine/jit/dump.h"
 #include "engine/jit/flags.h"
 
 /*
@@ -21,10 +22,15 @@ static bool in_register(unsigned r)
 	return r != S_A && r != S_B && r != S_C;
 }
 
+static void make_enter_vector(struct jit *jit, struct emitter *e, bool lower, bool upper)
+{
+	jit->enter_vector[lower][upper] = (struct record *(*)(struct cpu *, const uint8_t *))(uintptr_t)emit_here(e);
+	vector_emit_load(e, lower, upper);
+	emit_jump(e, (const uint8_t *)(uintptr_t)jit->enter);
+}
+
 static void make_enter(struct jit *jit, struct emitter *e)
 {
-	jit->enter_vector = (struct record *(*)(struct cpu *, const uint8_t *))(uintptr_t)emit_here(e);
-	vector_emit_load(e);
 	jit->enter = (struct record *(*)(struct cpu *, const uint8_t *))(uintptr_t)emit_here(e);
 	for (unsigned i = 0; i < ARRAY_SIZE(callee_saved); i++) {
 		if (callee_saved[i] & 8)
@@ -43,6 +49,12 @@ static void make_enter(struct jit *jit, struct emitter *e)
 	emit_load(e, S_B, WORD(reuse[0]));
 	emit_load(e, S_C, WORD(reuse[1]));
 	emit_reg(e, 0, 0xff, 4, S_A);
+}
+
+static void make_enter_vectors(struct jit *jit, struct emitter *e)
+{
+	for (unsigned n = 0; n < 4; n++)
+		make_enter_vector(jit, e, n & 1, n & 2);
 }
 
 static void make_leave(struct jit *jit, struct emitter *e)
@@ -88,9 +100,17 @@ static void make_branch_miss(struct jit *jit, struct emitter *e)
 
 void jit_make_stubs(struct jit *jit)
 {
-	struct emitter e = { .at = jit->code_w, .end = jit->code_w + 4096, .delta = jit_delta(jit) };
-	make_enter(jit, &e);
-	make_leave(jit, &e);
-	make_branch_miss(jit, &e);
+	struct emitter e = { .at = jit->code_w, .end = jit->code_w + 8192, .delta = jit_delta(jit) };
+	static const struct {
+		const char *name;
+		void (*make)(struct jit *jit, struct emitter *e);
+	} stubs[] = {
+		{ "enter", make_enter }, { "enter_vector", make_enter_vectors }, { "leave", make_leave }, { "branch_miss", make_branch_miss },
+	};
+	for (unsigned i = 0; i < ARRAY_SIZE(stubs); i++) {
+		const uint8_t *start = emit_here(&e);
+		stubs[i].make(jit, &e);
+		dump_stub(stubs[i].name, start, (size_t)(emit_here(&e) - start));
+	}
 	jit->code_floor = jit->code_at = (uint8_t *)ALIGN_UP((uintptr_t)e.at, 64);
 }

@@ -7,6 +7,7 @@
 
 #include "base/util.h"
 #include "cpu/mmu.h"
+#include "engine/jit/dump.h"
 #include "engine/jit/flags.h"
 #include "isa/op.h"
 #include "isa/table.h"
@@ -431,5 +432,7 @@ struct unit *jit_translate(struct jit *jit, const uint8_t *host, uint64_t linear
 	struct unit *unit = finish(&t, t.unit);
 	if (!unit)
 		jit_flush(jit);
+	else
+		dump_unit(linear, unit->bytes, unit->set == TLB_USER, unit->code, (size_t)(unit->code_end - unit->code));
 	return unit;
 }

@@ -118,6 +118,8 @@ static inline void emit_access(struct translator *t, struct thunk *thunk)
 }
 /* The linear address of the operand without a check, as base + disp; S_A and S_B may be used. */
 struct host_mem emit_linear(struct translator *t, const struct insn *insn, unsigned a, unsigned b);
+/* The offset that the memory operand names (LEA), as a host operand; S_A and S_B may be used. */
+struct host_mem emit_address_of(struct translator *t, const struct insn *insn, unsigned a, unsigned b);
 /* The guest's general register in a host register: itself, or put into `scratch`. */
 unsigned emit_gpr(struct translator *t, unsigned reg, unsigned scratch);
 

@@ -14,6 +14,9 @@
  * rt_sigreturn, sigaltstack.
  */
 #define STACK_SIZE (64u << 10)
+#ifndef SS_AUTODISARM
+#define SS_AUTODISARM (1u << 31)
+#endif
 
 static const int signals[] = { SIGFPE, SIGILL, SIGSEGV, SIGBUS };
 static struct sigaction previous_action[NSIG];
@@ -69,7 +72,8 @@ static void install(void)
 static bool give_stack(void)
 {
 	void *stack = malloc(STACK_SIZE);
-	const stack_t alternate = { .ss_sp = stack, .ss_size = STACK_SIZE };
+	/* AUTODISARM (Linux 4.7): else the kernel looks at RSP, which is the guest's, to find out whether it is on this stack. */
+	const stack_t alternate = { .ss_sp = stack, .ss_size = STACK_SIZE, .ss_flags = (int)SS_AUTODISARM };
 	if (!stack || sigaltstack(&alternate, NULL) < 0) {
 		free(stack);
 		return false;

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <cpuid.h>
 #include <stddef.h>
 
+#include "base/util.h"
 #include "cpu/fpu.h"
 #include "cpu/host.h"
 #include "engine/jit/jit.h"
@@ -25,17 +27,25 @@ uint32_t vector_allowed(const struct cpu *c)
 	return allowed;
 }
 
-static void emit_vector(struct emitter *e, unsigned reg, bool store)
+/*
+ * Registers whose upper parts were once written, even with zeros, make the processor merge in every SSE instruction,
+ * which then waits for the one before. So the lower sixteen are loaded as XMM where the rest of them is zero: XINUSE
+ * says so when they are stored, else they are looked at. The upper sixteen and the masks are there only for
+ * those that use them (VECTOR_AVX512).
+ */
+enum part { PART_XMM, PART_LOWER, PART_UPPER };
+
+static void emit_vector(struct emitter *e, unsigned reg, bool store, unsigned size)
 {
 	struct host_mem m = GS_OFFSET(offsetof(struct cpu, vec) + 64 * reg);
 	put8(e, 0x65);
-	if (host_vector_size() == 64) { /* vmovdqu64 zmm */
+	if (size == 64) { /* vmovdqu64 zmm */
 		put8(e, 0x62);
 		put8(e, 0x61 | (~reg & 8) << 4 | (~reg & 16));
 		put8(e, 0xfe);
 		put8(e, 0x48);
 		put8(e, store ? 0x7f : 0x6f);
-	} else if (host_vector_size() == 32) { /* vmovdqu ymm */
+	} else if (size == 32) { /* vmovdqu ymm */
 		put8(e, 0xc5);
 		put8(e, (~reg & 8) << 4 | 0x7e);
 		put8(e, store ? 0x7f : 0x6f);
@@ -51,7 +61,7 @@ static void emit_vector(struct emitter *e, unsigned reg, bool store)
 /* kmovq k, m64 and back */
 static void emit_masks(struct emitter *e, bool store)
 {
-	for (unsigned k = 0; k < 8 && host_vector_size() == 64; k++) {
+	for (unsigned k = 0; k < 8; k++) {
 		struct host_mem m = GS_FIELD(k[k]);
 		put8(e, 0x65);
 		put8(e, 0xc4);
@@ -62,25 +72,69 @@ static void emit_masks(struct emitter *e, bool store)
 	}
 }
 
-static void emit_vectors(struct emitter *e, bool store)
+static void emit_part(struct emitter *e, enum part part, bool store)
 {
-	for (unsigned r = 0; r < (host_vector_size() == 64 ? 32 : 16); r++)
-		emit_vector(e, r, store);
-	emit_masks(e, store);
+	unsigned first = part == PART_UPPER ? 16 : 0;
+	for (unsigned r = first; r < first + 16; r++)
+		emit_vector(e, r, store, part == PART_XMM ? 16 : host_vector_size());
+	if (part == PART_UPPER)
+		emit_masks(e, store);
+}
+
+static bool zero(const void *p, size_t size)
+{
+	const uint64_t *q = p;
+	uint64_t any = 0;
+	for (size_t i = 0; i < size / sizeof(*q); i++)
+		any |= q[i];
+	return !any;
+}
+
+bool vector_lower_used(struct cpu *c)
+{
+	if (!(jit_words(c)->vector_used & XINUSE_LOWER))
+		return false;
+	for (unsigned r = 0; r < 16; r++)
+		if (!zero(c->vec[r] + 16, 48))
+			return true;
+	return false;
 }
 
 /* LDMXCSR is 0F AE /2, STMXCSR /3. */
-void vector_emit_load(struct emitter *e)
+void vector_emit_load(struct emitter *e, bool lower, bool upper)
 {
 	emit_mem(e, EMIT_0F, 0xae, 3, WORD(host_mxcsr));
-	emit_vectors(e, false);
+	emit_part(e, lower ? PART_LOWER : PART_XMM, false);
+	if (upper && host_vector_size() == 64)
+		emit_part(e, PART_UPPER, false);
 	emit_mem(e, EMIT_0F, 0xae, 2, GS_FIELD(mxcsr));
 }
 
+/* XGETBV with ECX 1 (SDM 1, 13.1). */
+static bool host_has_xinuse(void)
+{
+	unsigned a, b, c, d;
+	return __get_cpuid_count(0xd, 1, &a, &b, &c, &d) && (a & 4);
+}
+
+/* RAX, RCX and RDX are free. */
 void vector_emit_save(struct emitter *e)
 {
 	emit_mem(e, EMIT_0F, 0xae, 3, GS_FIELD(mxcsr));
-	emit_vectors(e, true);
+	emit_part(e, PART_LOWER, true);
+	emit_constant(e, REG_RAX, ~0ull);
+	if (host_has_xinuse()) {
+		emit_constant(e, REG_RCX, 1);
+		put_bytes(e, (const uint8_t[]){ 0x0f, 0x01, 0xd0 }, 3); /* xgetbv */
+	}
+	emit_mem(e, 0, 0x89, REG_RAX, WORD(vector_used));
+	if (host_vector_size() == 64) {
+		emit_mem(e, 0, 0xf6, 0, WORD(vector));
+		put8(e, VECTOR_AVX512);
+		uint8_t *none = emit_jump_if(e, COND_E, emit_here(e));
+		emit_part(e, PART_UPPER, true);
+		emit_patch(none, e->delta, emit_here(e));
+	}
 	emit_mem(e, EMIT_0F, 0xae, 2, WORD(host_mxcsr));
 	if (host_vector_size() > 16) { /* vzeroupper */
 		put8(e, 0xc5);
