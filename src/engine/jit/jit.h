@@ -128,7 +128,7 @@ struct jump {
 };
 #define JUMP_COUNT 65536u
 
-#define UNIT_BUCKETS 65536u
+#define UNIT_BUCKETS 262144u
 
 struct jit_stats {
 	uint64_t units, guest_bytes, code_bytes, flushes, retags, links, crosses, indirect, entries, guards, interpreted, vector_loads, fills, filled_pages, unlinked_pages, slow_sites, tlb_events[4], exits[RECORD_KINDS];

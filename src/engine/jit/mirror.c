@@ -144,7 +144,7 @@ static void unmap(struct jit *jit, const struct tlb_event *event)
 	if (space && (upper || event->root == jit->root))
 		windows_unmap(jit->windows, space, event->linear, event->size);
 	else if (!upper)
-		windows_clear_root(jit->windows, event->root);
+		windows_flush(jit->windows, event->root);
 }
 
 static void take_event(struct jit *jit, const struct tlb_event *event)
@@ -152,9 +152,9 @@ static void take_event(struct jit *jit, const struct tlb_event *event)
 	jit->stats.tlb_events[event->kind]++;
 	pages_flushed(jit, event);
 	switch (event->kind) {
-	case TLB_EVENT_ALL: windows_clear_all(jit->windows); break;
-	case TLB_EVENT_LOCAL: windows_clear_users(jit->windows); break;
-	case TLB_EVENT_ROOT: windows_clear_root(jit->windows, event->root); break;
+	case TLB_EVENT_ALL: windows_flush(jit->windows, WINDOW_ALL); break;
+	case TLB_EVENT_LOCAL: windows_flush(jit->windows, WINDOW_USERS); break;
+	case TLB_EVENT_ROOT: windows_flush(jit->windows, event->root); break;
 	case TLB_EVENT_PAGE: unmap(jit, event); break;
 	}
 }
@@ -167,8 +167,27 @@ static bool enter_space(struct jit *jit)
 	charge(jit);
 	jit->root = root;
 	jit->space = windows_hold(jit->windows, jit->space, root);
-	jit->window[TLB_USER] = jit->space && windows_heat(jit->space)->hot;
 	return true;
+}
+
+static bool look(void *opaque, uint64_t linear, struct window_page *found)
+{
+	struct jit *jit = opaque;
+	struct page_rights page;
+	bool upper = linear >> 63;
+	if (!mmu_peek(jit->cpu, upper ? TLB_SUPERVISOR : TLB_USER, linear, &page) || (upper && !page.global))
+		return false;
+	*found = (struct window_page){ page.host, page.size, page.write };
+	return true;
+}
+
+/* What the guest flushed is compared with its page tables: most of it is as it was, and would be shown again. */
+static void settle(struct jit *jit)
+{
+	if (jit->space && windows_flushed(jit->space))
+		windows_settle(jit->windows, jit->space, look, jit);
+	if (windows_flushed(jit->kernel))
+		windows_settle(jit->windows, jit->kernel, look, jit);
 }
 
 void mirror_sync(struct jit *jit)
@@ -180,12 +199,15 @@ void mirror_sync(struct jit *jit)
 		return;
 	if (count > TLB_EVENTS) {
 		jit->stats.tlb_events[TLB_EVENT_ALL]++;
-		windows_clear_all(jit->windows);
+		windows_flush(jit->windows, WINDOW_ALL);
 		pages_flushed(jit, NULL);
 	}
 	for (unsigned i = 0; i < count && count <= TLB_EVENTS; i++)
 		take_event(jit, &c->tlb_events[i]);
-	enter_space(jit);
+	bool entered = enter_space(jit);
+	settle(jit);
+	if (entered)
+		jit->window[TLB_USER] = jit->space && windows_heat(jit->space)->hot;
 	install_if_new(jit, jit->window[TLB_USER] ? jit->space : NULL, TLB_USER);
 	install_if_new(jit, jit->kernel, TLB_SUPERVISOR);
 	pages_sync(jit);
@@ -210,25 +232,24 @@ static bool continues(struct jit *jit, const struct page_rights *first, uint64_t
 {
 	struct page_rights next;
 	return mmu_peek(jit->cpu, current_tlb_set(jit->cpu), linear, &next) && next.host == host && next.writable == first->writable &&
-	       next.global == first->global && next.page_size >= first->page_size;
+	       next.global == first->global && next.size >= first->size;
 }
 
 static bool same_page_continues(struct jit *jit, const struct page_rights *first, const uint8_t *host)
 {
-	uint64_t offset = memory_offset(jit->cpu->memory, host);
-	return offset < jit->cpu->memory->size && !(first->writable && memory_page_has_code(jit->cpu->memory, offset));
+	return !first->writable || !memory_page_has_code(jit->cpu->memory, memory_offset(jit->cpu->memory, host));
 }
 
 /* Whether the page at linear, `step` bytes beside one that belongs to the stretch, does so too. */
 static bool belongs(struct jit *jit, const struct page_rights *first, uint64_t linear, uint64_t beside, const uint8_t *host)
 {
-	bool same = ALIGN_DOWN(linear, first->page_size) == ALIGN_DOWN(beside, first->page_size);
+	bool same = ALIGN_DOWN(linear, first->size) == ALIGN_DOWN(beside, first->size);
 	return same ? same_page_continues(jit, first, host) : continues(jit, first, linear, host);
 }
 
 static struct stretch find_stretch(struct jit *jit, const struct page_rights *page, uint64_t linear)
 {
-	uint64_t around = page->page_size > GUEST_PAGE_SIZE ? AROUND_LARGE : AROUND;
+	uint64_t around = page->size > GUEST_PAGE_SIZE ? AROUND_LARGE : AROUND;
 	uint64_t low = ALIGN_DOWN(linear, around), high = low + around, end = linear + GUEST_PAGE_SIZE;
 	const uint8_t *host = page->host;
 	while (linear > low && belongs(jit, page, linear - GUEST_PAGE_SIZE, linear, host - GUEST_PAGE_SIZE)) {
