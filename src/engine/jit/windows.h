@@ -77,6 +77,8 @@ struct window_page {
 /* Hides what is not as `look` says; false from it: nothing may be shown there. The caller holds the space. */
 typedef bool window_look(void *opaque, uint64_t linear, struct window_page *page);
 void windows_settle(struct windows *w, struct space *space, window_look *look, void *opaque);
+/* The same for a stretch of whole pages within 4 GiB. */
+void windows_settle_stretch(struct windows *w, struct space *space, uint64_t linear, uint64_t size, window_look *look, void *opaque);
 
 struct space_heat *windows_heat(struct space *space);
 
