@@ -64,8 +64,7 @@ static bool loop_edge(struct translator *t, int64_t target, unsigned condition)
 		return false;
 	flags_to_host(t);
 	emit_count(t);
-	if (t->c->count_instructions)
-		reuse_clear(t);
+	reuse_drop_registers(t, t->c->count_instructions ? ~0u : 1u << S_A);
 	if (t->looping)
 		reuse_conform(t, t->loop_reuse);
 	else

@@ -35,8 +35,10 @@ enum record_kind {
 
 struct unit;
 
-/* Host addresses that code keeps in S_B and S_C (reuse.c): biases of the windows that general registers point into, or else: */
-enum { REUSE_COUNT = 2, REUSE_FS = 32, REUSE_GS, REUSE_NONE = 0xff };
+/* What code keeps in S_B, S_C and S_A (reuse.c): biases of the windows that general registers point into, or else the host
+ * address of RIP's page or a segment's base, or the guest's register of the same number. */
+enum { REUSE_COUNT = 3, REUSE_FS = 32, REUSE_GS, REUSE_SELF, REUSE_NONE = 0xff };
+static const uint8_t reuse_register[REUSE_COUNT] = { S_B, S_C, S_A };
 
 struct record {
 	uint8_t kind;         /* enum record_kind */
@@ -104,7 +106,8 @@ struct jit_words {
 	uint64_t host_rsp;
 	uint64_t code_page;   /* of the unit under way that is not absolute */
 	uint64_t scratch, target;
-	uint64_t reuse[REUSE_COUNT]; /* for S_B and S_C */
+	uint64_t reuse[REUSE_COUNT]; /* for reuse_register */
+	uint64_t go;          /* where to enter */
 	uint64_t saved_stack; /* host RSP while an instruction has the guest's */
 	uint64_t stack;       /* guest RSP = host RSP + stack + 1: the complement of the window's bias, or of 0 */
 	struct jump *jumps;

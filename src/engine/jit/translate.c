@@ -77,6 +77,7 @@ void flags_to_memory(struct translator *t, uint16_t live)
 {
 	if (t->memory_flags || !live)
 		return;
+	reuse_drop_registers(t, 1u << S_A);
 	emit_move(&t->e, S_A, REG_RAX);
 	flags_emit_save(&t->e, REG_RAX);
 	emit_move(&t->e, REG_RAX, S_A);
