@@ -61,6 +61,10 @@ bool mmu_peek(struct cpu *c, unsigned set, uint64_t linear, struct page_rights *
  * NULL: a fetch would fault, be the first one, or reach no memory. *global is set otherwise. */
 const uint8_t *mmu_code_page(struct cpu *c, bool user, uint64_t linear, bool *global);
 
+/* The entries that a 4-level walk of `linear` finds, in host memory, from the PML4's down; returns how many, 0 where the page is
+ * not present. */
+unsigned mmu_path(struct cpu *c, uint64_t linear, const uint64_t *entry[4], uint64_t value[4]);
+
 /* The TLB that data accesses use now. */
 static inline unsigned current_tlb_set(const struct cpu *c)
 {

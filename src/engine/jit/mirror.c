@@ -142,9 +142,9 @@ static bool look(void *opaque, uint64_t linear, struct window_page *found)
 	struct jit *jit = opaque;
 	struct page_rights page;
 	bool upper = linear >> 63;
-	if (!mmu_peek(jit->cpu, upper ? TLB_SUPERVISOR : TLB_USER, linear, &page) || (upper && !page.global))
+	if (!mmu_peek(jit->cpu, upper ? TLB_SUPERVISOR : TLB_USER, linear, &page))
 		return false;
-	*found = (struct window_page){ page.host, page.size, page.write };
+	*found = (struct window_page){ page.host, page.size, page.write, page.global };
 	return true;
 }
 
@@ -205,10 +205,15 @@ void mirror_sync(struct jit *jit)
 		windows_flush(jit->windows, WINDOW_ALL);
 		pages_flushed(jit, NULL);
 	}
-	for (unsigned i = 0; i < count && count <= TLB_EVENTS; i++)
+	bool flushed = count > TLB_EVENTS;
+	for (unsigned i = 0; i < count && count <= TLB_EVENTS; i++) {
 		take_event(jit, &c->tlb_events[i]);
+		flushed |= c->tlb_events[i].kind != TLB_EVENT_PAGE;
+	}
 	bool entered = enter_space(jit);
 	settle(jit);
+	if (entered || flushed)
+		windows_check_local(jit->windows, jit->kernel, jit->root);
 	if (entered)
 		jit->window[TLB_USER] = jit->space && windows_heat(jit->space)->hot;
 	install_if_new(jit, jit->window[TLB_USER] ? jit->space : NULL, TLB_USER);
@@ -264,21 +269,38 @@ static struct stretch find_stretch(struct jit *jit, const struct page_rights *pa
 	return (struct stretch){ linear, host, end - linear };
 }
 
+/* What one entry of the page tables says. */
+static struct stretch one_piece(const struct page_rights *page, uint64_t linear)
+{
+	uint64_t before = page->writable ? 0 : linear & (page->size - 1);
+	return (struct stretch){ linear - before, page->host - before, page->writable ? GUEST_PAGE_SIZE : page->size };
+}
+
+static void find_path(struct jit *jit, uint64_t linear, struct watch_path *path)
+{
+	path->index = linear >> 39 & 511;
+	path->count = mmu_path(jit->cpu, linear, path->entry, path->value);
+}
+
 bool mirror_fill(struct jit *jit, uint64_t linear)
 {
 	struct page_rights page;
 	linear = ALIGN_DOWN(linear, (uint64_t)GUEST_PAGE_SIZE);
 	bool upper = linear >> 63;
 	unsigned set = current_tlb_set(jit->cpu);
-	if (set > TLB_SUPERVISOR || upper != (set == TLB_SUPERVISOR) || !mmu_peek(jit->cpu, set, linear, &page) ||
-	    (upper && !page.global))
+	struct watch_path path;
+	if (upper)
+		find_path(jit, linear, &path);
+	if (set > TLB_SUPERVISOR || upper != (set == TLB_SUPERVISOR) || !mmu_peek(jit->cpu, set, linear, &page))
 		return false;
+	bool local = upper && !page.global;
 	struct space *space = upper ? jit->kernel : jit->space;
 	if (!space)
 		return false;
 	uint64_t start = __rdtsc();
-	struct stretch s = find_stretch(jit, &page, linear);
-	bool done = windows_map(jit->windows, space, s.linear, s.host, (unsigned)(s.size >> GUEST_PAGE_SHIFT), linear, page.writable);
+	struct stretch s = local ? one_piece(&page, linear) : find_stretch(jit, &page, linear);
+	bool done = windows_map(jit->windows, space, s.linear, s.host, (unsigned)(s.size >> GUEST_PAGE_SHIFT), linear, page.writable,
+				local ? &path : NULL);
 	install_if_new(jit, space, set);
 	jit->stats.fills++;
 	jit->stats.filled_pages += s.size >> GUEST_PAGE_SHIFT;

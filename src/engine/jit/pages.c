@@ -130,18 +130,31 @@ static bool settle_page(struct jit *jit, struct code_space *space, struct code_p
 	return same;
 }
 
+/* Those of the list that are still local, and lead somewhere; the others leave it. */
+static void settle_local(struct jit *jit, struct code_space *space)
+{
+	struct code_page **at = &space->locals;
+	for (struct code_page *page; (page = *at);) {
+		if (page->host && page->local && settle_page(jit, space, page, true) && page->local) {
+			at = &page->next_local;
+			continue;
+		}
+		page->listed = false;
+		*at = page->next_local;
+	}
+	space->local_stale = false;
+}
+
 static void settle(struct jit *jit, struct code_space *space)
 {
-	for (struct code_page *page = space->local_stale && !space->stale ? space->locals : NULL; page; page = page->next_local)
-		if (page->host && page->local)
-			settle_page(jit, space, page, true);
-	space->local_stale = false;
+	if (space->local_stale && !space->stale)
+		settle_local(jit, space);
 	if (!space->stale && !space->written)
 		return;
 	for (struct code_page *page = space->pages; page; page = page->next_in_space)
 		if (page->host)
 			settle_page(jit, space, page, space->stale);
-	space->stale = space->written = false;
+	space->stale = space->local_stale = space->written = false;
 }
 
 /* --- spaces --- */

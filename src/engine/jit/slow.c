@@ -9,7 +9,7 @@
  * shown then. Those that go on faulting (device registers, tables beside code)
  * are translated again with the TLB in their place.
  */
-#define FAULTS_MAX 8
+#define FAULTS_MAX 3
 
 /* Where the site is, or where it could be put: NULL then. All places for it taken: any of them. */
 static unsigned place(const struct jit *jit, const uint8_t *host)
@@ -75,9 +75,9 @@ void jit_window_fault(struct jit *jit, struct record *record, uintptr_t address,
 	const struct unit *unit = record->unit;
 	const uint8_t *page = unit->host - ((uintptr_t)unit->host & GUEST_PAGE_MASK);
 	const uint8_t *site = page + record->target - record->insn->length;
-	if (jit_slow_site(jit, site))
-		return;
-	jit->slow[place(jit, site)] = site;
-	jit->stats.slow_sites++;
-	jit_retire(jit, record->unit);
+	if (!jit_slow_site(jit, site)) {
+		jit->slow[place(jit, site)] = site;
+		jit->stats.slow_sites++;
+	}
+	jit_retire(jit, record->unit); /* it may be older than what is known of the site */
 }

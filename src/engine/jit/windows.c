@@ -30,6 +30,7 @@ struct window {
 
 struct run {
 	uint32_t slot, first, count, page; /* pages of the window, of guest memory */
+	bool local;                        /* the kernel's, but not global */
 };
 
 struct space {
@@ -59,6 +60,8 @@ struct windows {
 	struct space space[SPACES];
 	uint64_t uses;
 	unsigned runs;
+	struct watch_list local;
+	unsigned local_wait, local_penalty; /* checks until local pages are shown again; how many the next time */
 };
 
 static pthread_mutex_t list_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -156,6 +159,8 @@ static void clear(struct windows *w, struct space *space)
 	}
 	w->runs -= space->run_count;
 	space->run_count = 0;
+	if (space->root == WINDOW_KERNEL)
+		w->local.count = w->local.tops = 0;
 }
 
 static void clear_all(struct windows *w)
@@ -325,7 +330,9 @@ static bool map_run(struct windows *w, struct window *window, uint32_t first, ui
 	unsigned slot = (unsigned)(window - w->window);
 	uint8_t *at = window_host(w, slot) + (uint64_t)first * GUEST_PAGE_SIZE;
 	int protection = PROT_READ | (writable ? PROT_WRITE : 0);
-	if (mmap(at, (uint64_t)count * GUEST_PAGE_SIZE, protection, MAP_SHARED | MAP_FIXED | (count <= 64 ? MAP_POPULATE : 0),
+	/* The host shows what is around a page that is read, but of one that is written this page alone. */
+	int populate = writable && count > 1 && count <= 64 ? MAP_POPULATE : 0;
+	if (mmap(at, (uint64_t)count * GUEST_PAGE_SIZE, protection, MAP_SHARED | MAP_FIXED | populate,
 		 w->memory->fd, (off_t)page * GUEST_PAGE_SIZE) == MAP_FAILED) {
 		hide(at, (uint64_t)count * GUEST_PAGE_SIZE);
 		return false;
@@ -357,7 +364,21 @@ static void clip(const struct window *window, uint32_t first, unsigned count, ui
 		++*to;
 }
 
-static bool map_locked(struct windows *w, struct space *space, uint64_t linear, uint32_t page, unsigned count, uint64_t wanted, bool writable)
+/* Whether the page is the same one in every space that some vCPU is in, and will be looked after. */
+static bool add_local(struct windows *w, const struct watch_path *path)
+{
+	if (w->local_wait || !path->count)
+		return false;
+	for (unsigned i = 0; i < SPACES; i++) {
+		const struct space *space = &w->space[i];
+		if (space->used && space->holders && space->root != WINDOW_KERNEL && !watch_same_top(path, w->memory, space->root))
+			return false;
+	}
+	return watch_add(&w->local, path) && watch_path_holds(path);
+}
+
+static bool map_locked(struct windows *w, struct space *space, uint64_t linear, uint32_t page, unsigned count, uint64_t wanted,
+		       bool writable, const struct watch_path *path)
 {
 	if (w->runs >= RUNS_MAX)
 		clear_all(w);
@@ -371,19 +392,19 @@ static bool map_locked(struct windows *w, struct space *space, uint64_t linear, 
 	writable &= !has_code(w, page, to - from);
 	if (window->pages[from] == ((page + 1) | (writable ? PAGE_WRITABLE : 0)))
 		return false;
-	struct run *run = add_run(w, space);
+	struct run *run = !path || add_local(w, path) ? add_run(w, space) : NULL;
 	if (!run)
 		return false;
-	*run = (struct run){ (uint32_t)(window - w->window), from, to - from, page };
+	*run = (struct run){ (uint32_t)(window - w->window), from, to - from, page, path != NULL };
 	return map_run(w, window, from, page, to - from, writable);
 }
 
 bool windows_map(struct windows *w, struct space *space, uint64_t linear, const uint8_t *host, unsigned count, uint64_t wanted,
-		 bool writable)
+		 bool writable, const struct watch_path *path)
 {
 	uint32_t page = (uint32_t)(memory_offset(w->memory, host) >> GUEST_PAGE_SHIFT);
 	pthread_mutex_lock(&w->lock);
-	bool done = map_locked(w, space, linear, page, count, wanted, writable);
+	bool done = map_locked(w, space, linear, page, count, wanted, writable, path);
 	pthread_mutex_unlock(&w->lock);
 	return done;
 }
@@ -424,8 +445,9 @@ static struct piece look_at(const struct windows *w, const struct run *run, uint
 		piece.good = false;
 		return piece;
 	}
+	bool kernel = linear >> 63;
 	piece.count = MIN(end - at, (uint32_t)((page.size - (linear & (page.size - 1))) >> GUEST_PAGE_SHIFT));
-	piece.good = memory_offset(w->memory, page.host) >> GUEST_PAGE_SHIFT == (entry & ~PAGE_WRITABLE) - 1;
+	piece.good = memory_offset(w->memory, page.host) >> GUEST_PAGE_SHIFT == (entry & ~PAGE_WRITABLE) - 1 && (page.global || !kernel || run->local);
 	for (uint32_t i = at; piece.good && !page.write && i < at + piece.count; i++)
 		piece.good = !(window->pages[i] & PAGE_WRITABLE);
 	return piece;
@@ -490,9 +512,48 @@ void windows_settle_stretch(struct windows *w, struct space *space, uint64_t lin
 		uint32_t entry = window->pages[at];
 		if (!entry)
 			continue;
-		const struct run run = { (uint32_t)(window - w->window), at, 1, (entry & ~PAGE_WRITABLE) - 1 };
+		const struct run run = { .slot = (uint32_t)(window - w->window), .first = at, .count = 1, .page = (entry & ~PAGE_WRITABLE) - 1 };
 		unsigned bad = 0;
 		settle_run(w, &run, true, &bad, look, opaque);
+	}
+	pthread_mutex_unlock(&w->lock);
+}
+
+/* Hides what the run still shows. */
+static void hide_run(struct windows *w, const struct run *run)
+{
+	for (uint32_t i = 0; i < run->count; i++) {
+		struct piece piece = { run->first + i, 1, false };
+		if ((w->window[run->slot].pages[piece.at] & ~PAGE_WRITABLE) == run->page + i + 1)
+			hide_piece(w, run, &piece);
+	}
+}
+
+static void hide_local(struct windows *w, struct space *kernel)
+{
+	unsigned kept = 0;
+	for (unsigned i = 0; i < kernel->run_count; i++)
+		if (kernel->runs[i].local)
+			hide_run(w, &kernel->runs[i]);
+		else
+			kernel->runs[kept++] = kernel->runs[i];
+	w->runs -= kernel->run_count - kept;
+	kernel->run_count = kept;
+	w->local.count = w->local.tops = 0;
+}
+
+/* Where address spaces differ in the kernel's half, it is not worth the trouble. */
+void windows_check_local(struct windows *w, struct space *kernel, uint64_t root)
+{
+	pthread_mutex_lock(&w->lock);
+	if (w->local_wait)
+		w->local_wait--;
+	if (w->local.count && !watch_holds(&w->local, w->memory, root)) {
+		hide_local(w, kernel);
+		w->local_penalty = MIN(2 * w->local_penalty + 1, 65535u);
+		w->local_wait = w->local_penalty;
+	} else if (w->local.count && w->local_penalty) {
+		w->local_penalty--;
 	}
 	pthread_mutex_unlock(&w->lock);
 }

@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "engine/jit/watch.h"
 #include "mem/memory.h"
 
 /*
@@ -54,8 +55,11 @@ struct space *windows_hold(struct windows *w, struct space *before, uint64_t roo
 void windows_release(struct windows *w, struct space *space);
 
 /* Shows `count` pages from the guest's `linear` on, as far as nothing is shown there yet, but `wanted`, one of them, in any
- * case; host: where they are in guest memory. Pages with translated code are never writable. False: no room, or they were there already. */
-bool windows_map(struct windows *w, struct space *space, uint64_t linear, const uint8_t *host, unsigned count, uint64_t wanted, bool writable);
+ * case; host: where they are in guest memory. Pages with translated code are never writable. False: no room, or they were there already.
+ * path: how a page of the kernel's half that is not global was found, else NULL; false, too, when it may be another one for a
+ * vCPU that is in another space. */
+bool windows_map(struct windows *w, struct space *space, uint64_t linear, const uint8_t *host, unsigned count, uint64_t wanted,
+		 bool writable, const struct watch_path *path);
 /* size: whole pages, within 4 GiB. */
 void windows_unmap(struct windows *w, struct space *space, uint64_t linear, uint64_t size);
 /*
@@ -72,8 +76,11 @@ bool windows_flushed(const struct space *space);
 struct window_page {
 	const uint8_t *host;
 	uint64_t size;
-	bool write;
+	bool write, global;
 };
+/* To be called when the space of a root becomes current or is flushed: of the kernel's pages those that are not global go when
+ * they need not be the same in it. */
+void windows_check_local(struct windows *w, struct space *kernel, uint64_t root);
 /* Hides what is not as `look` says; false from it: nothing may be shown there. The caller holds the space. */
 typedef bool window_look(void *opaque, uint64_t linear, struct window_page *page);
 void windows_settle(struct windows *w, struct space *space, window_look *look, void *opaque);
