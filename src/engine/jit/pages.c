@@ -130,11 +130,25 @@ static bool settle_page(struct jit *jit, struct code_space *space, struct code_p
 	return same;
 }
 
-static void settle(struct jit *jit, struct code_space *space)
+/* Those that have become global (a kernel's first pages, say) or lead nowhere leave the list: every switch of spaces comes here. */
+static void settle_local(struct jit *jit, struct code_space *space)
 {
-	for (struct code_page *page = space->local_stale && !space->stale ? space->locals : NULL; page; page = page->next_local)
+	struct code_page **link = &space->locals, *page;
+	while ((page = *link)) {
 		if (page->host && page->local)
 			settle_page(jit, space, page, true);
+		page->listed = page->host && page->local;
+		if (page->listed)
+			link = &page->next_local;
+		else
+			*link = page->next_local;
+	}
+}
+
+static void settle(struct jit *jit, struct code_space *space)
+{
+	if (space->local_stale && !space->stale)
+		settle_local(jit, space);
 	space->local_stale = false;
 	if (!space->stale && !space->written)
 		return;
