@@ -2,6 +2,7 @@
 #ifndef VISOR_ENGINE_JIT_JIT_H
 #define VISOR_ENGINE_JIT_JIT_H
 
+#include "base/util.h"
 #include "engine/interpret.h"
 #include "engine/jit/emit.h"
 #include "engine/jit/pages.h"
@@ -143,7 +144,7 @@ struct jit {
 	/* Shared memory: code, mapped writable and, elsewhere, executable. Right behind the executable mapping come records. */
 	uint8_t *code_w, *code_x, *data;
 	size_t code_size, data_size, data_used;
-	uint8_t *code_at;     /* next free byte, as written */
+	uint8_t *code_at, *cold_at; /* next free byte, as written: of what runs, and of what is seldom run (thunks), in the last part */
 	uint8_t *code_floor;  /* behind the stubs */
 	struct unit **buckets;
 	struct unit **order;  /* units by ascending code address, for the signal handler */
@@ -187,6 +188,10 @@ struct jit {
 
 static inline struct jit_words *jit_words(struct cpu *c) { return (struct jit_words *)c->engine_words; }
 #define WORD(field) GS_OFFSET(offsetof(struct cpu, engine_words) + offsetof(struct jit_words, field))
+
+/* What runs and what is seldom run have parts of their own, so that the former is dense. */
+static inline uint8_t *jit_cold_floor(const struct jit *jit) { return jit->code_w + ALIGN_UP(jit->code_size / 16 * 9, 4096u); }
+static inline size_t jit_code_room(const struct jit *jit) { return (size_t)(jit_cold_floor(jit) - jit->code_at); }
 
 static inline intptr_t jit_delta(const struct jit *jit) { return jit->code_x - jit->code_w; }
 

@@ -307,9 +307,9 @@ bool pages_tail(struct jit *jit, struct unit *unit)
 /* Code before a unit that compares the address in S_A with the unit's; flags stay. The unit's address is in front of it. */
 static bool make_pad(struct jit *jit, struct unit *unit)
 {
-	if (jit->code_size - (size_t)(jit->code_at - jit->code_w) < 128)
+	if (jit_code_room(jit) < 128)
 		return false;
-	struct emitter e = { .at = jit->code_at, .end = jit->code_w + jit->code_size, .delta = jit_delta(jit) };
+	struct emitter e = { .at = jit->code_at, .end = jit_cold_floor(jit), .delta = jit_delta(jit) };
 	uint64_t linear = unit->page + ((uintptr_t)unit->host & GUEST_PAGE_MASK);
 	put64(&e, (uintptr_t)unit);
 	unit->pad = emit_here(&e);

@@ -28,7 +28,7 @@ struct thunk {
 struct translator {
 	struct jit *jit;
 	struct cpu *c;
-	struct emitter e;
+	struct emitter e, cold;
 	struct unit *unit;
 	/* What is in reuse_register: the bias for `key`, which changed by `drift` since, or else; see reuse.c. */
 	struct reuse {
