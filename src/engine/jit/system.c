@@ -137,6 +137,17 @@ static void write_gpr(struct translator *t, unsigned reg, unsigned from)
 static bool move_from_segment(struct translator *t, const struct insn *i)
 {
 	const struct operand *to = &i->operand[0], *from = &i->operand[1];
+	if (to->kind == OPERAND_MEM && from->kind == OPERAND_SEG && from->reg <= SEG_GS) {
+		struct host_mem m;
+		if (!uses_windows(t))
+			flags_to_memory(t, t->live[t->now]);
+		struct thunk *thunk = helper_thunk(t);
+		emit_operand(t, i, 2, ACCESS_W, 1u << S_A, thunk, &m);
+		emit_mem(&t->e, EMIT_0F, 0xb7, S_A, GS_FIELD(seg[from->reg].selector));
+		emit_access(t, thunk);
+		emit_mem(&t->e, EMIT_66, 0x89, S_A, m);
+		return true;
+	}
 	if (to->kind != OPERAND_GPR || i->opsize == 2 || to->reg == REG_RSP || from->reg > SEG_GS)
 		return false;
 	emit_mem(&t->e, EMIT_0F, 0xb7, S_A, GS_FIELD(seg[from->reg].selector));
