@@ -180,8 +180,15 @@ struct jit {
 	bool faulted;         /* the signal handler led here */
 	uintptr_t fault_address; /* of the access; 0: the host did not say */
 	const uint8_t *slow[SLOW_SITES]; /* guest instructions (host addresses) that windows do not serve: slow.c */
+	/* Where the guest's page faults come from. */
+	struct fault_site {
+		const struct record *record;
+		uint64_t since;
+		unsigned count;
+	} fault_sites[64];
+	bool unserved;        /* the helper under way does what a window did not serve */
 	bool local_kernel;    /* supervisor code was found through entries that are not global */
-	const struct record *current; /* helper under way */
+	struct record *current; /* helper under way */
 	const struct unit *entering;  /* the unit of the code that is about to run */
 	struct jit_stats stats;
 };
@@ -239,6 +246,9 @@ bool jit_slow_site(const struct jit *jit, const uint8_t *host);
 unsigned jit_addresses(struct cpu *c, const struct insn *insn, uint64_t linear[2]);
 /* After a record's instruction was executed by its function because a window did not serve it. */
 void jit_window_fault(struct jit *jit, struct record *record, uintptr_t address, const uint64_t *linear, unsigned count);
+
+/* The instruction, by its function, raised a page fault of the guest where a window had not served it. */
+void jit_guest_fault(struct jit *jit, struct record *record);
 
 /* --- vector.c --- */
 /* VECTOR_* that the guest's control registers allow. */

@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <x86intrin.h>
+
 #include "base/util.h"
 #include "cpu/access.h"
 #include "engine/jit/jit.h"
@@ -68,10 +70,8 @@ static bool show(struct jit *jit, uintptr_t address, const uint64_t *linear, uns
 	return any;
 }
 
-void jit_window_fault(struct jit *jit, struct record *record, uintptr_t address, const uint64_t *linear, unsigned count)
+static void make_slow(struct jit *jit, const struct record *record)
 {
-	if (show(jit, address, linear, count) || ++record->faults < FAULTS_MAX)
-		return;
 	const struct unit *unit = record->unit;
 	const uint8_t *page = unit->host - ((uintptr_t)unit->host & GUEST_PAGE_MASK);
 	const uint8_t *site = page + record->target - record->insn->length;
@@ -80,4 +80,32 @@ void jit_window_fault(struct jit *jit, struct record *record, uintptr_t address,
 		jit->stats.slow_sites++;
 	}
 	jit_retire(jit, record->unit); /* it may be older than what is known of the site */
+}
+
+void jit_window_fault(struct jit *jit, struct record *record, uintptr_t address, const uint64_t *linear, unsigned count)
+{
+	if (show(jit, address, linear, count) || ++record->faults < FAULTS_MAX)
+		return;
+	make_slow(jit, record);
+}
+
+/*
+ * The host's signal costs as much as thousands of looks at the TLB, so it is worth avoiding at sites where the guest's own page
+ * faults come one after the other (a program that fills new memory), and there alone.
+ */
+#define GUEST_FAULTS 16
+#define GUEST_FAULT_US 20 /* apart, on the average */
+
+void jit_guest_fault(struct jit *jit, struct record *record)
+{
+	uint64_t now = __rdtsc();
+	struct fault_site *f = &jit->fault_sites[(uintptr_t)record / sizeof(*record) % ARRAY_SIZE(jit->fault_sites)];
+	if (f->record != record || now - f->since > GUEST_FAULTS * GUEST_FAULT_US * jit->tsc_ms / 1000) {
+		*f = (struct fault_site){ .record = record, .since = now };
+		return;
+	}
+	if (++f->count < GUEST_FAULTS)
+		return;
+	f->record = NULL;
+	make_slow(jit, record);
 }

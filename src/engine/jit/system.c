@@ -102,12 +102,14 @@ static bool pushf(struct translator *t, const struct insn *i)
 	return true;
 }
 
-static bool rdtsc(struct translator *t)
+static bool rdtsc(struct translator *t, const struct insn *i)
 {
 	struct emitter *e = &t->e;
 	if (t->c->tsc_scale || t->c->tsc_source)
 		return false;
 	flags_to_memory(t, t->live[t->now]);
+	if (t->set == TLB_USER)
+		test_field(t, GS_FIELD(cr4), CR4_TSD, helper_thunk(t), COND_NE);
 	put8(e, 0x0f);
 	put8(e, 0x31);
 	emit_reg(e, EMIT_W, 0xc1, 4, REG_RDX);
@@ -118,12 +120,123 @@ static bool rdtsc(struct translator *t)
 	emit_reg(e, EMIT_W, 0xc1, 5, REG_RDX);
 	put8(e, 32);
 	emit_reg(e, 0, 0x89, REG_RAX, REG_RAX);
+	if (i->op == OP_RDTSCP)
+		emit_mem(e, 0, 0x8b, REG_RCX, GS_FIELD(tsc_aux));
 	return true;
+}
+
+/* The value in host register `from` becomes that of a general register. */
+static void write_gpr(struct translator *t, unsigned reg, unsigned from)
+{
+	if (scratch_register(reg))
+		emit_store(&t->e, GS_FIELD(gpr[reg]), from);
+	else
+		emit_move(&t->e, reg, from);
+}
+
+static bool move_from_segment(struct translator *t, const struct insn *i)
+{
+	const struct operand *to = &i->operand[0], *from = &i->operand[1];
+	if (to->kind == OPERAND_MEM && from->kind == OPERAND_SEG && from->reg <= SEG_GS) {
+		struct host_mem m;
+		if (!uses_windows(t))
+			flags_to_memory(t, t->live[t->now]);
+		struct thunk *thunk = helper_thunk(t);
+		emit_operand(t, i, 2, ACCESS_W, 1u << S_A, thunk, &m);
+		emit_mem(&t->e, EMIT_0F, 0xb7, S_A, GS_FIELD(seg[from->reg].selector));
+		emit_access(t, thunk);
+		emit_mem(&t->e, EMIT_66, 0x89, S_A, m);
+		return true;
+	}
+	if (to->kind != OPERAND_GPR || i->opsize == 2 || to->reg == REG_RSP || from->reg > SEG_GS)
+		return false;
+	emit_mem(&t->e, EMIT_0F, 0xb7, S_A, GS_FIELD(seg[from->reg].selector));
+	write_gpr(t, to->reg, S_A);
+	return true;
+}
+
+static bool move_from_control(struct translator *t, const struct insn *i)
+{
+	static const unsigned field[5] = { [0] = offsetof(struct cpu, cr0), [2] = offsetof(struct cpu, cr2), [3] = offsetof(struct cpu, cr3),
+					   [4] = offsetof(struct cpu, cr4) };
+	const struct operand *to = &i->operand[0], *from = &i->operand[1];
+	if (to->kind != OPERAND_GPR || to->reg == REG_RSP || from->reg > 4 || from->reg == 1)
+		return false;
+	emit_load(&t->e, S_A, GS_OFFSET(field[from->reg]));
+	write_gpr(t, to->reg, S_A);
+	return true;
+}
+
+static bool fs_gs_base(struct translator *t, const struct insn *i)
+{
+	struct emitter *e = &t->e;
+	const unsigned reg = i->operand[0].reg, seg = i->op == OP_RDFSBASE || i->op == OP_WRFSBASE ? SEG_FS : SEG_GS;
+	if (reg == REG_RSP || i->opsize != 8)
+		return false;
+	flags_to_memory(t, t->live[t->now]);
+	struct thunk *thunk = helper_thunk(t);
+	test_field(t, GS_FIELD(cr4), CR4_FSGSBASE, thunk, COND_E);
+	if (i->op == OP_RDFSBASE || i->op == OP_RDGSBASE) {
+		emit_load(e, S_A, GS_FIELD(seg[seg].base));
+		write_gpr(t, reg, S_A);
+		return true;
+	}
+	unsigned value = emit_gpr(t, reg, S_A);
+	emit_move(e, S_B, value); /* canonical? */
+	emit_reg(e, EMIT_W, 0xc1, 4, S_B);
+	put8(e, 16);
+	emit_reg(e, EMIT_W, 0xc1, 7, S_B);
+	put8(e, 16);
+	emit_reg(e, EMIT_W, 0x39, S_B, value);
+	jump_to_thunk(t, thunk, COND_NE);
+	emit_store(e, GS_FIELD(seg[seg].base), value);
+	emit_store(e, GS_FIELD(segment_base[seg]), value);
+	return true;
+}
+
+static bool set_direction(struct translator *t, bool on)
+{
+	flags_to_memory(t, t->live[t->now]);
+	change_field(t, RFLAGS, on ? 1 : 4, on ? (int32_t)FLAG_DF : ~(int32_t)FLAG_DF);
+	return true;
+}
+
+/* Every 64th goes to the function, which yields. */
+static bool pause_briefly(struct translator *t)
+{
+	struct emitter *e = &t->e;
+	if (t->c->count == 1)
+		return true;
+	flags_to_memory(t, t->live[t->now]);
+	emit_mem(e, 0, 0x8b, S_A, GS_FIELD(pauses));
+	emit_lea(e, S_A, MEM_BASE(S_A, 1));
+	emit_reg(e, 0, 0xf7, 0, S_A);
+	put32(e, 63);
+	jump_to_thunk(t, helper_thunk(t), COND_E);
+	emit_mem(e, 0, 0x89, S_A, GS_FIELD(pauses));
+	return true;
+}
+
+/* What user code may execute as well. */
+static bool translate_any(struct translator *t, const struct insn *i)
+{
+	switch (i->op) {
+	case OP_CLD: return set_direction(t, false);
+	case OP_STD: return set_direction(t, true);
+	case OP_RDTSC: return rdtsc(t, i);
+	case OP_RDTSCP: return cpu_has(t->c, FEATURE_RDTSCP) && rdtsc(t, i);
+	case OP_PAUSE: return pause_briefly(t);
+	case OP_MOV_SEG: return move_from_segment(t, i);
+	case OP_RDFSBASE: case OP_RDGSBASE: case OP_WRFSBASE: case OP_WRGSBASE: return fs_gs_base(t, i);
+	default: return false;
+	}
 }
 
 bool translate_system(struct translator *t)
 {
 	const struct insn *i = &t->insn[t->now];
+	if (translate_any(t, i))
+		return true;
 	if (t->set == TLB_USER)
 		return false;
 	switch (i->op) {
@@ -133,7 +246,7 @@ bool translate_system(struct translator *t)
 	case OP_STAC: return set_ac(t, true);
 	case OP_CLAC: return set_ac(t, false);
 	case OP_PUSHF: return pushf(t, i);
-	case OP_RDTSC: return rdtsc(t);
+	case OP_MOV_CR: return move_from_control(t, i);
 	default: return false;
 	}
 }

@@ -136,7 +136,8 @@ static bool ends(const struct translator *t, const struct insn *i)
 {
 	if (!(isa_rows[i->row].attributes & ROW_ENDS) || i->op == OP_JCC)
 		return false;
-	bool inlined = i->op == OP_CLI || i->op == OP_STI || i->op == OP_STAC || i->op == OP_CLAC;
+	bool inlined = i->op == OP_CLI || i->op == OP_STI || i->op == OP_STAC || i->op == OP_CLAC ||
+		       (i->op == OP_MOV_CR && i->operand[0].kind == OPERAND_GPR);
 	return t->set == TLB_USER || !inlined;
 }
 
