@@ -142,7 +142,7 @@ struct jit {
 	struct cpu *cpu;
 	/* Shared memory: code, mapped writable and, elsewhere, executable. Right behind the executable mapping come records. */
 	uint8_t *code_w, *code_x, *data;
-	size_t code_size, data_size, data_used;
+	size_t total, code_size, data_size, data_used; /* total: bytes of both that may be used */
 	uint8_t *code_at;     /* next free byte, as written */
 	uint8_t *code_floor;  /* behind the stubs */
 	struct unit **buckets;
