@@ -224,6 +224,8 @@ uint64_t *mirror_table(const struct jit *jit, unsigned set);
 void mirror_sync(struct jit *jit);
 /* Now and then: true when jit->window has changed. */
 bool mirror_tick(struct jit *jit);
+/* A window faulted where the guest has no page either: time lost. */
+void mirror_faulted(struct jit *jit, uint64_t linear);
 /* Shows the page of `linear`, which the current code may read; false: windows cannot serve it. */
 bool mirror_fill(struct jit *jit, uint64_t linear);
 

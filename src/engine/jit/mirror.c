@@ -97,7 +97,7 @@ static bool want(struct jit *jit, struct space *space)
 		return h->hot;
 	}
 	uint64_t interval = h->time - h->checked;
-	if (h->fills > 4 * ms && h->fills > interval / 3) {
+	if (h->fills > 4 * ms && h->fills > interval / 4) {
 		h->hot = false;
 		h->cold_until = h->time + (50ull << MIN(h->failures, 6u)) * ms;
 		h->failures++;
@@ -218,6 +218,15 @@ void mirror_sync(struct jit *jit)
 	pages_sync(jit);
 }
 
+#define SIGNALS_IN_MS 400u /* as many as the host delivers */
+
+void mirror_faulted(struct jit *jit, uint64_t linear)
+{
+	struct space *space = linear >> 63 ? jit->kernel : jit->space;
+	if (space)
+		windows_heat(space)->fills += jit->tsc_ms / SIGNALS_IN_MS;
+}
+
 /* --- showing pages --- */
 
 /*
@@ -301,7 +310,6 @@ bool mirror_fill(struct jit *jit, uint64_t linear)
 	install_if_new(jit, space, set);
 	jit->stats.fills++;
 	jit->stats.filled_pages += s.size >> GUEST_PAGE_SHIFT;
-	/* With the signal that led here. */
-	windows_heat(space)->fills += __rdtsc() - start + jit->tsc_ms / 400;
+	windows_heat(space)->fills += __rdtsc() - start + jit->tsc_ms / SIGNALS_IN_MS;
 	return done;
 }
