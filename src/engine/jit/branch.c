@@ -137,8 +137,7 @@ static void exit_by_tag(struct translator *t, int undo)
 	emit_mem(e, 0, 0xff, 4, MEM_BASE(S_B, offsetof(struct jump, code)));
 }
 
-/* The same by the space's table (pages.c): no flags change. */
-static void exit_by_table(struct translator *t, int undo)
+void exit_by_table(struct translator *t, int undo)
 {
 	struct emitter *e = &t->e;
 	struct record *record = new_record(t, RECORD_RIP);

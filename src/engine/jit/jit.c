@@ -319,7 +319,7 @@ static void sync_tags(struct cpu *c, struct jit *jit)
 static bool set_branches(struct cpu *c, const struct jit *jit)
 {
 	const void *user = jit->code_user && jit->code_user->branches ? jit->code_user->branches : jit->no_branches;
-	const void *kernel = jit->code_kernel.branches ? jit->code_kernel.branches : jit->no_branches;
+	const void *kernel = jit->window[TLB_SUPERVISOR] && jit->code_kernel.branches ? jit->code_kernel.branches : jit->no_branches;
 	if (likely(atomic_load_explicit(&c->branches[0], memory_order_relaxed) == user &&
 		   atomic_load_explicit(&c->branches[1], memory_order_relaxed) == kernel &&
 		   atomic_load_explicit(&c->poll, memory_order_relaxed)))

@@ -93,17 +93,18 @@ static bool want(struct jit *jit, struct space *space)
 	if (!h->hot) {
 		h->hot = h->time >= h->cold_until + 10 * ms;
 		h->checked = h->time;
-		h->fills = 0;
+		h->fills = h->lost = 0;
 		return h->hot;
 	}
 	uint64_t interval = h->time - h->checked;
-	if (h->fills > 4 * ms && h->fills > interval / 4) {
+	bool showing = h->fills > 10 * ms && h->fills > interval / 4 * 3, faulting = h->lost > 4 * ms && h->lost > interval / 4;
+	if (showing || faulting) {
 		h->hot = false;
 		h->cold_until = h->time + (50ull << MIN(h->failures, 6u)) * ms;
 		h->failures++;
 	} else if (interval > 40 * ms) {
 		h->checked = h->time;
-		h->fills = 0;
+		h->fills = h->lost = 0;
 		if (h->failures && interval > 400 * ms)
 			h->failures--;
 	}
@@ -137,11 +138,25 @@ bool mirror_tick(struct jit *jit)
 
 /* --- flushes --- */
 
+static bool look(void *opaque, uint64_t linear, struct window_page *found)
+{
+	struct jit *jit = opaque;
+	struct page_rights page;
+	bool upper = linear >> 63;
+	if (!mmu_peek(jit->cpu, upper ? TLB_SUPERVISOR : TLB_USER, linear, &page))
+		return false;
+	*found = (struct window_page){ page.host, page.size, page.write, page.global };
+	return true;
+}
+
+/* Few of the pages around one that was flushed as part of a large one have changed: often it was none. */
 static void unmap(struct jit *jit, const struct tlb_event *event)
 {
 	bool upper = event->linear >> 63;
 	struct space *space = upper ? jit->kernel : jit->space;
-	if (space && (upper || event->root == jit->root))
+	if (space && event->size > GUEST_PAGE_SIZE && (upper || (event->root == jit->root && event->root == cpu_root(jit->cpu))))
+		windows_settle_stretch(jit->windows, space, event->linear, event->size, look, jit);
+	else if (space && (upper || event->root == jit->root))
 		windows_unmap(jit->windows, space, event->linear, event->size);
 	else if (!upper)
 		windows_flush(jit->windows, event->root);
@@ -167,17 +182,6 @@ static bool enter_space(struct jit *jit)
 	charge(jit);
 	jit->root = root;
 	jit->space = windows_hold(jit->windows, jit->space, root);
-	return true;
-}
-
-static bool look(void *opaque, uint64_t linear, struct window_page *found)
-{
-	struct jit *jit = opaque;
-	struct page_rights page;
-	bool upper = linear >> 63;
-	if (!mmu_peek(jit->cpu, upper ? TLB_SUPERVISOR : TLB_USER, linear, &page))
-		return false;
-	*found = (struct window_page){ page.host, page.size, page.write, page.global };
 	return true;
 }
 
@@ -224,7 +228,7 @@ void mirror_faulted(struct jit *jit, uint64_t linear)
 {
 	struct space *space = linear >> 63 ? jit->kernel : jit->space;
 	if (space)
-		windows_heat(space)->fills += jit->tsc_ms / SIGNALS_IN_MS;
+		windows_heat(space)->lost += jit->tsc_ms / SIGNALS_IN_MS;
 }
 
 /* --- showing pages --- */

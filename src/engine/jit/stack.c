@@ -150,9 +150,14 @@ static bool push(struct translator *t, const struct insn *i)
 static bool pop(struct translator *t, const struct insn *i)
 {
 	const struct operand *o = &i->operand[0];
-	if (i->opsize != 8 || o->kind != OPERAND_GPR || o->reg == REG_RSP)
+	if (i->opsize != 8 || o->kind != OPERAND_GPR || (o->reg == REG_RSP && !stack_direct(t)))
 		return false;
 	struct thunk *thunk = begin(t);
+	if (o->reg == REG_RSP) {
+		direct(t, 0x58, S_A, thunk);
+		emit_set_stack(t, S_A);
+		return true;
+	}
 	t->kept = stack_direct(t);
 	if (stack_direct(t)) {
 		direct(t, 0x58, o->reg, thunk);

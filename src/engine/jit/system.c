@@ -72,28 +72,32 @@ static bool set_ac(struct translator *t, bool on)
 	return true;
 }
 
-/* RFLAGS as PUSHF shows them, from cpu->rflags and cpu->cc (cpu/flags.h). */
-static bool pushf(struct translator *t, const struct insn *i)
+void emit_rflags(struct translator *t, unsigned to, unsigned scratch)
 {
 	struct emitter *e = &t->e;
+	emit_mem(e, EMIT_0F, 0xb7, to, GS_FIELD(cc));
+	emit_reg(e, 0, 0x89, to, scratch);
+	emit_reg(e, 0, 0xc1, 5, to);
+	put8(e, 8);
+	emit_reg(e, 0, 0x81, 4, to);
+	put32(e, 0xd5);
+	emit_reg(e, 0, 0x83, 4, scratch);
+	put8(e, 1);
+	emit_reg(e, 0, 0xc1, 4, scratch);
+	put8(e, 11);
+	emit_reg(e, 0, 0x09, scratch, to);
+	emit_mem(e, EMIT_W, 0x0b, to, RFLAGS);
+}
+
+static bool pushf(struct translator *t, const struct insn *i)
+{
 	if (i->opsize != 8 || stack_unreachable(t))
 		return false;
 	flags_to_memory(t, FLAG_ARITH);
 	struct thunk *thunk = helper_thunk(t);
-	emit_mem(e, EMIT_0F, 0xb7, S_A, GS_FIELD(cc));
-	emit_reg(e, 0, 0x89, S_A, S_B);
-	emit_reg(e, 0, 0xc1, 5, S_A);
-	put8(e, 8);
-	emit_reg(e, 0, 0x81, 4, S_A);
-	put32(e, 0xd5);
-	emit_reg(e, 0, 0x83, 4, S_B);
-	put8(e, 1);
-	emit_reg(e, 0, 0xc1, 4, S_B);
-	put8(e, 11);
-	emit_reg(e, 0, 0x09, S_B, S_A);
-	emit_mem(e, EMIT_W, 0x0b, S_A, RFLAGS);
-	emit_reg(e, 0, 0x81, 4, S_A);
-	put32(e, (uint32_t)~(FLAG_VM | FLAG_RF));
+	emit_rflags(t, S_A, S_B);
+	emit_reg(&t->e, 0, 0x81, 4, S_A);
+	put32(&t->e, (uint32_t)~(FLAG_VM | FLAG_RF));
 	emit_push(t, S_A, thunk);
 	return true;
 }

@@ -7,7 +7,7 @@
 /* What the files that translate share. */
 
 #define UNIT_MAX_INSNS 48
-#define THUNK_SITES 4
+#define THUNK_SITES 6
 
 struct translator;
 
@@ -127,6 +127,9 @@ unsigned emit_gpr(struct translator *t, unsigned reg, unsigned scratch);
 bool translate_branch(struct translator *t);
 /* Goes on at page + offset, of the guest's addresses. */
 void exit_direct(struct translator *t, int64_t offset);
+/* To the address in S_A by the table of t->set's space (pages.c), in a unit that uses windows; no flags change. undo: how many
+ * bytes RSP was moved by. */
+void exit_by_table(struct translator *t, int undo);
 /* --- reuse.c --- */
 /* As emit_operand, by a bias that may be there already. False: it cannot be kept; *m is not set. */
 bool reuse_operand(struct translator *t, const struct insn *insn, unsigned keep, struct thunk *thunk, struct host_mem *m);
@@ -166,9 +169,12 @@ void emit_pop(struct translator *t, unsigned more, struct thunk *thunk);
 bool translate_stack_pointer(struct translator *t);
 /* The bias of the window that holds the address in host register `base`; flags stay. */
 void emit_window_bias(struct translator *t, unsigned to, unsigned base);
-/* --- string.c, system.c --- */
+/* --- string.c, system.c, syscall.c --- */
 bool translate_string(struct translator *t);
 bool translate_system(struct translator *t);
+bool translate_system_call(struct translator *t);
+/* All 64 bits of RFLAGS in host register `to`, from cpu->rflags and cpu->cc; `scratch` is lost. */
+void emit_rflags(struct translator *t, unsigned to, unsigned scratch);
 /* --- copy.c --- */
 bool translate_copy(struct translator *t);
 

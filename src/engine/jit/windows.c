@@ -503,6 +503,22 @@ void windows_settle(struct windows *w, struct space *space, window_look *look, v
 	pthread_mutex_unlock(&w->lock);
 }
 
+void windows_settle_stretch(struct windows *w, struct space *space, uint64_t linear, uint64_t size, window_look *look, void *opaque)
+{
+	pthread_mutex_lock(&w->lock);
+	struct window *window = find_window(w, space, (uint16_t)(linear >> WINDOW_SHIFT));
+	uint32_t first = (uint32_t)(linear & (WINDOW_SIZE - 1)) >> GUEST_PAGE_SHIFT, count = (uint32_t)(size >> GUEST_PAGE_SHIFT);
+	for (uint32_t at = first; window && at < first + count; at++) {
+		uint32_t entry = window->pages[at];
+		if (!entry)
+			continue;
+		const struct run run = { .slot = (uint32_t)(window - w->window), .first = at, .count = 1, .page = (entry & ~PAGE_WRITABLE) - 1 };
+		unsigned bad = 0;
+		settle_run(w, &run, true, &bad, look, opaque);
+	}
+	pthread_mutex_unlock(&w->lock);
+}
+
 /* Hides what the run still shows. */
 static void hide_run(struct windows *w, const struct run *run)
 {

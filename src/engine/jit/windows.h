@@ -33,6 +33,7 @@ struct space;
 struct space_heat {
 	uint64_t time;              /* spent in it */
 	uint64_t checked, fills;    /* `time` at the last look; time spent on its windows since */
+	uint64_t lost;              /* and on faults of windows where the guest had no page either */
 	uint64_t cold_until;        /* `time` from which windows may be tried (again) */
 	unsigned failures;
 	bool hot;                   /* its code runs on windows */
@@ -84,6 +85,8 @@ void windows_check_local(struct windows *w, struct space *kernel, uint64_t root)
 /* Hides what is not as `look` says; false from it: nothing may be shown there. The caller holds the space. */
 typedef bool window_look(void *opaque, uint64_t linear, struct window_page *page);
 void windows_settle(struct windows *w, struct space *space, window_look *look, void *opaque);
+/* The same for a stretch of whole pages within 4 GiB. */
+void windows_settle_stretch(struct windows *w, struct space *space, uint64_t linear, uint64_t size, window_look *look, void *opaque);
 
 struct space_heat *windows_heat(struct space *space);
 
