@@ -19,6 +19,7 @@
  * System calls: mmap, mremap, mprotect, munmap, madvise.
  */
 #define UNIT_ROOM (1u << 20)
+#define REACH (1ull << 31) /* of an address relative to RIP */
 
 static void *map(void *at, size_t size, int protection, int flags)
 {
@@ -37,8 +38,10 @@ static void unmap_code(struct jit *jit)
 
 static bool map_code(struct jit *jit, size_t total)
 {
+	/* Records need more than code does, but how much depends on the guest: both have room, and together no more than `total`. */
+	jit->total = total;
 	jit->code_size = ALIGN_DOWN(total / 2, 1u << 20);
-	jit->data_size = ALIGN_DOWN(total - jit->code_size, 1u << 20);
+	jit->data_size = MIN(ALIGN_DOWN(total / 8 * 7, 1u << 20), REACH - jit->code_size);
 	jit->code_w = map(NULL, jit->code_size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS);
 	jit->code_x = map(NULL, jit->code_size + jit->data_size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS);
 	if (!jit->code_w || !jit->code_x)
@@ -109,7 +112,8 @@ void jit_flush(struct jit *jit)
 void *jit_alloc(struct jit *jit, size_t size)
 {
 	size = ALIGN_UP(size, 16);
-	if (jit->data_size - jit->data_used < size)
+	size_t used = jit->data_used + (size_t)(jit->code_at - jit->code_w) + (size_t)(jit->cold_at - jit_cold_floor(jit));
+	if (jit->data_size - jit->data_used < size || used > jit->total || jit->total - used < size)
 		return NULL;
 	void *p = jit->data + jit->data_used;
 	jit->data_used += size;

@@ -418,6 +418,8 @@ static void count_faulted(struct cpu *c, struct jit *jit)
 		jit_guest_fault(jit, jit->current);
 	if (jit->current)
 		c->stats.instructions += (uint64_t)jit->current->executed - 1; /* it may have been counted already */
+	if (jit->current && jit->current->window && c->fault_vector == EXC_PF)
+		mirror_faulted(jit, c->cr2);
 	jit->current = NULL;
 	interpret_count_faulted(c, &jit->interp);
 }

@@ -143,7 +143,7 @@ struct jit {
 	struct cpu *cpu;
 	/* Shared memory: code, mapped writable and, elsewhere, executable. Right behind the executable mapping come records. */
 	uint8_t *code_w, *code_x, *data;
-	size_t code_size, data_size, data_used;
+	size_t total, code_size, data_size, data_used; /* total: bytes of both that may be used */
 	uint8_t *code_at, *cold_at; /* next free byte, as written: of what runs, and of what is seldom run (thunks), in the last part */
 	uint8_t *code_floor;  /* behind the stubs */
 	struct unit **buckets;
@@ -236,6 +236,8 @@ uint64_t *mirror_table(const struct jit *jit, unsigned set);
 void mirror_sync(struct jit *jit);
 /* Now and then: true when jit->window has changed. */
 bool mirror_tick(struct jit *jit);
+/* A window faulted where the guest has no page either: time lost. */
+void mirror_faulted(struct jit *jit, uint64_t linear);
 /* Shows the page of `linear`, which the current code may read; false: windows cannot serve it. */
 bool mirror_fill(struct jit *jit, uint64_t linear);
 
