@@ -19,6 +19,7 @@
  * System calls: mmap, mremap, mprotect, munmap, madvise.
  */
 #define UNIT_ROOM (1u << 20)
+#define SPARE_SIZE ALIGN_UP(sizeof(struct record), 64u)
 #define REACH (1ull << 31) /* of an address relative to RIP */
 
 static void *map(void *at, size_t size, int protection, int flags)
@@ -77,6 +78,8 @@ int jit_memory_init(struct jit *jit, size_t total, struct error *err)
 	}
 	jit->code_at = jit->code_w;
 	jit->cold_at = jit_cold_floor(jit);
+	jit->spare = (struct record *)jit->data;
+	jit->data_used = SPARE_SIZE;
 	return 0;
 }
 
@@ -100,7 +103,7 @@ void jit_flush(struct jit *jit)
 	madvise(jit->data, ALIGN_UP(jit->data_used, GUEST_PAGE_SIZE), MADV_DONTNEED);
 	madvise(jit->buckets, UNIT_BUCKETS * sizeof(*jit->buckets), MADV_DONTNEED);
 	madvise(jit_words(jit->cpu)->jumps, JUMP_COUNT * sizeof(struct jump), MADV_DONTNEED);
-	jit->data_used = 0;
+	jit->data_used = SPARE_SIZE;
 	jit->unit_count = 0;
 	jit->code_at = jit->code_floor;
 	jit->cold_at = jit_cold_floor(jit);

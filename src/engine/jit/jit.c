@@ -427,13 +427,13 @@ static void count_faulted(struct cpu *c, struct jit *jit)
 static const uint8_t *resolve(void *opaque, const uint8_t *at, uintptr_t address)
 {
 	struct jit *jit = opaque;
-	const struct unit *unit = jit_unit_at(jit, at);
+	struct unit *unit = jit_unit_at(jit, at);
 	for (unsigned n = 0; unit && n < unit->guard_count; n++)
 		if (unit->guards[n].at == at) {
 			jit->stats.guards++;
 			jit->faulted = true;
 			jit->fault_address = address;
-			return unit->guards[n].slow;
+			return unit->guards[n].slow ? unit->guards[n].slow : guard_record(jit, unit, &unit->guards[n]);
 		}
 	return NULL;
 }
