@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "base/util.h"
 #include "cpu/host.h"
@@ -144,6 +145,19 @@ static bool in_shadow(const struct seq_result *g)
 #endif
 }
 
+/* The process has memory of its own where a wild address faults in the guest: engines keep tables in the low 2 GiB. */
+static bool in_process(const struct seq_result *g)
+{
+	unsigned char resident;
+	uint64_t page = ALIGN_DOWN(g->cr2, (uint64_t)GUEST_PAGE_SIZE);
+	if (g->vector != EXC_PF || mincore((void *)(uintptr_t)page, 1, &resident) < 0)
+		return false;
+	for (unsigned n = 0; n < SEQ_PAGES; n++)
+		if (page - seq_page_address(n) + GUEST_PAGE_SIZE < 3 * GUEST_PAGE_SIZE)
+			return false;
+	return true;
+}
+
 /* Which vector operands and images of state EFLAGS.AC speaks of each maker decides. */
 static bool maker_aligns(const struct seq_program *p, const struct seq_result *r)
 {
@@ -169,7 +183,7 @@ static bool proven(struct seq_program *p, const struct variant *v, const struct 
 {
 	static struct seq_result again;
 	uint16_t undefined;
-	if (in_shadow(guest) || maker_aligns(p, host) || maker_aligns(p, guest) || !seq_trace_host(p, v->view, &undefined))
+	if (in_shadow(guest) || in_process(guest) || maker_aligns(p, host) || maker_aligns(p, guest) || !seq_trace_host(p, v->view, &undefined))
 		return false;
 	unsigned end = seq_find(p, host->rip);
 	if (end < SEQ_MAX)

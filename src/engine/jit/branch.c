@@ -146,6 +146,10 @@ void exit_by_table(struct translator *t, int undo)
 	record->target = t->at[t->now] + t->insn[t->now].length;
 	emit_mem(e, 0, 0xc7, 0, WORD(branch));
 	put32(e, (uint32_t)((uint8_t *)record - t->jit->data));
+	if (t->set > TLB_SUPERVISOR) { /* the table is for code without AC */
+		emit_jump(e, t->jit->branch_miss);
+		return;
+	}
 	emit_reg(e, EMIT_0F, 0xb7, S_B, S_A);
 	emit_load(e, S_C, GS_FIELD(branches[t->set == TLB_USER ? 0 : 1]));
 	emit_mem(e, 0, 0xff, 4, (struct host_mem){ .base = S_C, .index = S_B, .scale = 3 });

@@ -340,7 +340,7 @@ static struct unit *unit_of_pad(const struct jit *jit, const uint8_t *pad)
 /* Two branches whose addresses share the table's entry: the other's pad comes behind this one's. */
 void pages_branch(struct jit *jit, struct unit *unit)
 {
-	struct code_space *space = space_for(jit, unit);
+	struct code_space *space = unit->set <= TLB_SUPERVISOR ? space_for(jit, unit) : NULL;
 	struct code_page *page = space ? page_of_unit(jit, space, unit) : NULL;
 	if (!page || (!space->branches && !(space->branches = new_table(jit))) || (!unit->pad && !make_pad(jit, unit)))
 		return;

@@ -61,7 +61,7 @@ static inline bool pages_unsettled(const struct code_space *space) { return spac
 void pages_link(struct jit *jit, struct record *record, const struct unit *unit);
 /* The unit ends in the page behind its own. False: no memory. */
 bool pages_tail(struct jit *jit, struct unit *unit);
-/* Indirect branches to `unit` go there directly from now on. */
+/* Not where AC is set: the tables are for code that SMAP holds. Indirect branches to `unit` go there directly from now on. */
 void pages_branch(struct jit *jit, struct unit *unit);
 
 #endif
