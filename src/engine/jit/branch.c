@@ -43,7 +43,7 @@ static void poll_quietly(struct translator *t, struct thunk *thunk)
 }
 
 /* Where windows are used cpu_attention makes this fault: no flags change. Nothing but S_A does. */
-static void poll_by_fault(struct translator *t, int64_t offset)
+static struct thunk *poll_by_fault(struct translator *t, int64_t offset)
 {
 	struct thunk *thunk = local_thunk(t, RECORD_GO);
 	thunk->record->target = (int32_t)offset;
@@ -51,6 +51,7 @@ static void poll_by_fault(struct translator *t, int64_t offset)
 	emit_load(&t->e, S_A, GS_FIELD(poll));
 	guard(t, thunk);
 	emit_mem(&t->e, 0, 0x8b, S_A, MEM_BASE(S_A, 0));
+	return thunk;
 }
 
 /*
@@ -63,13 +64,14 @@ static bool loop_edge(struct translator *t, int64_t target, unsigned condition)
 	if (!t->unit->window || shadow || target != t->at[0] || (t->looping ? t->now != t->loop_end : t->loop_site != NULL))
 		return false;
 	flags_to_host(t);
+	struct thunk *poll = poll_by_fault(t, t->at[t->now]);
+	poll->record->executed--; /* the branch is yet to come */
 	emit_count(t);
 	reuse_drop_registers(t, t->c->count_instructions ? ~0u : 1u << S_A);
 	if (t->looping)
 		reuse_conform(t, t->loop_reuse);
 	else
 		reuse_save(t, t->loop_reuse);
-	poll_by_fault(t, t->at[t->now]);
 	const uint8_t *head = t->looping ? t->loop_head : emit_here(&t->e);
 	uint8_t *site = condition == COND_ALWAYS ? emit_jump(&t->e, head) : emit_jump_if(&t->e, condition, head);
 	if (t->looping) {

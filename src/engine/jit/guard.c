@@ -37,6 +37,7 @@ const uint8_t *guard_record(struct jit *jit, struct unit *unit, struct guard *gu
 	memcpy(r->reuse, guard->reuse, sizeof(r->reuse));
 	if (guard->kind != RECORD_GO && !decode(jit, unit, guard)) {
 		r->kind = RECORD_GO;
+		r->executed--;
 		r->target = guard->target - guard->length;
 	}
 	return jit->spare_leave[guard->memory_flags];

@@ -199,6 +199,7 @@ static const uint8_t *help(struct cpu *c, struct jit *jit, struct record *record
 		jit_window_fault(jit, record, jit->fault_address, linear, addresses);
 	if (record->kind != RECORD_END && record->kind != RECORD_RIP && likely(!atomic_load_explicit(&c->attention, memory_order_relaxed))) {
 		jit->entering = record->unit;
+		jit->pending = record->executed;
 		restore_reused(c, jit, record);
 		return record->resume;
 	}
@@ -211,13 +212,15 @@ static const uint8_t *load_vectors(struct cpu *c, struct jit *jit, struct record
 {
 	uint32_t allowed = vector_allowed(c);
 	if ((allowed & record->vector) != record->vector) {
-		help(c, jit, record);
-		return NULL; /* the code behind it takes the state for loaded */
+		if (help(c, jit, record)) /* the code behind it takes the state for loaded */
+			c->stats.instructions += record->executed;
+		return NULL;
 	}
 	c->gpr[REG_RIP] = page_of(c, record->unit) + (uint64_t)(int64_t)(record->target - record->insn->length);
 	jit_words(c)->vector = allowed & (record->vector | jit_words(c)->vector_left | (uint32_t)~VECTOR_AVX512);
 	jit->stats.vector_loads++;
 	jit->entering = record->unit;
+	jit->pending = record->executed - 1u;
 	restore_reused(c, jit, record);
 	return record->again;
 }
@@ -296,6 +299,7 @@ static const uint8_t *handle(struct cpu *c, struct jit *jit, struct record *reco
 		return follow_link(c, jit, record);
 	case RECORD_GO:
 		jit->faulted = false; /* the poll */
+		c->stats.instructions += record->executed;
 		c->gpr[REG_RIP] = page_of(c, record->unit) + (uint64_t)(int64_t)record->target;
 		return NULL;
 	default:
@@ -354,8 +358,10 @@ static void execute(struct cpu *c, struct jit *jit)
 	words->vector = 0;
 	words->vector_used = ~0u;
 	for (;;) {
-		if (unlikely(atomic_load_explicit(&c->attention, memory_order_relaxed)))
+		if (unlikely(atomic_load_explicit(&c->attention, memory_order_relaxed))) {
+			c->stats.instructions += code ? jit->pending : 0;
 			return;
+		}
 		sync_tags(c, jit);
 		if (!code) {
 			struct unit *unit = unit_here(c, jit, true);
@@ -367,12 +373,13 @@ static void execute(struct cpu *c, struct jit *jit)
 			}
 			code = unit->entry;
 		}
-		if (unlikely(!set_branches(c, jit)))
-			return;
-		if (unlikely(jit->entering->retired)) {
+		if (unlikely(!set_branches(c, jit) || jit->entering->retired)) {
+			c->stats.instructions += jit->pending;
 			code = NULL;
+			jit->pending = 0;
 			continue;
 		}
+		jit->pending = 0;
 		words->stack = stack_word(c, jit);
 		jit->stats.entries++;
 		c->stats.assisted++;

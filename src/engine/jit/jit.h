@@ -200,6 +200,7 @@ struct jit {
 	struct insn spare_insn;
 	uint8_t *spare_leave[2];
 	const struct unit *entering;  /* the unit of the code that is about to run */
+	unsigned pending;     /* instructions that this code will count, which were executed before it */
 	struct jit_stats stats;
 };
 
