@@ -237,6 +237,21 @@ void access_write_system(struct cpu *c, uint64_t linear, uint64_t value, unsigne
 	write_span(c, &s, &value);
 }
 
+void *access_page(struct cpu *c, uint64_t linear, bool write)
+{
+	check_linear(c, linear, 1);
+	if (c->tlb == c->tlbs[TLB_USER_ALIGN] || (c->dr[7] & 0xff) || c->debug_watchpoints)
+		return NULL;
+	struct page page = mmu_translate(c, current_tlb_set(c), linear, write ? KIND_WRITE : KIND_READ);
+	return page.host && !(write && page.rom) ? page.host + (linear & GUEST_PAGE_MASK) : NULL;
+}
+
+void access_page_written(struct cpu *c, const void *host, uint64_t size)
+{
+	if (memory_note_write_slow(c->memory, memory_offset(c->memory, host), size))
+		cpu_attention(c, ATTN_CODE);
+}
+
 void access_probe(struct cpu *c, uint64_t linear, unsigned size, bool write)
 {
 	check_linear(c, linear, size);

@@ -24,6 +24,11 @@ void *access_rmw_slow(struct cpu *c, uint64_t linear, unsigned size);
 void access_rmw_end_slow(struct cpu *c);
 /* Raises the fault that a write (or read) of these bytes would raise, without doing it. */
 void access_probe(struct cpu *c, uint64_t linear, unsigned size, bool write);
+/* For string instructions, where the TLB misses: the host address from which they may work through the rest of the page,
+ * after all checks for its first byte; NULL where every access needs a look of its own (device space, ROM, watchpoints,
+ * alignment). access_page_written must follow what was written there. */
+void *access_page(struct cpu *c, uint64_t linear, bool write);
+void access_page_written(struct cpu *c, const void *host, uint64_t size);
 /* A global lock around locked accesses that no host instruction can make atomic (page-crossing, MMIO). */
 void access_bus_lock(void);
 void access_bus_unlock(void);

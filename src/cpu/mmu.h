@@ -47,17 +47,23 @@ struct page mmu_translate(struct cpu *c, unsigned set, uint64_t linear, enum acc
  * other ways than the TLB. */
 struct page_rights {
 	uint8_t *host;
-	uint64_t page_size;
-	bool writable, global;
+	uint64_t size;  /* of the block around, aligned, of which all this is true as well but for `writable`, and that lies
+			 * in guest memory as it does in the guest's addresses */
+	bool write;     /* the guest lets it be written, and it is dirty already */
+	bool writable;  /* and no translated code is in it */
+	bool global;
 };
 
-/* Looks without side effects: false when the page is not memory, may not be read, has not been accessed, or is watched.
- * writable: it is dirty already, and no translated code is in it. */
+/* Looks without side effects: false when the page is not memory, may not be read, has not been accessed, or is watched. */
 bool mmu_peek(struct cpu *c, unsigned set, uint64_t linear, struct page_rights *rights);
 
 /* Looks without side effects: the host address that code of user or supervisor mode at `linear`, a page, is fetched from;
  * NULL: a fetch would fault, be the first one, or reach no memory. *global is set otherwise. */
 const uint8_t *mmu_code_page(struct cpu *c, bool user, uint64_t linear, bool *global);
+
+/* The entries that a 4-level walk of `linear` finds, in host memory, from the PML4's down; returns how many, 0 where the page is
+ * not present. */
+unsigned mmu_path(struct cpu *c, uint64_t linear, const uint64_t *entry[4], uint64_t value[4]);
 
 /* The TLB that data accesses use now. */
 static inline unsigned current_tlb_set(const struct cpu *c)

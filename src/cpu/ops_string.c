@@ -78,6 +78,7 @@ struct host_string {
 	const void *from;
 	void *to;
 	uint64_t count, rax;
+	void *noted; /* where writes begin that must be noted, or NULL */
 };
 
 #define HOST_RUN(h, text) __asm__ volatile(text : "+D"((h)->to), "+S"((h)->from), "+c"((h)->count), "+a"((h)->rax) : : "memory", "cc")
@@ -106,6 +107,8 @@ INLINE uint64_t source_elements(struct cpu *c, const struct insn *i, unsigned si
 		return 0;
 	uint64_t linear = source_linear(c, i, size);
 	h->from = tlb_lookup_read(c, linear, 1);
+	if (unlikely(!h->from))
+		h->from = access_page(c, linear, false);
 	return h->from ? elements_in_page(c, i, c->gpr[REG_RSI] & size_mask(i->adsize), linear, size) : 0;
 }
 
@@ -115,7 +118,17 @@ INLINE uint64_t dest_elements(struct cpu *c, const struct insn *i, unsigned size
 		return 0;
 	uint64_t linear = dest_linear(c, i, size, access);
 	h->to = access == ACCESS_W ? tlb_lookup_write(c, linear, 1) : tlb_lookup_read(c, linear, 1);
+	if (unlikely(!h->to)) {
+		h->to = access_page(c, linear, access == ACCESS_W);
+		h->noted = access == ACCESS_W ? h->to : NULL;
+	}
 	return h->to ? elements_in_page(c, i, c->gpr[REG_RDI] & size_mask(i->adsize), linear, size) : 0;
+}
+
+INLINE void note_written(struct cpu *c, const struct host_string *h, uint64_t bytes, unsigned size)
+{
+	if (unlikely(h->noted))
+		access_page_written(c, c->rflags & FLAG_DF ? (uint8_t *)h->noted + size - bytes : h->noted, bytes);
 }
 
 /* The chunks return the number of iterations done, 0 when a page has not one whole element. */
@@ -127,6 +140,7 @@ INLINE uint64_t movs_chunk(struct cpu *c, const struct insn *i, unsigned size)
 	if (!n)
 		return 0;
 	HOST_STRING(c, &h, size, "rep movs", "");
+	note_written(c, &h, n * size, size);
 	advance(c, i, REG_RSI, n * step_of(c, size));
 	advance(c, i, REG_RDI, n * step_of(c, size));
 	return n;
@@ -139,6 +153,7 @@ INLINE uint64_t stos_chunk(struct cpu *c, const struct insn *i, unsigned size)
 	if (!n)
 		return 0;
 	HOST_STRING(c, &h, size, "rep stos", "");
+	note_written(c, &h, n * size, size);
 	advance(c, i, REG_RDI, n * step_of(c, size));
 	return n;
 }

@@ -121,6 +121,24 @@ static int walk_wide(struct walk *w, uint64_t table, int level)
 	}
 }
 
+unsigned mmu_path(struct cpu *c, uint64_t linear, const uint64_t *entry[4], uint64_t value[4])
+{
+	uint64_t table = c->cr3 & PTE_ADDRESS;
+	for (unsigned level = 4;; level--) {
+		uint64_t index = linear >> (12 + 9 * (level - 1)) & 511;
+		const uint8_t *host = memory_range(c->memory, table + index * 8, 8, false);
+		if (!host)
+			return 0;
+		entry[4 - level] = (const uint64_t *)host;
+		value[4 - level] = __atomic_load_n((const uint64_t *)host, __ATOMIC_ACQUIRE);
+		if (!(value[4 - level] & PTE_P))
+			return 0;
+		if (level == 1 || (level <= 3 && (value[4 - level] & PTE_PS)))
+			return 5 - level;
+		table = value[4 - level] & PTE_ADDRESS;
+	}
+}
+
 static int walk_pae(struct walk *w)
 {
 	uint64_t pdpte = w->c->pdpte[(w->linear >> 30) & 3];

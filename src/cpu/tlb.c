@@ -133,6 +133,16 @@ static void reset_large_pages(struct cpu *c)
 	c->huge_high = 0;
 }
 
+#define BLOCK_SIZE (2ull << 20)
+
+/* What is around a page of a large one may be device space or ROM, or be watched. */
+static bool whole_block(struct cpu *c, const struct translation *t)
+{
+	uint64_t gpa = ALIGN_DOWN(t->gpa, BLOCK_SIZE);
+	return t->page_size >= BLOCK_SIZE && c->intc_page - gpa >= BLOCK_SIZE && !(c->dr[7] & 0xff) && !c->debug_watchpoints &&
+	       memory_range(c->memory, gpa, BLOCK_SIZE, false);
+}
+
 bool mmu_peek(struct cpu *c, unsigned set, uint64_t linear, struct page_rights *rights)
 {
 	struct walk w = { .c = c, .linear = linear, .kind = KIND_READ, .user_access = set == TLB_USER || set == TLB_USER_ALIGN,
@@ -144,10 +154,10 @@ bool mmu_peek(struct cpu *c, unsigned set, uint64_t linear, struct page_rights *
 	if (!rights->host)
 		return false;
 	w.kind = KIND_WRITE;
-	rights->writable = writable && w.out.dirty && page_check_rights(&w) == WALK_OK &&
-			   !memory_page_has_code(c->memory, memory_offset(c->memory, rights->host));
+	rights->write = writable && w.out.dirty && page_check_rights(&w) == WALK_OK;
+	rights->writable = rights->write && !memory_page_has_code(c->memory, memory_offset(c->memory, rights->host));
 	rights->global = w.out.global;
-	rights->page_size = w.out.page_size;
+	rights->size = whole_block(c, &w.out) ? BLOCK_SIZE : GUEST_PAGE_SIZE;
 	return true;
 }
 

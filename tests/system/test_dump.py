@@ -5,7 +5,7 @@ from harness import *
 
 LINE = re.compile(r"([0-9a-f]+) ([0-9a-f]+) (visor_\w+|guest_(?:user|kernel)_([0-9a-f]+)\+\d+(?: (\w+)\+0x([0-9a-f]+))?)")
 programs = os.path.join(TMP, "programs")
-subprocess.run([f"{TOP}/tests/guest/build.sh", programs, "codecache"], check=True)
+subprocess.run([f"{TOP}/tests/guest/build.sh", programs, "codecache", "returns"], check=True)
 
 
 def run(name, *flags, status=33):
@@ -33,7 +33,7 @@ def check_apart(lines):
     check({"visor_enter", "visor_leave"} <= {m[3] for m in lines}, "the stubs have no names")
 
 
-lines, evictions = run("codecache", "--jit-dump", "--jit-cache", "256M")
+lines, evictions = run("returns", "--jit-dump", "--jit-cache", "256M")
 check(not evictions and len(lines) > 100, f"{len(lines)} lines, {evictions} evictions")
 check_apart(lines)
 lines, evictions = run("codecache", "--jit-dump", "--jit-cache", "4M")

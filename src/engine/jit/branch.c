@@ -60,12 +60,12 @@ static void poll_by_fault(struct translator *t, int64_t offset)
  */
 static bool loop_edge(struct translator *t, int64_t target, unsigned condition)
 {
-	if (!t->unit->window || target != t->at[0] || (t->looping ? t->now != t->loop_end : t->loop_site != NULL))
+	bool shadow = t->now && t->insn[t->now - 1].op == OP_STI; /* no event comes before the branch */
+	if (!t->unit->window || shadow || target != t->at[0] || (t->looping ? t->now != t->loop_end : t->loop_site != NULL))
 		return false;
 	flags_to_host(t);
 	emit_count(t);
-	if (t->c->count_instructions)
-		reuse_clear(t);
+	reuse_drop_registers(t, t->c->count_instructions ? ~0u : 1u << S_A);
 	if (t->looping)
 		reuse_conform(t, t->loop_reuse);
 	else

@@ -48,6 +48,8 @@ static bool map_code(struct jit *jit, size_t total)
 	    mprotect(jit->code_x, jit->code_size, PROT_READ | PROT_EXEC) < 0)
 		return false;
 	jit->data = map(jit->code_x + jit->code_size, jit->data_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED);
+	if (jit->data)
+		madvise(jit->data, jit->data_size, MADV_HUGEPAGE); /* else every 40 records cost a page fault */
 	return jit->data != NULL;
 }
 
@@ -71,6 +73,7 @@ int jit_memory_init(struct jit *jit, size_t total, struct error *err)
 				 "--jit-cache, or --engine interp", total >> 20, strerror(code));
 	}
 	jit->code_at = jit->code_w;
+	jit->cold_at = jit_cold_floor(jit);
 	return 0;
 }
 
@@ -97,6 +100,7 @@ void jit_flush(struct jit *jit)
 	jit->data_used = 0;
 	jit->unit_count = 0;
 	jit->code_at = jit->code_floor;
+	jit->cold_at = jit_cold_floor(jit);
 	jit->stats.flushes++;
 	dump_forget(jit->code_floor + jit_delta(jit), (size_t)(jit->code_w + jit->code_size - jit->code_floor));
 	pages_reset(jit);
@@ -163,9 +167,9 @@ void jit_insert(struct jit *jit, struct unit *unit)
 static void forward(struct jit *jit, struct unit *unit, uint8_t *entry, bool memory_flags)
 {
 	struct record *record = jit_alloc(jit, sizeof(*record));
-	if (!record || jit->code_size - (size_t)(jit->code_at - jit->code_w) < 64)
+	if (!record || jit_code_room(jit) < 64)
 		return;
-	struct emitter e = { .at = jit->code_at, .end = jit->code_w + jit->code_size, .delta = jit_delta(jit) };
+	struct emitter e = { .at = jit->code_at, .end = jit_cold_floor(jit), .delta = jit_delta(jit) };
 	uint8_t *thunk = emit_here(&e);
 	emit_address(&e, S_A, record);
 	emit_jump(&e, memory_flags ? jit->leave_memory_flags : jit->leave);

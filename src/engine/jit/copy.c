@@ -91,11 +91,43 @@ static unsigned data_registers(const struct insn *i, unsigned access)
 	return mask;
 }
 
-static void move_registers(struct translator *t, unsigned mask, bool store)
+static bool only_written(const struct insn *i, unsigned reg)
+{
+	unsigned access = 0, size = 8;
+	for (unsigned n = 0; n < 4; n++) {
+		const struct operand *o = &i->operand[n];
+		if (o->kind == OPERAND_GPR && o->reg == reg) {
+			access |= o->access;
+			size = MIN(size, o->size);
+		}
+	}
+	/* BSF and BSR of 0 leave their destination alone, CMOV that of a false condition. */
+	return access == ACCESS_W && size >= 4 && i->op != OP_BSF && i->op != OP_BSR && i->op != OP_CMOVCC;
+}
+
+/* For operands: biases go from their registers. */
+static void make_room(struct translator *t, unsigned mask)
 {
 	for (unsigned r = S_C; r <= S_A; r++)
-		if (mask >> r & 1)
-			emit_mem(&t->e, EMIT_W, store ? 0x89 : 0x8b, r, GS_FIELD(gpr[r]));
+		if ((mask >> r & 1) && !reuse_holds(t, r))
+			reuse_drop_registers(t, 1u << r);
+}
+
+static void load_registers(struct translator *t, const struct insn *i, unsigned mask)
+{
+	for (unsigned r = S_C; r <= S_A; r++)
+		if ((mask >> r & 1) && !reuse_holds(t, r) && !only_written(i, r))
+			emit_load(&t->e, r, GS_FIELD(gpr[r]));
+}
+
+static void store_registers(struct translator *t, unsigned written, unsigned used)
+{
+	for (unsigned r = S_C; r <= S_A; r++) {
+		if (written >> r & 1)
+			emit_store(&t->e, GS_FIELD(gpr[r]), r);
+		if (used >> r & 1)
+			reuse_hold(t, r);
+	}
 }
 
 /* Flags that must be in the host's flags when it executes: what it reads, and what it leaves alone. */
@@ -153,22 +185,27 @@ static void copy(struct translator *t, enum copy_kind kind)
 	unsigned stack = stack_access(t, i);
 	t->kept = !stack;
 	t->kept_vector = (isa_rows[i->row].attributes & (ROW_SSE | ROW_AVX)) && i->op != OP_PCMPESTRI && i->op != OP_PCMPISTRI;
-	reuse_drop_registers(t, data);
-	if (stack)
+	make_room(t, data);
+	if (stack) {
+		reuse_clear(t);
 		prepare_stack(t, thunk);
+	}
 	if (memory) {
 		if (!uses_windows(t) && !stack_operand(t, i))
 			flags_to_memory(t, t->live[t->now]);
 		thunk->memory_flags = t->memory_flags; /* cpu->cc stays good when the flags come back to the host's */
-		if (!stack_operand(t, i) && !reuse_operand(t, i, data, thunk, &m))
+		if (stack_operand(t, i)) {
+			emit_operand(t, i, 0, 0, data, thunk, &m);
+		} else if (stack || !reuse_operand(t, i, data, thunk, &m)) {
+			reuse_clear(t);
 			t->kept = false;
-		if (stack_operand(t, i) || !t->kept)
 			emit_operand(t, i, i->operand[i->memory - 1].size, i->operand[i->memory - 1].access, data, thunk, &m);
+		}
 	}
 	/* What DIV leaves in its undefined flags may depend on those before it: the same everywhere. */
 	if (flags_through(t) || (kind == COPY_GUARDED && flags_killed(i)))
 		flags_to_host(t);
-	move_registers(t, data, false);
+	load_registers(t, i, data);
 	if (stack)
 		emit_load(&t->e, REG_RSP, GS_FIELD(gpr[REG_RSP]));
 	if (kind == COPY_GUARDED || (memory && (uses_windows(t) || thunk->record->window)))
@@ -176,9 +213,36 @@ static void copy(struct translator *t, enum copy_kind kind)
 	t->full |= !raw_copy(&t->e, i, bytes, memory ? &m : NULL);
 	if (flags_killed(i))
 		t->memory_flags = false;
-	move_registers(t, data_registers(i, ACCESS_W), true);
+	store_registers(t, data_registers(i, ACCESS_W), data);
 	if (stack)
 		put_stack_back(t, stack);
+}
+
+/* With guest registers in the host registers of the same number. */
+static bool lea_kept(struct translator *t, const struct insn *i, unsigned to)
+{
+	struct host_mem m = { .base = HOST_NONE, .index = HOST_NONE, .scale = i->scale, .disp = i->disp };
+	bool page = i->base == REG_RIP, stack = i->base == REG_RSP && t->unit->window;
+	if (i->adsize != 8 || i->opsize == 2 || (page && (!t->unit->absolute || i->opsize != 8)) || (stack && i->index != REG_NONE))
+		return false;
+	if (stack) {
+		m.base = (uint8_t)emit_gpr(t, REG_RSP, to);
+	} else if (page) {
+		emit_guest_address(t, to, (int64_t)t->at[t->now] + i->length + i->disp);
+		m = MEM_BASE(to, 0);
+	} else if (i->base != REG_NONE) {
+		m.base = (uint8_t)reuse_gpr(t, i->base);
+	}
+	if (i->index != REG_NONE)
+		m.index = (uint8_t)reuse_gpr(t, i->index);
+	if (!page)
+		emit_mem(&t->e, i->opsize == 8 ? EMIT_W : 0, 0x8d, to, m);
+	if (scratch_register(to)) {
+		emit_store(&t->e, GS_FIELD(gpr[to]), to);
+		reuse_hold(t, to);
+	}
+	t->kept = true;
+	return true;
 }
 
 static bool translate_lea(struct translator *t, const struct insn *i)
@@ -186,9 +250,10 @@ static bool translate_lea(struct translator *t, const struct insn *i)
 	unsigned to = i->operand[0].reg;
 	if (to == REG_RSP && t->unit->window)
 		return false;
+	if (lea_kept(t, i, to))
+		return true;
 	struct host_mem m = emit_address_of(t, i, S_A, S_B);
 	unsigned host = scratch_register(to) ? S_A : to;
-	t->kept = i->index == REG_NONE || !scratch_register(i->index);
 	if (i->opsize == 2) {
 		emit_lea(&t->e, S_A, m);
 		if (scratch_register(to))

@@ -161,6 +161,10 @@ static void restore_reused(struct cpu *c, const struct jit *jit, const struct re
 		unsigned key = record->reuse[n];
 		if (key == REUSE_NONE)
 			continue;
+		if (key == REUSE_SELF) {
+			jit_words(c)->reuse[n] = c->gpr[reuse_register[n]];
+			continue;
+		}
 		bool address = key >= 16;
 		uint64_t at = key == REUSE_FS ? c->segment_base[SEG_FS] : key == REUSE_GS ? c->segment_base[SEG_GS] :
 			      key == REG_RIP ? record->unit->page : c->gpr[key];

@@ -2,6 +2,7 @@
 #ifndef VISOR_ENGINE_JIT_JIT_H
 #define VISOR_ENGINE_JIT_JIT_H
 
+#include "base/util.h"
 #include "engine/interpret.h"
 #include "engine/jit/emit.h"
 #include "engine/jit/pages.h"
@@ -35,8 +36,10 @@ enum record_kind {
 
 struct unit;
 
-/* Host addresses that code keeps in S_B and S_C (reuse.c): biases of the windows that general registers point into, or else: */
-enum { REUSE_COUNT = 2, REUSE_FS = 32, REUSE_GS, REUSE_NONE = 0xff };
+/* What code keeps in S_B, S_C and S_A (reuse.c): biases of the windows that general registers point into, or else the host
+ * address of RIP's page or a segment's base, or the guest's register of the same number. */
+enum { REUSE_COUNT = 3, REUSE_FS = 32, REUSE_GS, REUSE_SELF, REUSE_NONE = 0xff };
+static const uint8_t reuse_register[REUSE_COUNT] = { S_B, S_C, S_A };
 
 struct record {
 	uint8_t kind;         /* enum record_kind */
@@ -104,7 +107,8 @@ struct jit_words {
 	uint64_t host_rsp;
 	uint64_t code_page;   /* of the unit under way that is not absolute */
 	uint64_t scratch, target;
-	uint64_t reuse[REUSE_COUNT]; /* for S_B and S_C */
+	uint64_t reuse[REUSE_COUNT]; /* for reuse_register */
+	uint64_t go;          /* where to enter */
 	uint64_t saved_stack; /* host RSP while an instruction has the guest's */
 	uint64_t stack;       /* guest RSP = host RSP + stack + 1: the complement of the window's bias, or of 0 */
 	struct jump *jumps;
@@ -125,7 +129,7 @@ struct jump {
 };
 #define JUMP_COUNT 65536u
 
-#define UNIT_BUCKETS 65536u
+#define UNIT_BUCKETS 262144u
 
 struct jit_stats {
 	uint64_t units, guest_bytes, code_bytes, flushes, retags, links, crosses, indirect, entries, guards, interpreted, vector_loads, fills, filled_pages, unlinked_pages, slow_sites, tlb_events[4], exits[RECORD_KINDS];
@@ -140,7 +144,7 @@ struct jit {
 	/* Shared memory: code, mapped writable and, elsewhere, executable. Right behind the executable mapping come records. */
 	uint8_t *code_w, *code_x, *data;
 	size_t code_size, data_size, data_used;
-	uint8_t *code_at;     /* next free byte, as written */
+	uint8_t *code_at, *cold_at; /* next free byte, as written: of what runs, and of what is seldom run (thunks), in the last part */
 	uint8_t *code_floor;  /* behind the stubs */
 	struct unit **buckets;
 	struct unit **order;  /* units by ascending code address, for the signal handler */
@@ -191,6 +195,10 @@ struct jit {
 
 static inline struct jit_words *jit_words(struct cpu *c) { return (struct jit_words *)c->engine_words; }
 #define WORD(field) GS_OFFSET(offsetof(struct cpu, engine_words) + offsetof(struct jit_words, field))
+
+/* What runs and what is seldom run have parts of their own, so that the former is dense. */
+static inline uint8_t *jit_cold_floor(const struct jit *jit) { return jit->code_w + ALIGN_UP(jit->code_size / 16 * 9, 4096u); }
+static inline size_t jit_code_room(const struct jit *jit) { return (size_t)(jit_cold_floor(jit) - jit->code_at); }
 
 static inline intptr_t jit_delta(const struct jit *jit) { return jit->code_x - jit->code_w; }
 

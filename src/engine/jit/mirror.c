@@ -97,7 +97,7 @@ static bool want(struct jit *jit, struct space *space)
 		return h->hot;
 	}
 	uint64_t interval = h->time - h->checked;
-	if (h->fills > 4 * ms && h->fills > interval / 3) {
+	if (h->fills > 10 * ms && h->fills > interval / 4 * 3) {
 		h->hot = false;
 		h->cold_until = h->time + (50ull << MIN(h->failures, 6u)) * ms;
 		h->failures++;
@@ -137,14 +137,28 @@ bool mirror_tick(struct jit *jit)
 
 /* --- flushes --- */
 
+static bool look(void *opaque, uint64_t linear, struct window_page *found)
+{
+	struct jit *jit = opaque;
+	struct page_rights page;
+	bool upper = linear >> 63;
+	if (!mmu_peek(jit->cpu, upper ? TLB_SUPERVISOR : TLB_USER, linear, &page))
+		return false;
+	*found = (struct window_page){ page.host, page.size, page.write, page.global };
+	return true;
+}
+
+/* Few of the pages around one that was flushed as part of a large one have changed: often it was none. */
 static void unmap(struct jit *jit, const struct tlb_event *event)
 {
 	bool upper = event->linear >> 63;
 	struct space *space = upper ? jit->kernel : jit->space;
-	if (space && (upper || event->root == jit->root))
+	if (space && event->size > GUEST_PAGE_SIZE && (upper || (event->root == jit->root && event->root == cpu_root(jit->cpu))))
+		windows_settle_stretch(jit->windows, space, event->linear, event->size, look, jit);
+	else if (space && (upper || event->root == jit->root))
 		windows_unmap(jit->windows, space, event->linear, event->size);
 	else if (!upper)
-		windows_clear_root(jit->windows, event->root);
+		windows_flush(jit->windows, event->root);
 }
 
 static void take_event(struct jit *jit, const struct tlb_event *event)
@@ -152,9 +166,9 @@ static void take_event(struct jit *jit, const struct tlb_event *event)
 	jit->stats.tlb_events[event->kind]++;
 	pages_flushed(jit, event);
 	switch (event->kind) {
-	case TLB_EVENT_ALL: windows_clear_all(jit->windows); break;
-	case TLB_EVENT_LOCAL: windows_clear_users(jit->windows); break;
-	case TLB_EVENT_ROOT: windows_clear_root(jit->windows, event->root); break;
+	case TLB_EVENT_ALL: windows_flush(jit->windows, WINDOW_ALL); break;
+	case TLB_EVENT_LOCAL: windows_flush(jit->windows, WINDOW_USERS); break;
+	case TLB_EVENT_ROOT: windows_flush(jit->windows, event->root); break;
 	case TLB_EVENT_PAGE: unmap(jit, event); break;
 	}
 }
@@ -167,8 +181,16 @@ static bool enter_space(struct jit *jit)
 	charge(jit);
 	jit->root = root;
 	jit->space = windows_hold(jit->windows, jit->space, root);
-	jit->window[TLB_USER] = jit->space && windows_heat(jit->space)->hot;
 	return true;
+}
+
+/* What the guest flushed is compared with its page tables: most of it is as it was, and would be shown again. */
+static void settle(struct jit *jit)
+{
+	if (jit->space && windows_flushed(jit->space))
+		windows_settle(jit->windows, jit->space, look, jit);
+	if (windows_flushed(jit->kernel))
+		windows_settle(jit->windows, jit->kernel, look, jit);
 }
 
 void mirror_sync(struct jit *jit)
@@ -180,12 +202,20 @@ void mirror_sync(struct jit *jit)
 		return;
 	if (count > TLB_EVENTS) {
 		jit->stats.tlb_events[TLB_EVENT_ALL]++;
-		windows_clear_all(jit->windows);
+		windows_flush(jit->windows, WINDOW_ALL);
 		pages_flushed(jit, NULL);
 	}
-	for (unsigned i = 0; i < count && count <= TLB_EVENTS; i++)
+	bool flushed = count > TLB_EVENTS;
+	for (unsigned i = 0; i < count && count <= TLB_EVENTS; i++) {
 		take_event(jit, &c->tlb_events[i]);
-	enter_space(jit);
+		flushed |= c->tlb_events[i].kind != TLB_EVENT_PAGE;
+	}
+	bool entered = enter_space(jit);
+	settle(jit);
+	if (entered || flushed)
+		windows_check_local(jit->windows, jit->kernel, jit->root);
+	if (entered)
+		jit->window[TLB_USER] = jit->space && windows_heat(jit->space)->hot;
 	install_if_new(jit, jit->window[TLB_USER] ? jit->space : NULL, TLB_USER);
 	install_if_new(jit, jit->kernel, TLB_SUPERVISOR);
 	pages_sync(jit);
@@ -210,25 +240,24 @@ static bool continues(struct jit *jit, const struct page_rights *first, uint64_t
 {
 	struct page_rights next;
 	return mmu_peek(jit->cpu, current_tlb_set(jit->cpu), linear, &next) && next.host == host && next.writable == first->writable &&
-	       next.global == first->global && next.page_size >= first->page_size;
+	       next.global == first->global && next.size >= first->size;
 }
 
 static bool same_page_continues(struct jit *jit, const struct page_rights *first, const uint8_t *host)
 {
-	uint64_t offset = memory_offset(jit->cpu->memory, host);
-	return offset < jit->cpu->memory->size && !(first->writable && memory_page_has_code(jit->cpu->memory, offset));
+	return !first->writable || !memory_page_has_code(jit->cpu->memory, memory_offset(jit->cpu->memory, host));
 }
 
 /* Whether the page at linear, `step` bytes beside one that belongs to the stretch, does so too. */
 static bool belongs(struct jit *jit, const struct page_rights *first, uint64_t linear, uint64_t beside, const uint8_t *host)
 {
-	bool same = ALIGN_DOWN(linear, first->page_size) == ALIGN_DOWN(beside, first->page_size);
+	bool same = ALIGN_DOWN(linear, first->size) == ALIGN_DOWN(beside, first->size);
 	return same ? same_page_continues(jit, first, host) : continues(jit, first, linear, host);
 }
 
 static struct stretch find_stretch(struct jit *jit, const struct page_rights *page, uint64_t linear)
 {
-	uint64_t around = page->page_size > GUEST_PAGE_SIZE ? AROUND_LARGE : AROUND;
+	uint64_t around = page->size > GUEST_PAGE_SIZE ? AROUND_LARGE : AROUND;
 	uint64_t low = ALIGN_DOWN(linear, around), high = low + around, end = linear + GUEST_PAGE_SIZE;
 	const uint8_t *host = page->host;
 	while (linear > low && belongs(jit, page, linear - GUEST_PAGE_SIZE, linear, host - GUEST_PAGE_SIZE)) {
@@ -240,21 +269,38 @@ static struct stretch find_stretch(struct jit *jit, const struct page_rights *pa
 	return (struct stretch){ linear, host, end - linear };
 }
 
+/* What one entry of the page tables says. */
+static struct stretch one_piece(const struct page_rights *page, uint64_t linear)
+{
+	uint64_t before = page->writable ? 0 : linear & (page->size - 1);
+	return (struct stretch){ linear - before, page->host - before, page->writable ? GUEST_PAGE_SIZE : page->size };
+}
+
+static void find_path(struct jit *jit, uint64_t linear, struct watch_path *path)
+{
+	path->index = linear >> 39 & 511;
+	path->count = mmu_path(jit->cpu, linear, path->entry, path->value);
+}
+
 bool mirror_fill(struct jit *jit, uint64_t linear)
 {
 	struct page_rights page;
 	linear = ALIGN_DOWN(linear, (uint64_t)GUEST_PAGE_SIZE);
 	bool upper = linear >> 63;
 	unsigned set = current_tlb_set(jit->cpu);
-	if (set > TLB_SUPERVISOR || upper != (set == TLB_SUPERVISOR) || !mmu_peek(jit->cpu, set, linear, &page) ||
-	    (upper && !page.global))
+	struct watch_path path;
+	if (upper)
+		find_path(jit, linear, &path);
+	if (set > TLB_SUPERVISOR || upper != (set == TLB_SUPERVISOR) || !mmu_peek(jit->cpu, set, linear, &page))
 		return false;
+	bool local = upper && !page.global;
 	struct space *space = upper ? jit->kernel : jit->space;
 	if (!space)
 		return false;
 	uint64_t start = __rdtsc();
-	struct stretch s = find_stretch(jit, &page, linear);
-	bool done = windows_map(jit->windows, space, s.linear, s.host, (unsigned)(s.size >> GUEST_PAGE_SHIFT), linear, page.writable);
+	struct stretch s = local ? one_piece(&page, linear) : find_stretch(jit, &page, linear);
+	bool done = windows_map(jit->windows, space, s.linear, s.host, (unsigned)(s.size >> GUEST_PAGE_SHIFT), linear, page.writable,
+				local ? &path : NULL);
 	install_if_new(jit, space, set);
 	jit->stats.fills++;
 	jit->stats.filled_pages += s.size >> GUEST_PAGE_SHIFT;

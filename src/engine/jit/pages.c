@@ -130,32 +130,31 @@ static bool settle_page(struct jit *jit, struct code_space *space, struct code_p
 	return same;
 }
 
-/* Those that have become global (a kernel's first pages, say) or lead nowhere leave the list: every switch of spaces comes here. */
+/* Those of the list that are still local, and lead somewhere; the others leave it. */
 static void settle_local(struct jit *jit, struct code_space *space)
 {
-	struct code_page **link = &space->locals, *page;
-	while ((page = *link)) {
-		if (page->host && page->local)
-			settle_page(jit, space, page, true);
-		page->listed = page->host && page->local;
-		if (page->listed)
-			link = &page->next_local;
-		else
-			*link = page->next_local;
+	struct code_page **at = &space->locals;
+	for (struct code_page *page; (page = *at);) {
+		if (page->host && page->local && settle_page(jit, space, page, true) && page->local) {
+			at = &page->next_local;
+			continue;
+		}
+		page->listed = false;
+		*at = page->next_local;
 	}
+	space->local_stale = false;
 }
 
 static void settle(struct jit *jit, struct code_space *space)
 {
 	if (space->local_stale && !space->stale)
 		settle_local(jit, space);
-	space->local_stale = false;
 	if (!space->stale && !space->written)
 		return;
 	for (struct code_page *page = space->pages; page; page = page->next_in_space)
 		if (page->host)
 			settle_page(jit, space, page, space->stale);
-	space->stale = space->written = false;
+	space->stale = space->local_stale = space->written = false;
 }
 
 /* --- spaces --- */
@@ -308,9 +307,9 @@ bool pages_tail(struct jit *jit, struct unit *unit)
 /* Code before a unit that compares the address in S_A with the unit's; flags stay. The unit's address is in front of it. */
 static bool make_pad(struct jit *jit, struct unit *unit)
 {
-	if (jit->code_size - (size_t)(jit->code_at - jit->code_w) < 128)
+	if (jit_code_room(jit) < 128)
 		return false;
-	struct emitter e = { .at = jit->code_at, .end = jit->code_w + jit->code_size, .delta = jit_delta(jit) };
+	struct emitter e = { .at = jit->code_at, .end = jit_cold_floor(jit), .delta = jit_delta(jit) };
 	uint64_t linear = unit->page + ((uintptr_t)unit->host & GUEST_PAGE_MASK);
 	put64(&e, (uintptr_t)unit);
 	unit->pad = emit_here(&e);

@@ -19,7 +19,7 @@ struct record;
 struct unit;
 
 #define BRANCH_COUNT 65536u
-#define SPACE_PAGE_BUCKETS 256u
+#define SPACE_PAGE_BUCKETS 1024u
 #define CODE_SPACES 8u
 
 struct code_page {

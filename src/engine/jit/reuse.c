@@ -5,7 +5,8 @@
 #include "isa/op.h"
 
 /*
- * Biases that stay in scratch registers from one access to the next. The bias of
+ * What stays in scratch registers from one instruction to the next: guest registers of the same number, which are in struct
+ * cpu as well, and biases. The bias of
  * a register's window serves all accesses off that register while it changes by
  * constants only: between windows is more nothing than all those constants and a displacement
  * make up. For RIP and a segment's base the register holds their host address.
@@ -14,8 +15,6 @@
  */
 #define DRIFT_MAX (1ll << 30)
 #define NEAR 65536
-
-static const uint8_t host_register[REUSE_COUNT] = { S_B, S_C };
 
 void reuse_clear(struct translator *t)
 {
@@ -26,7 +25,7 @@ void reuse_clear(struct translator *t)
 void reuse_drop_registers(struct translator *t, unsigned mask)
 {
 	for (unsigned n = 0; n < REUSE_COUNT; n++)
-		if (mask >> host_register[n] & 1)
+		if (mask >> reuse_register[n] & 1)
 			t->reuse[n].key = REUSE_NONE;
 }
 
@@ -108,13 +107,38 @@ static struct reuse *find(struct translator *t, unsigned key)
 	return NULL;
 }
 
-/* A register to keep a bias in: a free one, or the one that was taken less recently. */
+static struct reuse *entry_of(struct translator *t, unsigned reg)
+{
+	return &t->reuse[reg == S_B ? 0 : reg == S_C ? 1 : 2];
+}
+
+bool reuse_holds(struct translator *t, unsigned reg)
+{
+	return entry_of(t, reg)->key == REUSE_SELF;
+}
+
+void reuse_hold(struct translator *t, unsigned reg)
+{
+	*entry_of(t, reg) = (struct reuse){ .key = REUSE_SELF, .taken = ++t->takes };
+}
+
+unsigned reuse_gpr(struct translator *t, unsigned reg)
+{
+	if (!scratch_register(reg))
+		return reg;
+	if (!reuse_holds(t, reg))
+		emit_load(&t->e, reg, GS_FIELD(gpr[reg]));
+	reuse_hold(t, reg);
+	return reg;
+}
+
+/* A register to keep a bias in: a free one, or the one that was taken less recently. S_A is too much in use. */
 static struct reuse *take(struct translator *t, unsigned keep, unsigned key)
 {
 	struct reuse *best = NULL;
-	for (unsigned n = 0; n < REUSE_COUNT; n++) {
+	for (unsigned n = 0; n < 2; n++) {
 		struct reuse *r = &t->reuse[n];
-		if (keep >> host_register[n] & 1)
+		if (keep >> reuse_register[n] & 1)
 			continue;
 		if (!best || (best->key != REUSE_NONE && (r->key == REUSE_NONE || r->taken < best->taken)))
 			best = r;
@@ -126,7 +150,7 @@ static struct reuse *take(struct translator *t, unsigned keep, unsigned key)
 
 static unsigned register_of(const struct translator *t, const struct reuse *r)
 {
-	return host_register[r - t->reuse];
+	return reuse_register[r - t->reuse];
 }
 
 /* S_A is free: the host address of the segment's base. */
@@ -159,46 +183,70 @@ static unsigned key_of(const struct translator *t, const struct insn *i)
 	return i->base < 16 && i->base != REG_RSP ? i->base : REUSE_NONE;
 }
 
-/* An operand with an index: its window is anybody's. */
+static unsigned bit_of(unsigned reg)
+{
+	return reg < 16 && scratch_register(reg) ? 1u << reg : 0;
+}
+
+/* An operand with an index: its window is anybody's. S_A is free. */
 static bool indexed(struct translator *t, const struct insn *i, unsigned keep, struct host_mem *m)
 {
-	struct reuse *r = i->seg == SEG_FS || i->seg == SEG_GS || i->base == REG_RSP || i->base == REG_RIP || scratch_register(i->base) ||
-			  scratch_register(i->index) ? NULL : take(t, keep, REUSE_NONE);
+	if (i->seg == SEG_FS || i->seg == SEG_GS || i->base == REG_RSP || i->base == REG_RIP)
+		return false;
+	struct reuse *r = take(t, keep | bit_of(i->base) | bit_of(i->index), REUSE_NONE);
 	if (!r)
 		return false;
+	struct host_mem address = { .base = HOST_NONE, .index = (uint8_t)reuse_gpr(t, i->index), .scale = i->scale, .disp = i->disp };
+	if (i->base != REG_NONE)
+		address.base = (uint8_t)reuse_gpr(t, i->base);
 	unsigned y = register_of(t, r);
-	*m = emit_linear(t, i, S_A, y);
-	emit_window_bias(t, y, m->base);
-	m->index = (uint8_t)y;
-	m->scale = 0;
+	emit_lea(&t->e, S_A, address);
+	reuse_drop_registers(t, 1u << S_A);
+	emit_window_bias(t, y, S_A);
+	*m = (struct host_mem){ .base = S_A, .index = (uint8_t)y };
 	return true;
+}
+
+static bool addressed(unsigned key)
+{
+	return key == REUSE_FS || key == REUSE_GS || key == REG_RIP;
+}
+
+static void emit_reuse(struct translator *t, unsigned key, unsigned y)
+{
+	if (addressed(key))
+		reuse_drop_registers(t, 1u << S_A);
+	if (key == REG_RIP)
+		emit_page(t, y);
+	else if (key == REUSE_FS || key == REUSE_GS)
+		emit_segment(t, key == REUSE_FS ? SEG_FS : SEG_GS, y);
+	else
+		emit_window_bias(t, y, reuse_gpr(t, key));
 }
 
 bool reuse_operand(struct translator *t, const struct insn *i, unsigned keep, struct thunk *thunk, struct host_mem *m)
 {
 	unsigned key = key_of(t, i);
-	if (!uses_windows(t) || !t->unit->absolute || i->adsize != 8 || (keep >> S_A & 1))
+	if (!uses_windows(t) || !t->unit->absolute || i->adsize != 8)
 		return false;
 	thunk->record->window = true;
 	if (key == REUSE_NONE)
-		return i->index != REG_NONE && indexed(t, i, keep, m);
+		return i->index != REG_NONE && !(keep >> S_A & 1) && indexed(t, i, keep, m);
 	struct reuse *r = find(t, key);
 	bool there = r != NULL;
-	if (!r && !(r = take(t, keep, key)))
+	if (!there && (addressed(key) && (keep >> S_A & 1)))
+		return false;
+	if (!r && !(r = take(t, keep | bit_of(key), key)))
 		return false;
 	unsigned y = register_of(t, r);
-	if (key == REUSE_FS || key == REUSE_GS || key == REG_RIP) {
-		if (!there && key == REG_RIP)
-			emit_page(t, y);
-		else if (!there)
-			emit_segment(t, i->seg, y);
+	if (!there)
+		emit_reuse(t, key, y);
+	r->taken = ++t->takes;
+	if (addressed(key)) {
 		*m = MEM_BASE(y, key == REG_RIP ? (int64_t)t->at[t->now] + i->length + i->disp : i->disp);
 		return true;
 	}
-	unsigned base = emit_gpr(t, i->base, S_A);
-	if (!there)
-		emit_window_bias(t, y, base);
-	*m = (struct host_mem){ .base = (uint8_t)base, .index = (uint8_t)y, .disp = i->disp };
+	*m = (struct host_mem){ .base = (uint8_t)reuse_gpr(t, i->base), .index = (uint8_t)y, .disp = i->disp };
 	if (i->disp >= -NEAR && i->disp <= NEAR)
 		r->drift = 0; /* where the access succeeds the register is that near to the window */
 	return true;
@@ -210,14 +258,17 @@ void reuse_save(const struct translator *t, struct reuse saved[REUSE_COUNT])
 		saved[n] = t->reuse[n];
 }
 
-static void emit_reuse(struct translator *t, unsigned key, unsigned y)
+/* Without a register but its own and S_A, which holds nothing around a loop. */
+static void bring_back(struct translator *t, unsigned n, unsigned key)
 {
-	if (key == REG_RIP)
-		emit_page(t, y);
-	else if (key == REUSE_FS || key == REUSE_GS)
-		emit_segment(t, key == REUSE_FS ? SEG_FS : SEG_GS, y);
-	else
+	unsigned y = reuse_register[n];
+	if (key == REUSE_SELF) {
+		emit_load(&t->e, y, GS_FIELD(gpr[y]));
+	} else if (addressed(key)) {
+		emit_reuse(t, key, y);
+	} else {
 		emit_window_bias(t, y, emit_gpr(t, key, S_A));
+	}
 }
 
 /* Around a loop a drift must not grow: it is what it was at the start, or the bias is looked up again. */
@@ -226,8 +277,9 @@ void reuse_conform(struct translator *t, const struct reuse saved[REUSE_COUNT])
 	for (unsigned n = 0; n < REUSE_COUNT; n++) {
 		const struct reuse *want = &saved[n];
 		bool there = t->reuse[n].key == want->key && (t->reuse[n].drift == want->drift || want->key >= 16);
-		t->reuse[n] = *want;
 		if (!there && want->key != REUSE_NONE)
-			emit_reuse(t, want->key, host_register[n]);
+			bring_back(t, n, want->key);
 	}
+	for (unsigned n = 0; n < REUSE_COUNT; n++)
+		t->reuse[n] = saved[n];
 }

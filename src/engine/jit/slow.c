@@ -11,7 +11,7 @@
  * shown then. Those that go on faulting (device registers, tables beside code)
  * are translated again with the TLB in their place.
  */
-#define FAULTS_MAX 8
+#define FAULTS_MAX 3
 
 /* Where the site is, or where it could be put: NULL then. All places for it taken: any of them. */
 static unsigned place(const struct jit *jit, const uint8_t *host)
@@ -79,7 +79,7 @@ static void make_slow(struct jit *jit, const struct record *record)
 		jit->slow[place(jit, site)] = site;
 		jit->stats.slow_sites++;
 	}
-	jit_retire(jit, record->unit);
+	jit_retire(jit, record->unit); /* it may be older than what is known of the site */
 }
 
 void jit_window_fault(struct jit *jit, struct record *record, uintptr_t address, const uint64_t *linear, unsigned count)

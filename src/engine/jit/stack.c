@@ -138,8 +138,12 @@ static bool push(struct translator *t, const struct insn *i)
 	t->kept = stack_direct(t);
 	if (o->kind == OPERAND_IMM)
 		emit_push_constant(t, (uint64_t)(int64_t)(int32_t)i->imm, S_A, thunk);
+	else if (t->kept && scratch_register(o->reg))
+		emit_push(t, reuse_gpr(t, o->reg), thunk);
 	else
 		emit_push(t, emit_gpr(t, o->reg, S_A), thunk);
+	if (o->reg == REG_RSP || o->kind == OPERAND_IMM)
+		reuse_drop_registers(t, 1u << S_A);
 	return true;
 }
 
@@ -155,8 +159,12 @@ static bool pop(struct translator *t, const struct insn *i)
 		return true;
 	}
 	t->kept = stack_direct(t);
-	if (stack_direct(t) && !scratch_register(o->reg)) {
+	if (stack_direct(t)) {
 		direct(t, 0x58, o->reg, thunk);
+		if (scratch_register(o->reg)) {
+			emit_store(&t->e, GS_FIELD(gpr[o->reg]), o->reg);
+			reuse_hold(t, o->reg);
+		}
 		return true;
 	}
 	emit_pop(t, 0, thunk);
@@ -244,6 +252,7 @@ static bool move_stack_pointer(struct translator *t, int64_t by)
 		emit_mem(&t->e, EMIT_0F, 0xb6, S_A, MEM_BASE(REG_RSP, by)); /* movzx */
 	}
 	t->kept = true;
+	reuse_drop_registers(t, 1u << S_A);
 	emit_lea(&t->e, REG_RSP, MEM_BASE(REG_RSP, by));
 	return true;
 }
@@ -283,6 +292,9 @@ static bool move(struct translator *t, const struct insn *i)
 	if (i->opsize != 8 || to->kind != OPERAND_GPR || from->kind != OPERAND_GPR)
 		return false;
 	t->kept = to->reg != REG_RSP;
+	reuse_drop_registers(t, 1u << S_A);
+	if (scratch_register(to->reg))
+		reuse_drop_registers(t, 1u << to->reg);
 	if (to->reg == REG_RSP) {
 		emit_set_stack(t, emit_gpr(t, from->reg, S_A));
 		return true;

@@ -38,7 +38,7 @@ static void make_enter(struct jit *jit, struct emitter *e)
 		put8(e, 0x50 | (callee_saved[i] & 7));
 	}
 	emit_store(e, WORD(host_rsp), REG_RSP);
-	emit_move(e, S_A, REG_RSI);
+	emit_store(e, WORD(go), REG_RSI);
 	emit_load(e, REG_RSP, GS_FIELD(gpr[REG_RSP]));
 	emit_mem(e, EMIT_W, 0x2b, REG_RSP, WORD(stack));
 	emit_lea(e, REG_RSP, MEM_BASE(REG_RSP, -1));
@@ -46,9 +46,9 @@ static void make_enter(struct jit *jit, struct emitter *e)
 	for (unsigned r = 0; r < 16; r++)
 		if (in_register(r) && r != REG_RSP)
 			emit_load(e, r, GS_FIELD(gpr[r]));
-	emit_load(e, S_B, WORD(reuse[0]));
-	emit_load(e, S_C, WORD(reuse[1]));
-	emit_reg(e, 0, 0xff, 4, S_A);
+	for (unsigned n = 0; n < REUSE_COUNT; n++)
+		emit_load(e, reuse_register[n], WORD(reuse[n]));
+	emit_mem(e, 0, 0xff, 4, WORD(go));
 }
 
 static void make_enter_vectors(struct jit *jit, struct emitter *e)

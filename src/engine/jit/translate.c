@@ -77,6 +77,7 @@ void flags_to_memory(struct translator *t, uint16_t live)
 {
 	if (t->memory_flags || !live)
 		return;
+	reuse_drop_registers(t, 1u << S_A);
 	emit_move(&t->e, S_A, REG_RAX);
 	flags_emit_save(&t->e, REG_RAX);
 	emit_move(&t->e, REG_RAX, S_A);
@@ -313,10 +314,39 @@ static void emit_thunks(struct translator *t)
 		emit_thunk(t, &t->thunk[n]);
 }
 
+static void load_flags(struct translator *t)
+{
+	if (!t->live[0])
+		return;
+	emit_move(&t->e, S_A, REG_RAX);
+	flags_emit_load(&t->e, REG_RAX);
+	emit_move(&t->e, REG_RAX, S_A);
+}
+
+/* What is seldom run: thunks and, where windows are used, the entry with flags in memory. */
+static void emit_cold(struct translator *t)
+{
+	const struct emitter hot = t->e;
+	t->e = (struct emitter){ .at = t->jit->cold_at, .end = t->jit->code_w + t->jit->code_size, .delta = hot.delta };
+	t->full |= hot.full;
+	if (t->window) {
+		t->unit->memory_entry = emit_here(&t->e);
+		load_flags(t);
+		emit_jump(&t->e, t->unit->entry);
+	}
+	emit_thunks(t);
+	t->cold = t->e;
+	t->e = hot;
+}
+
 /* Two entries, by where the flags are; the code begins with them where the first comer had them. */
 static void emit_entries(struct translator *t, bool memory_flags)
 {
 	t->unit->code = emit_here(&t->e);
+	if (t->window) {
+		t->unit->entry = emit_here(&t->e);
+		return;
+	}
 	if (memory_flags) {
 		t->unit->entry = emit_here(&t->e);
 		flags_to_memory(t, FLAG_ARITH);
@@ -324,11 +354,7 @@ static void emit_entries(struct translator *t, bool memory_flags)
 		return;
 	}
 	t->unit->memory_entry = emit_here(&t->e);
-	if (t->live[0]) {
-		emit_move(&t->e, S_A, REG_RAX);
-		flags_emit_load(&t->e, REG_RAX);
-		emit_move(&t->e, REG_RAX, S_A);
-	}
+	load_flags(t);
 	t->unit->entry = emit_here(&t->e);
 }
 
@@ -361,15 +387,16 @@ static void emit_unit(struct translator *t, bool memory_flags)
 	}
 	if (t->loop_site)
 		emit_loop(t);
-	emit_thunks(t);
 	t->unit->code_end = emit_here(&t->e);
+	emit_cold(t);
 }
 
 static struct unit *new_unit(struct translator *t, const uint8_t *host, uint64_t linear)
 {
 	struct jit *jit = t->jit;
 	struct unit *unit = jit_alloc(jit, sizeof(*unit));
-	if (!unit || jit->unit_count == jit->unit_room || jit->code_size - (size_t)(jit->code_at - jit->code_w) < CODE_ROOM)
+	if (!unit || jit->unit_count == jit->unit_room || jit_code_room(jit) < CODE_ROOM ||
+	    (size_t)(jit->code_w + jit->code_size - jit->cold_at) < CODE_ROOM)
 		return NULL;
 	unit->host = host;
 	unit->set = t->set;
@@ -391,12 +418,13 @@ static struct unit *new_unit(struct translator *t, const uint8_t *host, uint64_t
 static struct unit *finish(struct translator *t, struct unit *unit)
 {
 	struct jit *jit = t->jit;
-	if (t->full || t->e.full || (unit->tail && !pages_tail(jit, unit)))
+	if (t->full || t->e.full || t->cold.full || (unit->tail && !pages_tail(jit, unit)))
 		return NULL;
 	jit->stats.units++;
 	jit->stats.guest_bytes += unit->bytes;
-	jit->stats.code_bytes += (uint64_t)(t->e.at - jit->code_at);
+	jit->stats.code_bytes += (uint64_t)(t->e.at - jit->code_at) + (uint64_t)(t->cold.at - jit->cold_at);
 	jit->code_at = (uint8_t *)ALIGN_UP((uintptr_t)t->e.at, 16);
+	jit->cold_at = t->cold.at;
 	jit_insert(jit, unit);
 	return unit;
 }
@@ -428,7 +456,7 @@ struct unit *jit_translate(struct jit *jit, const uint8_t *host, uint64_t linear
 		return NULL;
 	}
 	find_live(&t);
-	t.e = (struct emitter){ .at = jit->code_at, .end = jit->code_w + jit->code_size, .delta = jit_delta(jit) };
+	t.e = (struct emitter){ .at = jit->code_at, .end = jit_cold_floor(jit), .delta = jit_delta(jit) };
 	emit_unit(&t, memory_flags);
 	struct unit *unit = finish(&t, t.unit);
 	if (!unit)

@@ -28,9 +28,9 @@ struct thunk {
 struct translator {
 	struct jit *jit;
 	struct cpu *c;
-	struct emitter e;
+	struct emitter e, cold;
 	struct unit *unit;
-	/* What is in S_B and S_C: a bias for `key`, which changed by `drift` since; see reuse.c. */
+	/* What is in reuse_register: the bias for `key`, which changed by `drift` since, or else; see reuse.c. */
 	struct reuse {
 		uint8_t key;
 		int64_t drift;
@@ -133,7 +133,12 @@ void exit_by_table(struct translator *t, int undo);
 /* --- reuse.c --- */
 /* As emit_operand, by a bias that may be there already. False: it cannot be kept; *m is not set. */
 bool reuse_operand(struct translator *t, const struct insn *insn, unsigned keep, struct thunk *thunk, struct host_mem *m);
-/* After each instruction. kept: its code left S_B and S_C alone but for what reuse_drop_registers was told; vector: it is one of
+/* Whether the scratch register holds the guest's register of that number; now it does. */
+bool reuse_holds(struct translator *t, unsigned reg);
+void reuse_hold(struct translator *t, unsigned reg);
+/* The guest's register in a host register, that of the same number. */
+unsigned reuse_gpr(struct translator *t, unsigned reg);
+/* After each instruction. kept: its code left scratch registers alone but for what was told; vector: it is one of
  * those that write no general registers but operands. */
 void reuse_update(struct translator *t, bool kept, bool vector);
 void reuse_drop_registers(struct translator *t, unsigned mask);

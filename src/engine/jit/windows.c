@@ -30,6 +30,7 @@ struct window {
 
 struct run {
 	uint32_t slot, first, count, page; /* pages of the window, of guest memory */
+	bool local;                        /* the kernel's, but not global */
 };
 
 struct space {
@@ -38,6 +39,8 @@ struct space {
 	unsigned holders;
 	uint64_t last_use;
 	struct space_heat heat;
+	_Atomic bool flushed;
+	bool left;               /* by all when it was flushed */
 	_Atomic unsigned version;
 	unsigned windows;
 	uint16_t slot[SPACE_WINDOWS];
@@ -57,6 +60,8 @@ struct windows {
 	struct space space[SPACES];
 	uint64_t uses;
 	unsigned runs;
+	struct watch_list local;
+	unsigned local_wait, local_penalty; /* checks until local pages are shown again; how many the next time */
 };
 
 static pthread_mutex_t list_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -154,34 +159,14 @@ static void clear(struct windows *w, struct space *space)
 	}
 	w->runs -= space->run_count;
 	space->run_count = 0;
+	if (space->root == WINDOW_KERNEL)
+		w->local.count = w->local.tops = 0;
 }
 
-static void clear_all(struct windows *w, bool kernel)
+static void clear_all(struct windows *w)
 {
 	for (unsigned i = 0; i < SPACES; i++)
-		if (w->space[i].used && (kernel || w->space[i].root != WINDOW_KERNEL))
-			clear(w, &w->space[i]);
-}
-
-void windows_clear(struct windows *w, struct space *space)
-{
-	pthread_mutex_lock(&w->lock);
-	clear(w, space);
-	pthread_mutex_unlock(&w->lock);
-}
-
-void windows_clear_users(struct windows *w)
-{
-	pthread_mutex_lock(&w->lock);
-	clear_all(w, false);
-	pthread_mutex_unlock(&w->lock);
-}
-
-void windows_clear_all(struct windows *w)
-{
-	pthread_mutex_lock(&w->lock);
-	clear_all(w, true);
-	pthread_mutex_unlock(&w->lock);
+		clear(w, &w->space[i]);
 }
 
 /* --- spaces --- */
@@ -220,6 +205,7 @@ static struct space *take_space(struct windows *w, uint64_t root)
 	clear(w, best);
 	give_back_slots(w, best);
 	best->used = true;
+	best->flushed = best->left = false;
 	best->root = root;
 	best->heat = (struct space_heat){ 0 };
 	return best;
@@ -248,17 +234,38 @@ void windows_release(struct windows *w, struct space *space)
 	pthread_mutex_unlock(&w->lock);
 }
 
-void windows_clear_root(struct windows *w, uint64_t root)
+/* Only of a space that nobody else holds. */
+static void make_new(struct windows *w, struct space *space)
+{
+	give_back_slots(w, space);
+	atomic_fetch_add(&space->version, 1);
+	space->heat = (struct space_heat){ 0 };
+}
+
+/* A root that is flushed while nobody is there is a new process's, when nothing is shown or, later, nothing of it is right. */
+static void flush_space(struct windows *w, struct space *space)
+{
+	atomic_store(&space->flushed, true);
+	space->left = !space->holders;
+	if (space->left && !space->run_count)
+		make_new(w, space);
+}
+
+void windows_flush(struct windows *w, uint64_t root)
 {
 	pthread_mutex_lock(&w->lock);
-	struct space *space = find_space(w, root);
-	if (space)
-		clear(w, space);
-	if (space && !space->holders) {
-		give_back_slots(w, space);
-		space->heat = (struct space_heat){ 0 };
+	for (unsigned i = 0; i < SPACES; i++) {
+		struct space *space = &w->space[i];
+		bool kernel = space->root == WINDOW_KERNEL;
+		if (space->used && (root == WINDOW_ALL || (root == WINDOW_USERS && !kernel) || space->root == root))
+			flush_space(w, space);
 	}
 	pthread_mutex_unlock(&w->lock);
+}
+
+bool windows_flushed(const struct space *space)
+{
+	return atomic_load(&space->flushed);
 }
 
 struct space_heat *windows_heat(struct space *space)
@@ -323,7 +330,9 @@ static bool map_run(struct windows *w, struct window *window, uint32_t first, ui
 	unsigned slot = (unsigned)(window - w->window);
 	uint8_t *at = window_host(w, slot) + (uint64_t)first * GUEST_PAGE_SIZE;
 	int protection = PROT_READ | (writable ? PROT_WRITE : 0);
-	if (mmap(at, (uint64_t)count * GUEST_PAGE_SIZE, protection, MAP_SHARED | MAP_FIXED | (count <= 64 ? MAP_POPULATE : 0),
+	/* The host shows what is around a page that is read, but of one that is written this page alone. */
+	int populate = writable && count > 1 && count <= 64 ? MAP_POPULATE : 0;
+	if (mmap(at, (uint64_t)count * GUEST_PAGE_SIZE, protection, MAP_SHARED | MAP_FIXED | populate,
 		 w->memory->fd, (off_t)page * GUEST_PAGE_SIZE) == MAP_FAILED) {
 		hide(at, (uint64_t)count * GUEST_PAGE_SIZE);
 		return false;
@@ -355,10 +364,24 @@ static void clip(const struct window *window, uint32_t first, unsigned count, ui
 		++*to;
 }
 
-static bool map_locked(struct windows *w, struct space *space, uint64_t linear, uint32_t page, unsigned count, uint64_t wanted, bool writable)
+/* Whether the page is the same one in every space that some vCPU is in, and will be looked after. */
+static bool add_local(struct windows *w, const struct watch_path *path)
+{
+	if (w->local_wait || !path->count)
+		return false;
+	for (unsigned i = 0; i < SPACES; i++) {
+		const struct space *space = &w->space[i];
+		if (space->used && space->holders && space->root != WINDOW_KERNEL && !watch_same_top(path, w->memory, space->root))
+			return false;
+	}
+	return watch_add(&w->local, path) && watch_path_holds(path);
+}
+
+static bool map_locked(struct windows *w, struct space *space, uint64_t linear, uint32_t page, unsigned count, uint64_t wanted,
+		       bool writable, const struct watch_path *path)
 {
 	if (w->runs >= RUNS_MAX)
-		clear_all(w, true);
+		clear_all(w);
 	uint16_t index = (uint16_t)(linear >> WINDOW_SHIFT);
 	struct window *window = find_window(w, space, index);
 	if (!window && !(window = add_window(w, space, index)))
@@ -369,19 +392,19 @@ static bool map_locked(struct windows *w, struct space *space, uint64_t linear, 
 	writable &= !has_code(w, page, to - from);
 	if (window->pages[from] == ((page + 1) | (writable ? PAGE_WRITABLE : 0)))
 		return false;
-	struct run *run = add_run(w, space);
+	struct run *run = !path || add_local(w, path) ? add_run(w, space) : NULL;
 	if (!run)
 		return false;
-	*run = (struct run){ (uint32_t)(window - w->window), from, to - from, page };
+	*run = (struct run){ (uint32_t)(window - w->window), from, to - from, page, path != NULL };
 	return map_run(w, window, from, page, to - from, writable);
 }
 
 bool windows_map(struct windows *w, struct space *space, uint64_t linear, const uint8_t *host, unsigned count, uint64_t wanted,
-		 bool writable)
+		 bool writable, const struct watch_path *path)
 {
 	uint32_t page = (uint32_t)(memory_offset(w->memory, host) >> GUEST_PAGE_SHIFT);
 	pthread_mutex_lock(&w->lock);
-	bool done = map_locked(w, space, linear, page, count, wanted, writable);
+	bool done = map_locked(w, space, linear, page, count, wanted, writable, path);
 	pthread_mutex_unlock(&w->lock);
 	return done;
 }
@@ -398,6 +421,140 @@ void windows_unmap(struct windows *w, struct space *space, uint64_t linear, uint
 	}
 	if (shown)
 		hide(window_host(w, (unsigned)(window - w->window)) + (uint64_t)first * GUEST_PAGE_SIZE, size);
+	pthread_mutex_unlock(&w->lock);
+}
+
+/* --- settling --- */
+
+/* The pages of a run from `at` on that one look serves for: shown as they are, or not to be shown that way any more. */
+struct piece {
+	uint32_t at, count;
+	bool good;
+};
+
+static struct piece look_at(const struct windows *w, const struct run *run, uint32_t at, window_look *look, void *opaque)
+{
+	const struct window *window = &w->window[run->slot];
+	uint64_t linear = window_linear(window) + (uint64_t)at * GUEST_PAGE_SIZE;
+	uint32_t entry = window->pages[at], end = run->first + run->count;
+	struct window_page page;
+	struct piece piece = { at, 1, true };
+	if (!entry || (entry & ~PAGE_WRITABLE) != run->page + (at - run->first) + 1)
+		return piece; /* hidden, or another run's */
+	if (!look(opaque, linear, &page)) {
+		piece.good = false;
+		return piece;
+	}
+	bool kernel = linear >> 63;
+	piece.count = MIN(end - at, (uint32_t)((page.size - (linear & (page.size - 1))) >> GUEST_PAGE_SHIFT));
+	piece.good = memory_offset(w->memory, page.host) >> GUEST_PAGE_SHIFT == (entry & ~PAGE_WRITABLE) - 1 && (page.global || !kernel || run->local);
+	for (uint32_t i = at; piece.good && !page.write && i < at + piece.count; i++)
+		piece.good = !(window->pages[i] & PAGE_WRITABLE);
+	return piece;
+}
+
+static void hide_piece(struct windows *w, const struct run *run, const struct piece *piece)
+{
+	struct window *window = &w->window[run->slot];
+	for (uint32_t i = 0; i < piece->count; i++)
+		window->pages[piece->at + i] = 0;
+	hide(window_host(w, run->slot) + (uint64_t)piece->at * GUEST_PAGE_SIZE, (uint64_t)piece->count * GUEST_PAGE_SIZE);
+}
+
+/* Counts the pieces that are bad, and hides them; the run is empty when it returns true. */
+static bool settle_run(struct windows *w, const struct run *run, bool change, unsigned *bad, window_look *look, void *opaque)
+{
+	bool empty = true;
+	for (uint32_t at = run->first; at < run->first + run->count;) {
+		struct piece piece = look_at(w, run, at, look, opaque);
+		*bad += !piece.good;
+		if (change && !piece.good)
+			hide_piece(w, run, &piece);
+		empty &= w->window[run->slot].pages[at] == 0 || !piece.good;
+		at += piece.count;
+	}
+	return empty;
+}
+
+static void settle(struct windows *w, struct space *space, window_look *look, void *opaque)
+{
+	unsigned bad = 0, kept = 0;
+	for (unsigned i = 0; i < space->run_count; i++)
+		settle_run(w, &space->runs[i], false, &bad, look, opaque);
+	if (bad > 4 + space->run_count / 8) {
+		clear(w, space); /* costs less, and much of it is not wanted any more */
+		return;
+	}
+	for (unsigned i = 0; i < space->run_count; i++)
+		if (!settle_run(w, &space->runs[i], true, &bad, look, opaque))
+			space->runs[kept++] = space->runs[i];
+	w->runs -= space->run_count - kept;
+	space->run_count = kept;
+}
+
+void windows_settle(struct windows *w, struct space *space, window_look *look, void *opaque)
+{
+	pthread_mutex_lock(&w->lock);
+	atomic_store(&space->flushed, false);
+	settle(w, space, look, opaque);
+	if (space->left && space->holders <= 1 && !space->run_count)
+		make_new(w, space);
+	space->left = false;
+	pthread_mutex_unlock(&w->lock);
+}
+
+void windows_settle_stretch(struct windows *w, struct space *space, uint64_t linear, uint64_t size, window_look *look, void *opaque)
+{
+	pthread_mutex_lock(&w->lock);
+	struct window *window = find_window(w, space, (uint16_t)(linear >> WINDOW_SHIFT));
+	uint32_t first = (uint32_t)(linear & (WINDOW_SIZE - 1)) >> GUEST_PAGE_SHIFT, count = (uint32_t)(size >> GUEST_PAGE_SHIFT);
+	for (uint32_t at = first; window && at < first + count; at++) {
+		uint32_t entry = window->pages[at];
+		if (!entry)
+			continue;
+		const struct run run = { .slot = (uint32_t)(window - w->window), .first = at, .count = 1, .page = (entry & ~PAGE_WRITABLE) - 1 };
+		unsigned bad = 0;
+		settle_run(w, &run, true, &bad, look, opaque);
+	}
+	pthread_mutex_unlock(&w->lock);
+}
+
+/* Hides what the run still shows. */
+static void hide_run(struct windows *w, const struct run *run)
+{
+	for (uint32_t i = 0; i < run->count; i++) {
+		struct piece piece = { run->first + i, 1, false };
+		if ((w->window[run->slot].pages[piece.at] & ~PAGE_WRITABLE) == run->page + i + 1)
+			hide_piece(w, run, &piece);
+	}
+}
+
+static void hide_local(struct windows *w, struct space *kernel)
+{
+	unsigned kept = 0;
+	for (unsigned i = 0; i < kernel->run_count; i++)
+		if (kernel->runs[i].local)
+			hide_run(w, &kernel->runs[i]);
+		else
+			kernel->runs[kept++] = kernel->runs[i];
+	w->runs -= kernel->run_count - kept;
+	kernel->run_count = kept;
+	w->local.count = w->local.tops = 0;
+}
+
+/* Where address spaces differ in the kernel's half, it is not worth the trouble. */
+void windows_check_local(struct windows *w, struct space *kernel, uint64_t root)
+{
+	pthread_mutex_lock(&w->lock);
+	if (w->local_wait)
+		w->local_wait--;
+	if (w->local.count && !watch_holds(&w->local, w->memory, root)) {
+		hide_local(w, kernel);
+		w->local_penalty = MIN(2 * w->local_penalty + 1, 65535u);
+		w->local_wait = w->local_penalty;
+	} else if (w->local.count && w->local_penalty) {
+		w->local_penalty--;
+	}
 	pthread_mutex_unlock(&w->lock);
 }
 

@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "engine/jit/watch.h"
 #include "mem/memory.h"
 
 /*
@@ -15,7 +16,7 @@
  * displacement. All windows lie in one reserved range; what is not mapped there
  * faults.
  *
- * Windows are a TLB: a page of them goes when the guest flushes it. They are
+ * Windows are a TLB: a page of them goes when the guest flushes it, unless the page tables still say the same. They are
  * shared by the vCPUs of a machine; the root of the page tables names the
  * space, and the pages of the upper half that are global are a space of their
  * own. All functions lock.
@@ -54,15 +55,37 @@ struct space *windows_hold(struct windows *w, struct space *before, uint64_t roo
 void windows_release(struct windows *w, struct space *space);
 
 /* Shows `count` pages from the guest's `linear` on, as far as nothing is shown there yet, but `wanted`, one of them, in any
- * case; host: where they are in guest memory. Pages with translated code are never writable. False: no room, or they were there already. */
-bool windows_map(struct windows *w, struct space *space, uint64_t linear, const uint8_t *host, unsigned count, uint64_t wanted, bool writable);
+ * case; host: where they are in guest memory. Pages with translated code are never writable. False: no room, or they were there already.
+ * path: how a page of the kernel's half that is not global was found, else NULL; false, too, when it may be another one for a
+ * vCPU that is in another space. */
+bool windows_map(struct windows *w, struct space *space, uint64_t linear, const uint8_t *host, unsigned count, uint64_t wanted,
+		 bool writable, const struct watch_path *path);
 /* size: whole pages, within 4 GiB. */
 void windows_unmap(struct windows *w, struct space *space, uint64_t linear, uint64_t size);
-/* Empties a space, all but the kernel's, all. */
-void windows_clear(struct windows *w, struct space *space);
-void windows_clear_root(struct windows *w, uint64_t root);
-void windows_clear_users(struct windows *w);
-void windows_clear_all(struct windows *w);
+/*
+ * The guest flushed the space of a root, all but the kernel's (WINDOW_USERS) or all (WINDOW_ALL). What they show may be old
+ * from now on: who enters one that is flushed, or is in it when it asks for that, calls windows_settle first.
+ */
+#define WINDOW_USERS (UINT64_MAX - 1)
+#define WINDOW_ALL (UINT64_MAX - 2)
+void windows_flush(struct windows *w, uint64_t root);
+bool windows_flushed(const struct space *space);
+
+/* What the guest's page tables say of a page: where it is, the aligned block around it that this is true of, whether it may
+ * be written but for code. */
+struct window_page {
+	const uint8_t *host;
+	uint64_t size;
+	bool write, global;
+};
+/* To be called when the space of a root becomes current or is flushed: of the kernel's pages those that are not global go when
+ * they need not be the same in it. */
+void windows_check_local(struct windows *w, struct space *kernel, uint64_t root);
+/* Hides what is not as `look` says; false from it: nothing may be shown there. The caller holds the space. */
+typedef bool window_look(void *opaque, uint64_t linear, struct window_page *page);
+void windows_settle(struct windows *w, struct space *space, window_look *look, void *opaque);
+/* The same for a stretch of whole pages within 4 GiB. */
+void windows_settle_stretch(struct windows *w, struct space *space, uint64_t linear, uint64_t size, window_look *look, void *opaque);
 
 struct space_heat *windows_heat(struct space *space);
 
