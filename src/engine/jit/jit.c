@@ -129,7 +129,8 @@ static struct unit *unit_here(struct cpu *c, struct jit *jit, bool memory_flags)
 {
 	unsigned set = current_tlb_set(c);
 	uint64_t linear = c->gpr[REG_RIP];
-	if (c->code_mode != ISA_MODE_64 || set == TLB_USER_ALIGN || at_hole(linear))
+	/* Code of a supervisor set takes CPL 0 for granted. */
+	if (c->code_mode != ISA_MODE_64 || set == TLB_USER_ALIGN || at_hole(linear) || c->cpl - 1u < 2)
 		return NULL;
 	const uint8_t *host = fetch(c, linear);
 	if (!host)
