@@ -142,8 +142,9 @@ static void kernel_loops(void)
 			/* The string instructions: how far it came, and that it came so far. */
 			if (loops[i].start == fill && r->rcx)
 				check_equal(r->rcx + r->rdi, (uint64_t)big + BIG);
+			/* In what comes before the loop, where the host was slow, or at its first instruction: never behind. */
 			if (loops[i].start == shadow_over_jump || loops[i].start == stack_segment)
-				check_equal(r->rip, (uint64_t)loops[i].start + (loops[i].start == stack_segment ? 5 : 3));
+				check(r->rip <= (uint64_t)loops[i].start + (loops[i].start == stack_segment ? 5 : 3));
 			if (odd_ends > 5)
 				return;
 		}

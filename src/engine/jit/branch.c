@@ -45,9 +45,8 @@ static void poll_quietly(struct translator *t, struct thunk *thunk)
 /* Where windows are used cpu_attention makes this fault: no flags change. Nothing but S_A does. */
 static void poll_by_fault(struct translator *t, int64_t offset)
 {
-	struct record *record = new_record(t, RECORD_GO);
-	struct thunk *thunk = new_thunk(t, record);
-	record->target = (int32_t)offset;
+	struct thunk *thunk = local_thunk(t, RECORD_GO);
+	thunk->record->target = (int32_t)offset;
 	thunk->memory_flags = t->memory_flags;
 	emit_load(&t->e, S_A, GS_FIELD(poll));
 	guard(t, thunk);

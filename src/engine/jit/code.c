@@ -19,6 +19,8 @@
  * System calls: mmap, mremap, mprotect, munmap, madvise.
  */
 #define UNIT_ROOM (1u << 20)
+#define SPARE_SIZE ALIGN_UP(sizeof(struct record), 64u)
+#define REACH (1ull << 31) /* of an address relative to RIP */
 
 static void *map(void *at, size_t size, int protection, int flags)
 {
@@ -37,8 +39,10 @@ static void unmap_code(struct jit *jit)
 
 static bool map_code(struct jit *jit, size_t total)
 {
+	/* Records need more than code does, but how much depends on the guest: both have room, and together no more than `total`. */
+	jit->total = total;
 	jit->code_size = ALIGN_DOWN(total / 2, 1u << 20);
-	jit->data_size = ALIGN_DOWN(total - jit->code_size, 1u << 20);
+	jit->data_size = MIN(ALIGN_DOWN(total / 8 * 7, 1u << 20), REACH - jit->code_size);
 	jit->code_w = map(NULL, jit->code_size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS);
 	jit->code_x = map(NULL, jit->code_size + jit->data_size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS);
 	if (!jit->code_w || !jit->code_x)
@@ -74,6 +78,8 @@ int jit_memory_init(struct jit *jit, size_t total, struct error *err)
 	}
 	jit->code_at = jit->code_w;
 	jit->cold_at = jit_cold_floor(jit);
+	jit->spare = (struct record *)jit->data;
+	jit->data_used = SPARE_SIZE;
 	return 0;
 }
 
@@ -97,7 +103,7 @@ void jit_flush(struct jit *jit)
 	madvise(jit->data, ALIGN_UP(jit->data_used, GUEST_PAGE_SIZE), MADV_DONTNEED);
 	madvise(jit->buckets, UNIT_BUCKETS * sizeof(*jit->buckets), MADV_DONTNEED);
 	madvise(jit_words(jit->cpu)->jumps, JUMP_COUNT * sizeof(struct jump), MADV_DONTNEED);
-	jit->data_used = 0;
+	jit->data_used = SPARE_SIZE;
 	jit->unit_count = 0;
 	jit->code_at = jit->code_floor;
 	jit->cold_at = jit_cold_floor(jit);
@@ -109,7 +115,8 @@ void jit_flush(struct jit *jit)
 void *jit_alloc(struct jit *jit, size_t size)
 {
 	size = ALIGN_UP(size, 16);
-	if (jit->data_size - jit->data_used < size)
+	size_t used = jit->data_used + (size_t)(jit->code_at - jit->code_w) + (size_t)(jit->cold_at - jit_cold_floor(jit));
+	if (jit->data_size - jit->data_used < size || used > jit->total || jit->total - used < size)
 		return NULL;
 	void *p = jit->data + jit->data_used;
 	jit->data_used += size;

@@ -419,6 +419,8 @@ static void count_faulted(struct cpu *c, struct jit *jit)
 		jit_guest_fault(jit, jit->current);
 	if (jit->current)
 		c->stats.instructions += (uint64_t)jit->current->executed - 1; /* it may have been counted already */
+	if (jit->current && jit->current->window && c->fault_vector == EXC_PF)
+		mirror_faulted(jit, c->cr2);
 	jit->current = NULL;
 	interpret_count_faulted(c, &jit->interp);
 }
@@ -426,13 +428,13 @@ static void count_faulted(struct cpu *c, struct jit *jit)
 static const uint8_t *resolve(void *opaque, const uint8_t *at, uintptr_t address)
 {
 	struct jit *jit = opaque;
-	const struct unit *unit = jit_unit_at(jit, at);
+	struct unit *unit = jit_unit_at(jit, at);
 	for (unsigned n = 0; unit && n < unit->guard_count; n++)
 		if (unit->guards[n].at == at) {
 			jit->stats.guards++;
 			jit->faulted = true;
 			jit->fault_address = address;
-			return unit->guards[n].slow;
+			return unit->guards[n].slow ? unit->guards[n].slow : guard_record(jit, unit, &unit->guards[n]);
 		}
 	return NULL;
 }

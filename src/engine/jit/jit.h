@@ -56,6 +56,7 @@ struct record {
 	struct unit *unit;
 	const struct insn *insn;
 	uint8_t *resume;
+	struct guard *guard;  /* made from it when it faulted (guard.c); NULL: made with the code */
 	union {
 		uint8_t *again;
 		/* RECORD_LINK; next: of those that lead to the same page from others. */
@@ -97,9 +98,14 @@ struct unit {
 	const uint8_t *tail;  /* host address of the page that it ends in; NULL: its own */
 };
 
-/* A host instruction that may raise an exception: the signal handler goes on at `slow` instead. */
+/* A host instruction that may raise an exception: the signal handler goes on at `slow` instead, or, where that is NULL, with
+ * the record that the rest says (as in struct record). */
 struct guard {
-	uint8_t *at, *slow;
+	uint8_t *at, *slow, *resume;
+	int32_t target;
+	uint8_t kind, length, set, executed, faults;
+	bool memory_flags, window;
+	uint8_t reuse[REUSE_COUNT];
 };
 
 /* Words that translated code uses, in cpu->engine_words. */
@@ -143,7 +149,7 @@ struct jit {
 	struct cpu *cpu;
 	/* Shared memory: code, mapped writable and, elsewhere, executable. Right behind the executable mapping come records. */
 	uint8_t *code_w, *code_x, *data;
-	size_t code_size, data_size, data_used;
+	size_t total, code_size, data_size, data_used; /* total: bytes of both that may be used */
 	uint8_t *code_at, *cold_at; /* next free byte, as written: of what runs, and of what is seldom run (thunks), in the last part */
 	uint8_t *code_floor;  /* behind the stubs */
 	struct unit **buckets;
@@ -182,13 +188,17 @@ struct jit {
 	const uint8_t *slow[SLOW_SITES]; /* guest instructions (host addresses) that windows do not serve: slow.c */
 	/* Where the guest's page faults come from. */
 	struct fault_site {
-		const struct record *record;
+		const void *site; /* a guard or a record */
 		uint64_t since;
 		unsigned count;
 	} fault_sites[64];
 	bool unserved;        /* the helper under way does what the host refused */
 	bool local_kernel;    /* supervisor code was found through entries that are not global */
 	struct record *current; /* helper under way */
+	/* The record of a guard that faulted, at the start of `data`; its instruction; code that leaves with it, by memory_flags. */
+	struct record *spare;
+	struct insn spare_insn;
+	uint8_t *spare_leave[2];
 	const struct unit *entering;  /* the unit of the code that is about to run */
 	struct jit_stats stats;
 };
@@ -223,6 +233,10 @@ void jit_insert(struct jit *jit, struct unit *unit);
 /* The unit whose code holds this address, or NULL. */
 struct unit *jit_unit_at(const struct jit *jit, const uint8_t *code);
 
+/* --- guard.c --- */
+/* The record of a guard that has no code of its own; returns where to go on. For the signal handler. */
+const uint8_t *guard_record(struct jit *jit, struct unit *unit, struct guard *guard);
+
 /* --- stubs.c --- */
 void jit_make_stubs(struct jit *jit);
 
@@ -236,6 +250,8 @@ uint64_t *mirror_table(const struct jit *jit, unsigned set);
 void mirror_sync(struct jit *jit);
 /* Now and then: true when jit->window has changed. */
 bool mirror_tick(struct jit *jit);
+/* A window faulted where the guest has no page either: time lost. */
+void mirror_faulted(struct jit *jit, uint64_t linear);
 /* Shows the page of `linear`, which the current code may read; false: windows cannot serve it. */
 bool mirror_fill(struct jit *jit, uint64_t linear);
 

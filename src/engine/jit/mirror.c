@@ -93,17 +93,18 @@ static bool want(struct jit *jit, struct space *space)
 	if (!h->hot) {
 		h->hot = h->time >= h->cold_until + 10 * ms;
 		h->checked = h->time;
-		h->fills = 0;
+		h->fills = h->lost = 0;
 		return h->hot;
 	}
 	uint64_t interval = h->time - h->checked;
-	if (h->fills > 10 * ms && h->fills > interval / 4 * 3) {
+	bool showing = h->fills > 10 * ms && h->fills > interval / 4 * 3, faulting = h->lost > 4 * ms && h->lost > interval / 4;
+	if (showing || faulting) {
 		h->hot = false;
 		h->cold_until = h->time + (50ull << MIN(h->failures, 6u)) * ms;
 		h->failures++;
 	} else if (interval > 40 * ms) {
 		h->checked = h->time;
-		h->fills = 0;
+		h->fills = h->lost = 0;
 		if (h->failures && interval > 400 * ms)
 			h->failures--;
 	}
@@ -221,6 +222,15 @@ void mirror_sync(struct jit *jit)
 	pages_sync(jit);
 }
 
+#define SIGNALS_IN_MS 400u /* as many as the host delivers */
+
+void mirror_faulted(struct jit *jit, uint64_t linear)
+{
+	struct space *space = linear >> 63 ? jit->kernel : jit->space;
+	if (space)
+		windows_heat(space)->lost += jit->tsc_ms / SIGNALS_IN_MS;
+}
+
 /* --- showing pages --- */
 
 /*
@@ -304,7 +314,6 @@ bool mirror_fill(struct jit *jit, uint64_t linear)
 	install_if_new(jit, space, set);
 	jit->stats.fills++;
 	jit->stats.filled_pages += s.size >> GUEST_PAGE_SHIFT;
-	/* With the signal that led here. */
-	windows_heat(space)->fills += __rdtsc() - start + jit->tsc_ms / 400;
+	windows_heat(space)->fills += __rdtsc() - start + jit->tsc_ms / SIGNALS_IN_MS;
 	return done;
 }

@@ -84,7 +84,8 @@ static void make_slow(struct jit *jit, const struct record *record)
 
 void jit_window_fault(struct jit *jit, struct record *record, uintptr_t address, const uint64_t *linear, unsigned count)
 {
-	if (show(jit, address, linear, count) || ++record->faults < FAULTS_MAX)
+	uint8_t *faults = record->guard ? &record->guard->faults : &record->faults;
+	if (show(jit, address, linear, count) || ++*faults < FAULTS_MAX)
 		return;
 	make_slow(jit, record);
 }
@@ -99,13 +100,14 @@ void jit_window_fault(struct jit *jit, struct record *record, uintptr_t address,
 void jit_guest_fault(struct jit *jit, struct record *record)
 {
 	uint64_t now = __rdtsc();
-	struct fault_site *f = &jit->fault_sites[(uintptr_t)record / sizeof(*record) % ARRAY_SIZE(jit->fault_sites)];
-	if (f->record != record || now - f->since > GUEST_FAULTS * GUEST_FAULT_US * jit->tsc_ms / 1000) {
-		*f = (struct fault_site){ .record = record, .since = now };
+	const void *site = record->guard ? (const void *)record->guard : record;
+	struct fault_site *f = &jit->fault_sites[((uintptr_t)site >> 3) % ARRAY_SIZE(jit->fault_sites)];
+	if (f->site != site || now - f->since > GUEST_FAULTS * GUEST_FAULT_US * jit->tsc_ms / 1000) {
+		*f = (struct fault_site){ .site = site, .since = now };
 		return;
 	}
 	if (++f->count < GUEST_FAULTS)
 		return;
-	f->record = NULL;
+	f->site = NULL;
 	make_slow(jit, record);
 }

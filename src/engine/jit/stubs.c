@@ -98,6 +98,15 @@ static void make_branch_miss(struct jit *jit, struct emitter *e)
 	emit_jump(e, jit->leave);
 }
 
+static void make_spare_leave(struct jit *jit, struct emitter *e)
+{
+	for (unsigned n = 0; n < 2; n++) {
+		jit->spare_leave[n] = emit_here(e);
+		emit_address(e, S_A, jit->spare);
+		emit_jump(e, n ? jit->leave_memory_flags : jit->leave);
+	}
+}
+
 void jit_make_stubs(struct jit *jit)
 {
 	struct emitter e = { .at = jit->code_w, .end = jit->code_w + 8192, .delta = jit_delta(jit) };
@@ -105,7 +114,7 @@ void jit_make_stubs(struct jit *jit)
 		const char *name;
 		void (*make)(struct jit *jit, struct emitter *e);
 	} stubs[] = {
-		{ "enter", make_enter }, { "enter_vector", make_enter_vectors }, { "leave", make_leave }, { "branch_miss", make_branch_miss },
+		{ "enter", make_enter }, { "enter_vector", make_enter_vectors }, { "leave", make_leave }, { "branch_miss", make_branch_miss }, { "guard", make_spare_leave },
 	};
 	for (unsigned i = 0; i < ARRAY_SIZE(stubs); i++) {
 		const uint8_t *start = emit_here(&e);

@@ -19,6 +19,12 @@
  */
 #define CODE_ROOM (48u << 10) /* more than any unit needs */
 
+static struct record initial_record(const struct translator *t, enum record_kind kind)
+{
+	return (struct record){ .kind = (uint8_t)kind, .set = t->set, .unit = t->unit, .reuse = { REUSE_NONE, REUSE_NONE, REUSE_NONE },
+				.executed = (uint8_t)t->executed };
+}
+
 struct record *new_record(struct translator *t, enum record_kind kind)
 {
 	static struct record dummy;
@@ -27,7 +33,7 @@ struct record *new_record(struct translator *t, enum record_kind kind)
 		t->full = true;
 		record = &dummy; /* nobody runs this unit */
 	}
-	*record = (struct record){ .kind = (uint8_t)kind, .set = t->set, .unit = t->unit, .reuse = { REUSE_NONE, REUSE_NONE }, .executed = (uint8_t)t->executed };
+	*record = initial_record(t, kind);
 	return record;
 }
 
@@ -62,10 +68,18 @@ const struct insn *keep_insn(struct translator *t, const struct insn *insn)
 	return copy;
 }
 
+struct thunk *local_thunk(struct translator *t, enum record_kind kind)
+{
+	struct thunk *thunk = new_thunk(t, NULL);
+	thunk->local = initial_record(t, kind);
+	thunk->record = &thunk->local;
+	return thunk;
+}
+
 struct thunk *helper_thunk(struct translator *t)
 {
-	struct record *record = new_record(t, RECORD_HELPER);
-	struct thunk *thunk = new_thunk(t, record);
+	struct thunk *thunk = local_thunk(t, RECORD_HELPER);
+	struct record *record = thunk->record;
 	record->insn = &t->insn[t->now];
 	record->target = t->at[t->now] + t->insn[t->now].length;
 	record->miss = true;
@@ -279,12 +293,38 @@ static void translate_one(struct translator *t)
 	}
 }
 
+/* Where only a fault leads there, the guard is all. */
+static void put_guards(struct translator *t, const struct thunk *thunk, uint8_t *slow)
+{
+	const struct record *r = thunk->record;
+	for (unsigned n = 0; n < thunk->guards; n++) {
+		struct guard *guard = &t->unit->guards[t->unit->guard_count++];
+		*guard = (struct guard){ .at = thunk->guard[n], .slow = slow, .resume = r->resume, .target = r->target, .kind = r->kind,
+					 .length = r->insn ? r->insn->length : 0, .set = r->set, .executed = r->executed,
+					 .memory_flags = thunk->memory_flags, .window = r->window };
+		memcpy(guard->reuse, r->reuse, sizeof(guard->reuse));
+	}
+}
+
+static struct record *stay(struct translator *t, struct thunk *thunk)
+{
+	if (thunk->record != &thunk->local)
+		return thunk->record;
+	struct record *record = new_record(t, RECORD_HELPER);
+	*record = thunk->local;
+	return record;
+}
+
 static void emit_thunk(struct translator *t, struct thunk *thunk)
 {
 	uint8_t *here = emit_here(&t->e);
-	struct record *record = thunk->record;
 	if (t->e.full || t->full)
 		return;
+	if (thunk->record == &thunk->local && !thunk->sites && !thunk->undo) {
+		put_guards(t, thunk, NULL);
+		return;
+	}
+	struct record *record = stay(t, thunk);
 	for (unsigned n = 0; n < thunk->sites; n++)
 		emit_patch(thunk->site[n], t->e.delta, here);
 	if (thunk->undo)
@@ -297,8 +337,7 @@ static void emit_thunk(struct translator *t, struct thunk *thunk)
 		emit_store(&t->e, GS_FIELD(gpr[REG_RIP]), S_A);
 	emit_address(&t->e, S_A, record);
 	emit_jump(&t->e, thunk->memory_flags ? t->jit->leave_memory_flags : t->jit->leave);
-	for (unsigned n = 0; n < thunk->guards; n++)
-		t->unit->guards[t->unit->guard_count++] = (struct guard){ thunk->guard[n], here };
+	put_guards(t, thunk, here);
 }
 
 static void emit_thunks(struct translator *t)

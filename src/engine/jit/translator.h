@@ -14,6 +14,7 @@ struct translator;
 /* Out of line: leaves with a record. */
 struct thunk {
 	struct record *record;
+	struct record local;        /* `record` is this until somebody needs one that stays */
 	bool memory_flags;
 	bool stores_rip;            /* S_A is the guest's RIP */
 	uint8_t *site[THUNK_SITES]; /* rel32 of jumps to it */
@@ -80,6 +81,8 @@ struct thunk *new_thunk(struct translator *t, struct record *record);
 /* Makes jcc (or jmp, with COND_ALWAYS) lead to the thunk. */
 #define COND_ALWAYS 16u
 void jump_to_thunk(struct translator *t, struct thunk *thunk, unsigned condition);
+/* A thunk whose record need not stay when the code is made. */
+struct thunk *local_thunk(struct translator *t, enum record_kind kind);
 /* A thunk where the instruction under way is executed by its function. */
 struct thunk *helper_thunk(struct translator *t);
 /* Live flags go to cpu->cc, so that code may clobber the host's; `live`: which ones matter. */

@@ -33,6 +33,7 @@ struct space;
 struct space_heat {
 	uint64_t time;              /* spent in it */
 	uint64_t checked, fills;    /* `time` at the last look; time spent on its windows since */
+	uint64_t lost;              /* and on faults of windows where the guest had no page either */
 	uint64_t cold_until;        /* `time` from which windows may be tried (again) */
 	unsigned failures;
 	bool hot;                   /* its code runs on windows */
