@@ -149,22 +149,36 @@ static uint64_t closed(uint64_t n)
 
 /* --- the user's side: a loop of system calls --- */
 
-extern uint8_t user_loop[], user_loop_end[], system_call[];
+extern uint8_t user_loop[], user_loop_end[], system_call[], flags_loop[], flags_loop_end[], flags_call[];
+uint64_t call_stack[64];
+/* The second loop has flags of every kind, those of the return others than those of the call; what both sides find is in the result. */
 __asm__(".text\n"
 	"user_loop: movq %rdi, %rbx; xorl %edx, %edx; movl $7, %esi\n"
 	"1:	leaq (%rsi,%rsi,4), %rsi; stc; pushfq; popq %r9; movl %ebx, %eax; syscall\n"
 	"	adcq %rax, %rdx; rolq $3, %rdx; pushq %rdx; popq %r10; xorq %r10, %rsi; decq %rbx; jnz 1b\n"
 	"	leaq (%rdx,%rsi), %rax; int $0x80\n"
 	"user_loop_end:\n"
-	"system_call: swapgs; imull $77, %eax, %eax; nop; swapgs; sysretq\n");
+	"flags_loop: movq %rdi, %rbx; xorl %edx, %edx; movl $7, %esi\n"
+	"1:	imulq $0x5851f42d, %rsi, %rsi; addq $0x14057b7f, %rsi; movq %rsi, %r9; shrq $9, %r9; andl $0x2448d5, %r9d\n"
+	"	pushq %r9; popfq; movl %ebx, %eax; syscall\n"
+	"	pushfq; popq %r8; andl $~0x200, %r8d; andl $~0x200, %r11d; addq %r8, %rdx; leaq (%rdx,%rdx,4), %rdx; xorq %r11, %rdx\n"
+	"	rolq $9, %rdx; addq %rcx, %rdx; addq %rsp, %rdx; addq %rax, %rdx; movl %cs, %r8d; movl %ss, %r9d; addq %r8, %rdx; xorq %r9, %rdx\n"
+	"	decq %rbx; jnz 1b; movq %rdx, %rax; int $0x80\n"
+	"flags_loop_end:\n"
+	"system_call: swapgs; imull $77, %eax, %eax; nop; swapgs; sysretq\n"
+	"flags_call: swapgs; movq %rsp, %r14; movabsq $call_stack+512, %rsp; pushfq; popq %r8; pushq %r14; movl %cs, %r9d; movl %ss, %r10d\n"
+	"	imulq $77, %rax, %rax; andl $~0x200, %r8d; addq %r8, %rax; rolq $7, %rax; addq %rcx, %rax; xorq %r14, %rax; addq %r9, %rax; xorq %r10, %rax\n"
+	"	movq %r11, %r10; andl $~0x200, %r10d; rolq $5, %rax; addq %r10, %rax; movq %rsi, %r10; shrq $33, %r10; andl $0x2448d5, %r10d\n"
+	"	xorq %r10, %r11; popq %rsp; swapgs; sysretq\n");
 
 static uint64_t user_stack_top;
+static uint64_t user_entry = USER_CODE;
 struct user { uint64_t n, rflags; };
 static void enter_user(void *opaque)
 {
 	struct user *u = opaque;
 	__asm__ volatile("pushq %0; pushq %1; pushq %2; pushq %3; pushq %4; iretq" ::"i"((long)SEL_USER_DATA), "r"(user_stack_top), "r"(u->rflags),
-			 "i"((long)SEL_USER64), "r"(USER_CODE), "D"(u->n) : "memory");
+			 "i"((long)SEL_USER64), "r"(user_entry), "D"(u->n) : "memory");
 }
 
 static uint64_t system_calls(uint64_t n)
@@ -180,9 +194,20 @@ static uint64_t system_calls(uint64_t n)
 	return f.frame.rax;
 }
 
+static uint64_t flags_calls(uint64_t n)
+{
+	uint64_t target = rdmsr(0xc0000082);
+	user_entry = USER_CODE + (uint64_t)(user_loop_end - user_loop);
+	wrmsr(0xc0000082, (uint64_t)flags_call);
+	uint64_t result = system_calls(n);
+	wrmsr(0xc0000082, target);
+	user_entry = USER_CODE;
+	return result;
+}
+
 static void prepare_user(void)
 {
-	run_user_code(user_loop, user_loop_end, 0x7fffffff00000001); /* lays the pages; it faults at SYSCALL, which is not set up */
+	run_user_code(user_loop, flags_loop_end, 0x7fffffff00000001); /* lays the pages; it faults at SYSCALL, which is not set up */
 	user_stack_top = USER_STACK_TOP;
 	wrmsr(0xc0000081, (uint64_t)SEL_USER32 << 48 | (uint64_t)SEL_CODE64 << 32);
 	wrmsr(0xc0000082, (uint64_t)system_call);
@@ -196,7 +221,29 @@ static const struct {
 	{ "registers", all_registers, 500, 0 }, { "strings", strings, 3, 0 },	 { "locked", locked, 20, 0 },
 	{ "calls", calls, 5, 0 },		 { "arithmetic", arithmetic, 20, 0 }, { "shadows", shadows, 50, 0 },
 	{ "closed", closed, 30, 0 },		 { "system calls", system_calls, 50, 0x200 }, { "interruptible system calls", system_calls, 50, 0 },
+	{ "flags of system calls", flags_calls, 50, 0x40300 },		 { "unmasked flags", flags_calls, 50, 0x200 },
 };
+
+static void run_work(unsigned w)
+{
+	uint64_t want[4], wrong = 0, rounds = 0;
+	wrmsr(0xc0000084, works[w].mask);
+	for (unsigned i = 0; i < 4; i++)
+		want[i] = works[w].work(works[w].n + i);
+	ticks = misplaced = in_user = 0;
+	waiting_for = 400;
+	timer_once(1000);
+	__asm__ volatile("sti");
+	for (; ticks < waiting_for; rounds++)
+		wrong += works[w].work(works[w].n + rounds % 4) != want[rounds % 4];
+	__asm__ volatile("cli");
+	timer_off();
+	if (wrong || misplaced)
+		print(works[w].name), print("\n");
+	check_equal(wrong, 0);
+	check_equal(misplaced, 0);
+	check(works[w].work != system_calls || in_user > 10);
+}
 
 int guest_main(void)
 {
@@ -205,24 +252,14 @@ int guest_main(void)
 	prepare_user();
 	wrmsr(0xc0000080, rdmsr(0xc0000080) | 1);
 	apic_on();
-	for (unsigned w = 0; w < ARRAY_SIZE(works); w++) {
-		uint64_t want[4], wrong = 0, rounds = 0;
-		wrmsr(0xc0000084, works[w].mask);
-		for (unsigned i = 0; i < 4; i++)
-			want[i] = works[w].work(works[w].n + i);
-		ticks = misplaced = in_user = 0;
-		waiting_for = 400;
-		timer_once(1000);
-		__asm__ volatile("sti");
-		for (; ticks < waiting_for; rounds++)
-			wrong += works[w].work(works[w].n + rounds % 4) != want[rounds % 4];
-		__asm__ volatile("cli");
-		timer_off();
-		if (wrong || misplaced)
-			print(works[w].name), print("\n");
-		check_equal(wrong, 0);
-		check_equal(misplaced, 0);
-		check(works[w].work != system_calls || in_user > 10);
-	}
+	for (unsigned w = 0; w < ARRAY_SIZE(works); w++)
+		run_work(w);
+	if (!(cpuid(7, 0).b & 1u << 20))
+		return failures;
+	/* With PGE and SMAP, where no interrupt may come to the kernel on the user's stack. */
+	__asm__ volatile("movq %%cr4, %%rax; orl $0x200080, %%eax; movq %%rax, %%cr4" ::: "rax", "memory");
+	for (unsigned w = 0; w < ARRAY_SIZE(works); w++)
+		if (works[w].mask || works[w].work != system_calls)
+			run_work(w);
 	return failures;
 }

@@ -323,7 +323,8 @@ bool translate_copy(struct translator *t)
 		t->kept = true;
 		return true;
 	}
-	if (kind == COPY_NOT)
+	bool divide = i->op == OP_DIV || i->op == OP_IDIV;
+	if (kind == COPY_NOT || (divide && jit_slow_site(t->jit, t->page + t->at[t->now]))) /* it faults all the time */
 		return false;
 	if (i->memory && !isa_rows[i->row].modrm)
 		return false;

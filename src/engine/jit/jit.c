@@ -129,7 +129,8 @@ static struct unit *unit_here(struct cpu *c, struct jit *jit, bool memory_flags)
 {
 	unsigned set = current_tlb_set(c);
 	uint64_t linear = c->gpr[REG_RIP];
-	if (c->code_mode != ISA_MODE_64 || set == TLB_USER_ALIGN || at_hole(linear))
+	/* Code of a supervisor set takes CPL 0 for granted. */
+	if (c->code_mode != ISA_MODE_64 || set == TLB_USER_ALIGN || at_hole(linear) || c->cpl - 1u < 2)
 		return NULL;
 	const uint8_t *host = fetch(c, linear);
 	if (!host)
@@ -184,8 +185,8 @@ static const uint8_t *help(struct cpu *c, struct jit *jit, struct record *record
 	const bool shown = !(jit->faulted && record->window);
 	uint64_t linear[2];
 	unsigned addresses = shown ? 0 : jit_addresses(c, insn, linear);
+	jit->unserved = jit->faulted;
 	jit->faulted = false;
-	jit->unserved = !shown;
 	c->gpr[REG_RIP] = page_of(c, record->unit) + (uint64_t)(int64_t)record->target;
 	c->insn = insn;
 	jit->current = record;
@@ -421,7 +422,7 @@ static enum exit_reason loop(struct cpu *c, struct jit *jit)
 
 static void count_faulted(struct cpu *c, struct jit *jit)
 {
-	if (jit->current && jit->unserved && c->fault_vector == EXC_PF)
+	if (jit->current && jit->unserved && (c->fault_vector == EXC_PF || c->fault_vector == EXC_DE))
 		jit_guest_fault(jit, jit->current);
 	if (jit->current)
 		c->stats.instructions += (uint64_t)jit->current->executed - 1; /* it may have been counted already */

@@ -192,7 +192,7 @@ struct jit {
 		uint64_t since;
 		unsigned count;
 	} fault_sites[64];
-	bool unserved;        /* the helper under way does what a window did not serve */
+	bool unserved;        /* the helper under way does what the host refused */
 	bool local_kernel;    /* supervisor code was found through entries that are not global */
 	struct record *current; /* helper under way */
 	/* The record of a guard that faulted, at the start of `data`; its instruction; code that leaves with it, by memory_flags. */
@@ -264,7 +264,7 @@ unsigned jit_addresses(struct cpu *c, const struct insn *insn, uint64_t linear[2
 /* After a record's instruction was executed by its function because a window did not serve it. */
 void jit_window_fault(struct jit *jit, struct record *record, uintptr_t address, const uint64_t *linear, unsigned count);
 
-/* The instruction, by its function, raised a page fault of the guest where a window had not served it. */
+/* The instruction, by its function, raised an exception of the guest, and the host had one of its own before. */
 void jit_guest_fault(struct jit *jit, struct record *record);
 
 /* --- vector.c --- */

@@ -91,8 +91,8 @@ void jit_window_fault(struct jit *jit, struct record *record, uintptr_t address,
 }
 
 /*
- * The host's signal costs as much as thousands of looks at the TLB, so it is worth avoiding at sites where the guest's own page
- * faults come one after the other (a program that fills new memory), and there alone.
+ * The host's signal costs as much as thousands of looks at the TLB, so it is worth avoiding at sites where the guest's own
+ * exceptions come one after the other (a program that fills new memory, or divides by zero), and there alone.
  */
 #define GUEST_FAULTS 16
 #define GUEST_FAULT_US 20 /* apart, on the average */

@@ -226,6 +226,7 @@ static bool translate_any(struct translator *t, const struct insn *i)
 	case OP_RDTSC: return rdtsc(t, i);
 	case OP_RDTSCP: return cpu_has(t->c, FEATURE_RDTSCP) && rdtsc(t, i);
 	case OP_PAUSE: return pause_briefly(t);
+	case OP_PUSHF: return pushf(t, i);
 	case OP_MOV_SEG: return move_from_segment(t, i);
 	case OP_RDFSBASE: case OP_RDGSBASE: case OP_WRFSBASE: case OP_WRGSBASE: return fs_gs_base(t, i);
 	default: return false;
@@ -245,7 +246,6 @@ bool translate_system(struct translator *t)
 	case OP_SWAPGS: return swapgs(t);
 	case OP_STAC: return set_ac(t, true);
 	case OP_CLAC: return set_ac(t, false);
-	case OP_PUSHF: return pushf(t, i);
 	case OP_MOV_CR: return move_from_control(t, i);
 	default: return false;
 	}
