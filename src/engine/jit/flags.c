@@ -15,6 +15,8 @@ uint16_t flags_read(const struct insn *insn)
 uint16_t flags_killed(const struct insn *insn)
 {
 	const struct isa_row *row = &isa_rows[insn->row];
+	if (insn->op == OP_MOV_CR || insn->op == OP_MOV_DR) /* undefined, but their functions leave them alone */
+		return 0;
 	return (row->flags_written | row->flags_undefined) & FLAG_ARITH;
 }
 
