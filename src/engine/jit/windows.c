@@ -12,6 +12,7 @@
 
 /* System calls: mmap, munmap, mprotect, madvise. */
 #define ARENA_SIZE (16ull << 40)
+#define ARENA_EDGE (2ull << 30)           /* more of nothing, before and behind all: between windows there is as much from the next one */
 #define SLOT_SIZE (8ull << 30)            /* 2 GiB of nothing, the window, 2 GiB of nothing */
 #define SLOT_GAP (2ull << 30)
 #define SLOT_COUNT (ARENA_SIZE / SLOT_SIZE)
@@ -86,8 +87,9 @@ static struct windows *make(struct guest_memory *memory)
 	struct windows *w = calloc(1, sizeof(*w));
 	if (!w)
 		return NULL;
-	w->arena = mmap(NULL, ARENA_SIZE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (w->arena == MAP_FAILED) {
+	uint8_t *whole = mmap(NULL, ARENA_SIZE + 2 * ARENA_EDGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	w->arena = whole + ARENA_EDGE;
+	if (whole == MAP_FAILED) {
 		free(w);
 		return NULL;
 	}
@@ -132,7 +134,7 @@ void windows_put(struct windows *w)
 	if (!last)
 		return;
 	w->memory->code_marked = NULL;
-	munmap(w->arena, ARENA_SIZE);
+	munmap(w->arena - ARENA_EDGE, ARENA_SIZE + 2 * ARENA_EDGE);
 	for (unsigned i = 0; i < SLOT_COUNT; i++)
 		if (w->window[i].pages)
 			munmap(w->window[i].pages, WINDOW_PAGES * sizeof(uint32_t));
