@@ -61,17 +61,19 @@ static struct thunk *poll_by_fault(struct translator *t, int64_t offset)
 static bool loop_edge(struct translator *t, int64_t target, unsigned condition)
 {
 	bool shadow = t->now && t->insn[t->now - 1].op == OP_STI; /* no event comes before the branch */
-	if (!t->unit->window || shadow || target != t->at[0] || (t->looping ? t->now != t->loop_end : t->loop_site != NULL))
+	if (!t->unit->window || shadow || predict_missed_before(t) || target != t->at[0] || (t->looping ? t->now != t->loop_end : t->loop_site != NULL))
 		return false;
 	flags_to_host(t);
 	struct thunk *poll = poll_by_fault(t, t->at[t->now]);
 	poll->record->executed--; /* the branch is yet to come */
+	if (t->looping)
+		reuse_prove_again(t, poll);
 	emit_count(t);
 	reuse_drop_registers(t, t->c->count_instructions ? ~0u : 1u << S_A);
 	if (t->looping)
-		reuse_conform(t, t->loop_reuse);
+		reuse_conform(t);
 	else
-		reuse_save(t, t->loop_reuse);
+		reuse_save(t);
 	const uint8_t *head = t->looping ? t->loop_head : emit_here(&t->e);
 	uint8_t *site = condition == COND_ALWAYS ? emit_jump(&t->e, head) : emit_jump_if(&t->e, condition, head);
 	if (t->looping) {
@@ -178,13 +180,6 @@ static struct thunk *link_thunk(struct translator *t, int64_t offset)
 	return thunk;
 }
 
-/* Patching needs the displacement on a boundary of 4 bytes: it is changed at once. */
-static void align_site(struct translator *t, unsigned opcode_bytes)
-{
-	while (((uintptr_t)emit_here(&t->e) + opcode_bytes) & 3)
-		put8(&t->e, 0x90);
-}
-
 static void exit_link(struct translator *t, int64_t offset)
 {
 	if (offset <= t->at[t->now] && t->unit->window) {
@@ -200,7 +195,6 @@ static void exit_link(struct translator *t, int64_t offset)
 			poll_quietly(t, thunk);
 	}
 	struct thunk *thunk = link_thunk(t, offset);
-	align_site(t, 1);
 	jump_to_thunk(t, thunk, COND_ALWAYS);
 	thunk->record->site = thunk->site[0];
 }
@@ -232,7 +226,6 @@ static void jcc(struct translator *t, const struct insn *i)
 	bool near = target == (int32_t)target && t->unit->window;
 	if (target > t->at[t->now] && (near || target < GUEST_PAGE_SIZE)) {
 		struct thunk *thunk = link_thunk(t, target);
-		align_site(t, 2);
 		jump_to_thunk(t, thunk, condition);
 		thunk->record->site = thunk->site[0];
 		return;

@@ -2,6 +2,7 @@
 #include "engine/jit/translator.h"
 
 #include <stddef.h>
+#include <string.h>
 
 #include "base/util.h"
 #include "engine/jit/flags.h"
@@ -11,7 +12,7 @@
 
 /* Instructions that are copied: the host does what the guest wants, with its memory operand at another address. */
 
-enum copy_kind { COPY_NOT, COPY_PLAIN, COPY_NOTHING /* no effect */, COPY_GUARDED /* may raise an exception */ };
+enum copy_kind { COPY_NOT, COPY_PLAIN, COPY_NOTHING /* no effect */, COPY_HINT /* and no fault */, COPY_GUARDED /* may raise an exception */ };
 
 static enum copy_kind kind_of(const struct insn *i)
 {
@@ -31,7 +32,9 @@ static enum copy_kind kind_of(const struct insn *i)
 		return i->memory && i->operand[1].kind == OPERAND_GPR ? COPY_NOT : COPY_PLAIN;
 	case OP_DIV: case OP_IDIV: case OP_CMPXCHG16B:
 		return COPY_GUARDED;
-	case OP_NOP: case OP_ENDBR: case OP_PREFETCH: case OP_PREFETCHW: case OP_CLDEMOTE:
+	case OP_PREFETCH: case OP_PREFETCHW:
+		return COPY_HINT;
+	case OP_NOP: case OP_ENDBR: case OP_CLDEMOTE:
 		return COPY_NOTHING;
 	default:
 		return COPY_NOT;
@@ -218,6 +221,64 @@ static void copy(struct translator *t, enum copy_kind kind)
 		put_stack_back(t, stack);
 }
 
+/* Where the data is found without much ado. */
+static void hint(struct translator *t)
+{
+	struct host_mem m;
+	t->kept = true;
+	if (uses_windows(t) && reuse_hint(t, &t->insn[t->now], &m))
+		t->full |= !raw_copy(&t->e, &t->insn[t->now], t->bytes[t->now], &m);
+}
+
+/* Which operand is AH, BH, CH or DH, that is only read, beside an operand in memory; or -1. */
+static int high_byte(const struct insn *i)
+{
+	int high = -1;
+	for (int n = 0; n < 4; n++) {
+		const struct operand *o = &i->operand[n];
+		if (o->kind == OPERAND_GPR && o->reg >= 16)
+			high = o->access == ACCESS_R && high < 0 ? n : 4;
+	}
+	return i->memory && high < 4 ? high : -1;
+}
+
+/* Such a register goes with no REX prefix, which the operand's address needs: S_A stands in for it. */
+static bool translate_high_byte(struct translator *t, unsigned n)
+{
+	struct insn i = t->insn[t->now];
+	const uint8_t *bytes = t->bytes[t->now];
+	uint8_t wider[16];
+	unsigned prefixes = 0;
+	struct host_mem m;
+	if (i.encoding != ENC_LEGACY || i.length == 15 || !t->jit->windows) /* RORX: BMI2, as for windows */
+		return false;
+	if (!uses_windows(t) && !stack_operand(t, &i))
+		flags_to_memory(t, t->live[t->now]);
+	struct thunk *thunk = helper_thunk(t);
+	t->kept = true;
+	if (stack_operand(t, &i) || !reuse_operand(t, &i, 1u << S_A, thunk, &m)) {
+		t->kept = stack_operand(t, &i);
+		emit_operand(t, &i, 1, i.operand[i.memory - 1].access, 1u << S_A, thunk, &m);
+	}
+	if (flags_through(t))
+		flags_to_host(t);
+	reuse_drop_registers(t, 1u << S_A);
+	emit_rotate_quietly(&t->e, S_A, i.operand[n].reg & 3, 8);
+	emit_access(t, thunk);
+	while (bytes[prefixes] != i.opcode)
+		prefixes++;
+	memcpy(wider, bytes, prefixes);
+	wider[prefixes] = 0x44;
+	memcpy(wider + prefixes + 1, bytes + prefixes, i.length - prefixes);
+	wider[prefixes + 2] = (uint8_t)((wider[prefixes + 2] & 0xc7) | (S_A & 7) << 3);
+	i.length++;
+	i.operand[n].reg = S_A;
+	t->full |= !raw_copy(&t->e, &i, wider, &m);
+	if (flags_killed(&i))
+		t->memory_flags = false;
+	return true;
+}
+
 /* With guest registers in the host registers of the same number. */
 static bool lea_kept(struct translator *t, const struct insn *i, unsigned to)
 {
@@ -323,6 +384,10 @@ bool translate_copy(struct translator *t)
 		t->kept = true;
 		return true;
 	}
+	if (kind == COPY_HINT) {
+		hint(t);
+		return true;
+	}
 	bool divide = i->op == OP_DIV || i->op == OP_IDIV;
 	if (kind == COPY_NOT || (divide && jit_slow_site(t->jit, t->page + t->at[t->now]))) /* it faults all the time */
 		return false;
@@ -330,7 +395,7 @@ bool translate_copy(struct translator *t)
 		return false;
 	for (unsigned n = 0; n < 4; n++) /* no registers but general ones */
 		if (i->operand[n].kind > OPERAND_REL || (i->memory && i->operand[n].kind == OPERAND_GPR && i->operand[n].reg >= 16))
-			return false; /* AH to BH go with no REX prefix, which the operand's address needs */
+			return kind == COPY_PLAIN && high_byte(i) >= 0 && translate_high_byte(t, (unsigned)high_byte(i));
 	copy(t, kind);
 	return true;
 }

@@ -169,3 +169,13 @@ void emit_shift_quietly(struct emitter *e, unsigned pp, unsigned to, unsigned fr
 	put8(e, 0xf7);
 	put8(e, 0xc0 | (to & 7) << 3 | (from & 7));
 }
+
+void emit_rotate_quietly(struct emitter *e, unsigned to, unsigned from, unsigned count)
+{
+	put8(e, 0xc4);
+	put8(e, (~to & 8) << 4 | 0x40 | (~from & 8) << 2 | 3);
+	put8(e, 0xfb);
+	put8(e, 0xf0);
+	put8(e, 0xc0 | (to & 7) << 3 | (from & 7));
+	put8(e, count);
+}

@@ -35,6 +35,7 @@ const uint8_t *guard_record(struct jit *jit, struct unit *unit, struct guard *gu
 	*r = (struct record){ .kind = guard->kind, .set = guard->set, .window = guard->window, .miss = true, .executed = guard->executed,
 			      .target = guard->target, .unit = unit, .insn = &jit->spare_insn, .resume = guard->resume, .guard = guard };
 	memcpy(r->reuse, guard->reuse, sizeof(r->reuse));
+	r->proven = guard->proven;
 	if (guard->kind != RECORD_GO && !decode(jit, unit, guard)) {
 		r->kind = RECORD_GO;
 		r->executed--;

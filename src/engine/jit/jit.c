@@ -155,6 +155,17 @@ static uint64_t page_of(struct cpu *c, const struct unit *unit)
 	return unit->absolute ? unit->page : jit_words(c)->code_page;
 }
 
+/* Whether the general registers point into the windows that the code behind the record takes for proven. */
+static bool still_proven(const struct cpu *c, const struct record *record)
+{
+	for (unsigned r = 0; r < 16; r++) {
+		unsigned number = record->proven >> 2 * r & 3;
+		if (number && (!is_canonical(c->gpr[r]) || (c->gpr[r] >> WINDOW_SHIFT & 0xffff) != record->unit->window_index[number - 1]))
+			return false;
+	}
+	return true;
+}
+
 static void restore_reused(struct cpu *c, const struct jit *jit, const struct record *record)
 {
 	const uint64_t *table = mirror_table(jit, record->unit->set);
@@ -164,6 +175,10 @@ static void restore_reused(struct cpu *c, const struct jit *jit, const struct re
 			continue;
 		if (key == REUSE_SELF) {
 			jit_words(c)->reuse[n] = c->gpr[reuse_register[n]];
+			continue;
+		}
+		if (key >= REUSE_WINDOW) {
+			jit_words(c)->reuse[n] = table[record->unit->window_index[key - REUSE_WINDOW]];
 			continue;
 		}
 		bool address = key >= 16;
@@ -198,7 +213,8 @@ static const uint8_t *help(struct cpu *c, struct jit *jit, struct record *record
 	c->insn = NULL;
 	if (unlikely(!shown))
 		jit_window_fault(jit, record, jit->fault_address, linear, addresses);
-	if (record->kind != RECORD_END && record->kind != RECORD_RIP && likely(!atomic_load_explicit(&c->attention, memory_order_relaxed))) {
+	if (record->kind != RECORD_END && record->kind != RECORD_RIP && likely(!atomic_load_explicit(&c->attention, memory_order_relaxed)) &&
+	    still_proven(c, record)) {
 		jit->entering = record->unit;
 		jit->pending = record->executed;
 		restore_reused(c, jit, record);
@@ -218,6 +234,10 @@ static const uint8_t *load_vectors(struct cpu *c, struct jit *jit, struct record
 		return NULL;
 	}
 	c->gpr[REG_RIP] = page_of(c, record->unit) + (uint64_t)(int64_t)(record->target - record->insn->length);
+	if (!still_proven(c, record)) { /* it has drifted over the edge */
+		c->stats.instructions += record->executed - 1u;
+		return NULL;
+	}
 	jit_words(c)->vector = allowed & (record->vector | jit_words(c)->vector_left | (uint32_t)~VECTOR_AVX512);
 	jit->stats.vector_loads++;
 	jit->entering = record->unit;
@@ -299,7 +319,9 @@ static const uint8_t *handle(struct cpu *c, struct jit *jit, struct record *reco
 	case RECORD_LINK:
 		return follow_link(c, jit, record);
 	case RECORD_GO:
-		jit->faulted = false; /* the poll */
+		if (jit->faulted && predict_failed(jit->fault_address)) /* at a loop's end; else the poll */
+			jit_not_proven(jit, record);
+		jit->faulted = false;
 		c->stats.instructions += record->executed;
 		c->gpr[REG_RIP] = page_of(c, record->unit) + (uint64_t)(int64_t)record->target;
 		return NULL;

@@ -6,6 +6,7 @@
 #include "engine/interpret.h"
 #include "engine/jit/emit.h"
 #include "engine/jit/pages.h"
+#include "engine/jit/predict.h"
 #include "engine/jit/windows.h"
 
 /*
@@ -38,7 +39,8 @@ struct unit;
 
 /* What code keeps in S_B, S_C and S_A (reuse.c): biases of the windows that general registers point into, or else the host
  * address of RIP's page or a segment's base, or the guest's register of the same number. */
-enum { REUSE_COUNT = 3, REUSE_FS = 32, REUSE_GS, REUSE_SELF, REUSE_NONE = 0xff };
+enum { REUSE_COUNT = 3, REUSE_FS = 32, REUSE_GS, REUSE_SELF, REUSE_WINDOW /* + index in unit->window_index */, REUSE_NONE = 0xff };
+#define PROVEN_WINDOWS 3
 static const uint8_t reuse_register[REUSE_COUNT] = { S_B, S_C, S_A };
 
 struct record {
@@ -51,6 +53,7 @@ struct record {
 	uint8_t executed;     /* guest instructions done and not counted before this point */
 	int8_t undo;
 	uint8_t vector;       /* VECTOR: VECTOR_* */
+	uint32_t proven;      /* and about general registers: two bits each, a number of one of the unit's windows, 0: nothing */
 	uint8_t reuse[REUSE_COUNT]; /* what the code at `resume` or `again` expects in scratch registers: REUSE_*, a register, RIP */
 	int32_t target;       /* guest address, from the start of the unit's page */
 	struct unit *unit;
@@ -95,6 +98,8 @@ struct unit {
 	struct guard *guards; /* host instructions that may fault, ascending */
 	unsigned guard_count;
 	unsigned bytes;
+	uint16_t window_index[PROVEN_WINDOWS]; /* bits 32 to 47 of addresses that its code proves */
+	uint8_t proven_windows; /* how many */
 	const uint8_t *tail;  /* host address of the page that it ends in; NULL: its own */
 };
 
@@ -106,6 +111,7 @@ struct guard {
 	uint8_t kind, length, set, executed, faults;
 	bool memory_flags, window;
 	uint8_t reuse[REUSE_COUNT];
+	uint32_t proven;
 };
 
 /* Words that translated code uses, in cpu->engine_words. */
@@ -138,7 +144,7 @@ struct jump {
 #define UNIT_BUCKETS 262144u
 
 struct jit_stats {
-	uint64_t units, guest_bytes, code_bytes, flushes, retags, links, crosses, indirect, entries, guards, interpreted, vector_loads, fills, filled_pages, unlinked_pages, slow_sites, tlb_events[4], exits[RECORD_KINDS];
+	uint64_t units, guest_bytes, code_bytes, flushes, retags, links, crosses, indirect, entries, guards, interpreted, vector_loads, fills, filled_pages, unlinked_pages, slow_sites, mispredicted, tlb_events[4], exits[RECORD_KINDS];
 	uint32_t *helped, *missed; /* instructions executed by their functions, by row: always; when a check failed */
 };
 
@@ -186,6 +192,7 @@ struct jit {
 	bool faulted;         /* the signal handler led here */
 	uintptr_t fault_address; /* of the access; 0: the host did not say */
 	const uint8_t *slow[SLOW_SITES]; /* guest instructions (host addresses) that windows do not serve: slow.c */
+	const uint8_t **proof_sites; /* guest instructions whose operands were guessed wrong (predict.h); NULL: operands' windows are not guessed */
 	/* Where the guest's page faults come from. */
 	struct fault_site {
 		const void *site; /* a guard or a record */
@@ -263,6 +270,9 @@ bool jit_slow_site(const struct jit *jit, const uint8_t *host);
 unsigned jit_addresses(struct cpu *c, const struct insn *insn, uint64_t linear[2]);
 /* After a record's instruction was executed by its function because a window did not serve it. */
 void jit_window_fault(struct jit *jit, struct record *record, uintptr_t address, const uint64_t *linear, unsigned count);
+
+/* A guess of predict.h failed: at an access, or at a branch back to the unit's start. */
+void jit_not_proven(struct jit *jit, struct record *record);
 
 /* The instruction, by its function, raised an exception of the guest, and the host had one of its own before. */
 void jit_guest_fault(struct jit *jit, struct record *record);

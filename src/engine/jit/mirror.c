@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #define _GNU_SOURCE
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <x86intrin.h>
@@ -36,6 +37,8 @@ bool mirror_init(struct jit *jit)
 	for (unsigned i = 0; i < 2 * 65536; i++)
 		jit->table[i] = WINDOW_POISON;
 	jit->tsc_ms = jit->cpu->host_tsc_hz / 1000;
+	if (predict_init())
+		jit->proof_sites = calloc(PROOF_SITES, sizeof(*jit->proof_sites));
 	return true;
 }
 
@@ -49,6 +52,8 @@ void mirror_destroy(struct jit *jit)
 		windows_put(jit->windows);
 	if (jit->table)
 		munmap(jit->table, 2 * TABLE_SIZE);
+	free(jit->proof_sites);
+	jit->proof_sites = NULL;
 	jit->windows = NULL;
 	jit->space = jit->kernel = NULL;
 	jit->table = NULL;

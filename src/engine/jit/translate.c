@@ -284,6 +284,7 @@ static void translate_one(struct translator *t)
 		translate_helper(t);
 	}
 	reuse_update(t, t->kept, t->kept_vector);
+	predict_step(t);
 	/* What was executed by its function comes back here. */
 	for (struct thunk *thunk = first; thunk < t->thunk + t->thunks; thunk++) {
 		if (!thunk->record->resume)
@@ -303,6 +304,7 @@ static void put_guards(struct translator *t, const struct thunk *thunk, uint8_t 
 					 .length = r->insn ? r->insn->length : 0, .set = r->set, .executed = r->executed,
 					 .memory_flags = thunk->memory_flags, .window = r->window };
 		memcpy(guard->reuse, r->reuse, sizeof(guard->reuse));
+		guard->proven = r->proven;
 	}
 }
 
@@ -404,7 +406,8 @@ static void emit_loop(struct translator *t)
 	t->memory_flags = false;
 	t->vector = t->loop_vector;
 	t->executed = 0;
-	memcpy(t->reuse, t->loop_reuse, sizeof(t->reuse));
+	reuse_begin_loop(t);
+	predict_begin(t);
 	t->loop_head = emit_here(&t->e);
 	emit_patch(t->loop_site, t->e.delta, t->loop_head);
 	for (t->now = 0; t->now <= t->loop_end; t->now++) {
@@ -416,6 +419,7 @@ static void emit_loop(struct translator *t)
 static void emit_unit(struct translator *t, bool memory_flags)
 {
 	emit_entries(t, memory_flags);
+	predict_begin(t);
 	for (t->now = 0; t->now < t->count; t->now++) {
 		t->executed++;
 		translate_one(t);

@@ -19,7 +19,7 @@ struct thunk {
 	bool stores_rip;            /* S_A is the guest's RIP */
 	uint8_t *site[THUNK_SITES]; /* rel32 of jumps to it */
 	unsigned sites;
-	uint8_t *guard[2];          /* host instructions that go here when they fault */
+	uint8_t *guard[18];         /* host instructions that go here when they fault */
 	unsigned guards;
 	/* Emits what must be taken back before the state is the guest's. */
 	void (*undo)(struct translator *t, bool movs);
@@ -38,6 +38,16 @@ struct translator {
 		unsigned taken;
 	} reuse[REUSE_COUNT];
 	unsigned takes;
+	/* General registers that were proved to point into a window of unit->window_index (1: the first; 0: none), and what they have
+	 * changed by since. */
+	struct proof {
+		uint8_t window;
+		int64_t drift;
+	} proof[16], loop_proof[16];
+	/* What is known of the guest's registers: predict.c. */
+	uint64_t value[16];
+	uint32_t known;
+	unsigned peeks;
 	/* The loop that goes back to the unit's start (branch.c): its branch, its second body, the state at its start. */
 	bool looping;               /* the second body is under way */
 	unsigned loop_end;          /* index of the branch back */
@@ -136,6 +146,8 @@ void exit_by_table(struct translator *t, int undo);
 /* --- reuse.c --- */
 /* As emit_operand, by a bias that may be there already. False: it cannot be kept; *m is not set. */
 bool reuse_operand(struct translator *t, const struct insn *insn, unsigned keep, struct thunk *thunk, struct host_mem *m);
+/* For an instruction that does not fault, whatever the address. */
+bool reuse_hint(struct translator *t, const struct insn *insn, struct host_mem *m);
 /* Whether the scratch register holds the guest's register of that number; now it does. */
 bool reuse_holds(struct translator *t, unsigned reg);
 void reuse_hold(struct translator *t, unsigned reg);
@@ -146,9 +158,12 @@ unsigned reuse_gpr(struct translator *t, unsigned reg);
 void reuse_update(struct translator *t, bool kept, bool vector);
 void reuse_drop_registers(struct translator *t, unsigned mask);
 void reuse_clear(struct translator *t);
-/* Remembers what is kept; emits what brings that about again. */
-void reuse_save(const struct translator *t, struct reuse saved[REUSE_COUNT]);
-void reuse_conform(struct translator *t, const struct reuse saved[REUSE_COUNT]);
+/* Remembers what is kept and proven for the loop's second body; emits what brings that about again: proofs, guarded by the thunk,
+ * then the rest. */
+void reuse_save(struct translator *t);
+void reuse_prove_again(struct translator *t, struct thunk *thunk);
+void reuse_conform(struct translator *t);
+void reuse_begin_loop(struct translator *t);
 /* The record's code goes on with what is kept now. */
 void reuse_note(const struct translator *t, struct record *record);
 
