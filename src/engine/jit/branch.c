@@ -141,7 +141,15 @@ static void exit_by_tag(struct translator *t, int undo)
 	emit_mem(e, 0, 0xff, 4, MEM_BASE(S_B, offsetof(struct jump, code)));
 }
 
-void exit_by_table(struct translator *t, int undo)
+void emit_branch_by_table(struct emitter *e, unsigned set)
+{
+	emit_reg(e, EMIT_0F, 0xb7, S_B, S_A);
+	emit_load(e, S_C, GS_FIELD(branches[set == TLB_USER ? 0 : 1]));
+	emit_mem(e, 0, 0xff, 4, (struct host_mem){ .base = S_C, .index = S_B, .scale = 3 });
+}
+
+/* For who finds out that the address is none, or that the branch leads nowhere yet. */
+static void note_branch(struct translator *t, int undo)
 {
 	struct emitter *e = &t->e;
 	struct record *record = new_record(t, RECORD_RIP);
@@ -150,13 +158,15 @@ void exit_by_table(struct translator *t, int undo)
 	record->target = t->at[t->now] + t->insn[t->now].length;
 	emit_mem(e, 0, 0xc7, 0, WORD(branch));
 	put32(e, (uint32_t)((uint8_t *)record - t->jit->data));
-	if (t->set > TLB_SUPERVISOR) { /* the table is for code without AC */
-		emit_jump(e, t->jit->branch_miss);
-		return;
-	}
-	emit_reg(e, EMIT_0F, 0xb7, S_B, S_A);
-	emit_load(e, S_C, GS_FIELD(branches[t->set == TLB_USER ? 0 : 1]));
-	emit_mem(e, 0, 0xff, 4, (struct host_mem){ .base = S_C, .index = S_B, .scale = 3 });
+}
+
+void exit_by_table(struct translator *t, int undo)
+{
+	note_branch(t, undo);
+	if (t->set > TLB_SUPERVISOR) /* the table is for code without AC */
+		emit_jump(&t->e, t->jit->branch_miss);
+	else
+		emit_branch_by_table(&t->e, t->set);
 }
 
 /* To the address in S_A. undo: how many bytes RSP was moved by. */
@@ -180,7 +190,7 @@ static struct thunk *link_thunk(struct translator *t, int64_t offset)
 	return thunk;
 }
 
-static void exit_link(struct translator *t, int64_t offset)
+void exit_link(struct translator *t, int64_t offset)
 {
 	if (offset <= t->at[t->now] && t->unit->window) {
 		poll_by_fault(t, offset);
@@ -322,6 +332,11 @@ static void call(struct translator *t, const struct insn *i)
 		emit_push_constant(t, t->unit->page + (uint64_t)after, S_B, thunk);
 	else
 		push_after(t, after, indirect, thunk);
+	if (shadow_used(t)) {
+		emit_count(t);
+		flags_to_host(t);
+		shadow_call(t, after);
+	}
 	if (indirect)
 		exit_indirect(t, 0);
 	else
@@ -350,7 +365,14 @@ static void ret(struct translator *t, const struct insn *i)
 	struct thunk *thunk = helper_thunk(t);
 	thunk->record->kind = RECORD_END;
 	emit_pop(t, more, thunk);
-	exit_indirect(t, -8);
+	if (!shadow_used(t)) {
+		exit_indirect(t, -8);
+		return;
+	}
+	emit_count(t);
+	flags_to_host(t);
+	note_branch(t, -8);
+	shadow_return(t);
 }
 
 bool translate_branch(struct translator *t)

@@ -250,7 +250,7 @@ static bool translate_high_byte(struct translator *t, unsigned n)
 	uint8_t wider[16];
 	unsigned prefixes = 0;
 	struct host_mem m;
-	if (i.encoding != ENC_LEGACY || i.length == 15 || !t->jit->windows) /* RORX: BMI2, as for windows */
+	if (i.encoding != ENC_LEGACY || i.map || i.length == 15 || !t->jit->windows) /* RORX: BMI2, as for windows */
 		return false;
 	if (!uses_windows(t) && !stack_operand(t, &i))
 		flags_to_memory(t, t->live[t->now]);
