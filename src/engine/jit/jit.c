@@ -397,6 +397,7 @@ static void execute(struct cpu *c, struct jit *jit)
 				continue;
 			}
 			code = unit->entry;
+			jit->pending = 0;
 		}
 		if (unlikely(!set_branches(c, jit) || jit->entering->retired)) {
 			c->stats.instructions += jit->pending;
