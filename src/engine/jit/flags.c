@@ -21,8 +21,8 @@ uint16_t flags_killed(const struct insn *insn)
 bool flags_shown(const struct insn *i)
 {
 	bool stack = i->op == OP_PUSH || i->op == OP_POP || i->op == OP_CALL || i->op == OP_RET || i->op == OP_LEAVE;
-	bool divide = i->op == OP_DIV || i->op == OP_IDIV;
-	return i->memory || stack || divide || (isa_rows[i->row].attributes & (ROW_SSE | ROW_AVX | ROW_MMX | ROW_X87 | ROW_REP));
+	bool may_fault = i->op == OP_DIV || i->op == OP_IDIV || i->op == OP_FWAIT;
+	return i->memory || stack || may_fault || (isa_rows[i->row].attributes & (ROW_SSE | ROW_AVX | ROW_MMX | ROW_X87 | ROW_REP));
 }
 
 #define LOOK_AHEAD 8
