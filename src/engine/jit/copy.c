@@ -61,9 +61,8 @@ static uint8_t vector_class(const struct insn *i)
 }
 
 /* Code that goes on only with vector state in the host's registers. */
-static void want_vectors(struct translator *t, const struct insn *i)
+static void want_vectors(struct translator *t, uint8_t class)
 {
-	uint8_t class = vector_class(i);
 	if (t->vector & class)
 		return;
 	flags_to_memory(t, t->live[t->now]);
@@ -184,7 +183,7 @@ static void copy(struct translator *t, enum copy_kind kind)
 	struct host_mem m;
 	unsigned stack = stack_access(t, i);
 	t->kept = !stack;
-	t->kept_vector = (isa_rows[i->row].attributes & (ROW_SSE | ROW_AVX)) && i->op != OP_PCMPESTRI && i->op != OP_PCMPISTRI;
+	t->kept_vector = (isa_rows[i->row].attributes & (ROW_SSE | ROW_AVX | ROW_X87 | ROW_MMX)) && i->op != OP_PCMPESTRI && i->op != OP_PCMPISTRI;
 	make_room(t, data);
 	if (stack) {
 		reuse_clear(t);
@@ -314,9 +313,17 @@ bool translate_copy(struct translator *t)
 		return translate_bit(t, i);
 	enum copy_kind kind = kind_of(i);
 	if (kind == COPY_NOT && is_vector(i)) {
-		want_vectors(t, i);
+		want_vectors(t, vector_class(i));
 		bool harmless = !i->memory && !(isa_rows[i->row].attributes & ROW_FP);
 		copy(t, harmless ? COPY_PLAIN : COPY_GUARDED);
+		return true;
+	}
+	if (kind == COPY_NOT && x87_copied(i)) {
+		want_vectors(t, VECTOR_X87);
+		if (isa_rows[i->row].attributes & ROW_SSE)
+			want_vectors(t, VECTOR_SSE);
+		copy(t, COPY_GUARDED);
+		x87_note(t);
 		return true;
 	}
 	if (kind == COPY_NOTHING) {

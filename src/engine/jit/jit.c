@@ -218,7 +218,7 @@ static const uint8_t *load_vectors(struct cpu *c, struct jit *jit, struct record
 		return NULL;
 	}
 	c->gpr[REG_RIP] = page_of(c, record->unit) + (uint64_t)(int64_t)(record->target - record->insn->length);
-	jit_words(c)->vector = allowed & (record->vector | jit_words(c)->vector_left | (uint32_t)~VECTOR_AVX512);
+	jit_words(c)->vector = allowed & (record->vector | jit_words(c)->vector_left | (uint32_t)~(VECTOR_AVX512 | VECTOR_X87));
 	jit->stats.vector_loads++;
 	jit->entering = record->unit;
 	jit->pending = record->executed - 1u;
@@ -348,7 +348,7 @@ typedef struct record *enter_stub(struct cpu *c, const uint8_t *code);
 static enter_stub *enter(struct cpu *c, const struct jit *jit)
 {
 	uint32_t vector = jit_words(c)->vector;
-	return likely(!vector) ? jit->enter : jit->enter_vector[vector_lower_used(c)][!!(vector & VECTOR_AVX512)];
+	return likely(!vector) ? jit->enter : jit->enter_vector[vector_lower_used(c)][!!(vector & VECTOR_AVX512)][!!(vector & VECTOR_X87)];
 }
 
 /* Unit after unit until attention is asked for. */
@@ -384,7 +384,11 @@ static void execute(struct cpu *c, struct jit *jit)
 		words->stack = stack_word(c, jit);
 		jit->stats.entries++;
 		c->stats.assisted++;
+		if (words->vector & VECTOR_X87)
+			x87_load(c, jit);
 		struct record *record = enter(c, jit)(c, code);
+		if (words->vector_left & VECTOR_X87)
+			x87_store(c, jit);
 		code = handle(c, jit, record);
 		/* Behind an instruction that was helped the code takes for granted what it found before it. */
 		if (words->vector_left && code && code == record->resume)

@@ -18,6 +18,8 @@ uint32_t vector_allowed(const struct cpu *c)
 	uint32_t allowed = 0;
 	if (c->cr0 & CR0_TS)
 		return 0;
+	if (!(c->cr0 & CR0_EM) && (c->cr0 & CR0_NE) && !c->ferr_raised)
+		allowed |= VECTOR_X87;
 	if (!(c->cr0 & CR0_EM) && (c->cr4 & CR4_OSFXSR))
 		allowed |= VECTOR_SSE;
 	if ((c->cr4 & CR4_OSXSAVE) && !(~c->xcr0 & avx))
@@ -100,10 +102,19 @@ bool vector_lower_used(struct cpu *c)
 	return false;
 }
 
-/* LDMXCSR is 0F AE /2, STMXCSR /3. */
-void vector_emit_load(struct emitter *e, bool lower, bool upper)
+/* LDMXCSR is 0F AE /2, STMXCSR /3, FXSAVE /0, FXRSTOR /1. They take XMM and MXCSR along, but for that one subset of
+ * state are faster than XSAVE and XRSTOR are. */
+static void emit_x87(struct emitter *e, unsigned reg, const uint8_t *image)
+{
+	emit_constant(e, REG_RAX, (uintptr_t)image);
+	emit_mem(e, EMIT_W | EMIT_0F, 0xae, reg, MEM_BASE(REG_RAX, 0));
+}
+
+void vector_emit_load(struct emitter *e, bool lower, bool upper, const uint8_t *x87)
 {
 	emit_mem(e, EMIT_0F, 0xae, 3, WORD(host_mxcsr));
+	if (x87)
+		emit_x87(e, 1, x87);
 	emit_part(e, lower ? PART_LOWER : PART_XMM, false);
 	if (upper && host_vector_size() == 64)
 		emit_part(e, PART_UPPER, false);
@@ -118,9 +129,15 @@ static bool host_has_xinuse(void)
 }
 
 /* RAX, RCX and RDX are free. */
-void vector_emit_save(struct emitter *e)
+void vector_emit_save(struct emitter *e, uint8_t *x87)
 {
 	emit_mem(e, EMIT_0F, 0xae, 3, GS_FIELD(mxcsr));
+	emit_mem(e, 0, 0xf6, 0, WORD(vector));
+	put8(e, VECTOR_X87);
+	uint8_t *without = emit_jump_if(e, COND_E, emit_here(e));
+	emit_x87(e, 0, x87);
+	put_bytes(e, (const uint8_t[]){ 0xdb, 0xe3 }, 2); /* fninit: what the ABI wants */
+	emit_patch(without, e->delta, emit_here(e));
 	emit_part(e, PART_LOWER, true);
 	emit_constant(e, REG_RAX, ~0ull);
 	if (host_has_xinuse()) {
