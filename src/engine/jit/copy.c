@@ -65,16 +65,25 @@ static void want_vectors(struct translator *t, uint8_t class)
 {
 	if (t->vector & class)
 		return;
-	flags_to_memory(t, t->live[t->now]);
+	struct host_mem lacks = WORD(lacks[__builtin_ctz(class)]);
+	bool quiet = t->live[t->now] && !t->memory_flags && (uses_windows(t) || !t->insn[t->now].memory);
+	if (quiet)
+		reuse_drop_registers(t, 1u << S_A);
+	else
+		flags_to_memory(t, t->live[t->now]); /* an operand's check wants them there too */
 	struct thunk *thunk = helper_thunk(t);
 	thunk->record->kind = RECORD_VECTOR;
 	thunk->record->miss = false;
 	thunk->record->vector = class;
 	thunk->record->again = emit_here(&t->e);
 	reuse_note(t, thunk->record);
-	emit_mem(&t->e, 0, 0xf6, 0, WORD(vector));
-	put8(&t->e, class);
-	jump_to_thunk(t, thunk, COND_E);
+	if (quiet) {
+		check_quietly(t, lacks, thunk);
+	} else {
+		emit_mem(&t->e, 0, 0x83, 7, lacks);
+		put8(&t->e, 0);
+		jump_to_thunk(t, thunk, COND_NE);
+	}
 	t->vector |= class;
 }
 

@@ -218,7 +218,7 @@ static const uint8_t *load_vectors(struct cpu *c, struct jit *jit, struct record
 		return NULL;
 	}
 	c->gpr[REG_RIP] = page_of(c, record->unit) + (uint64_t)(int64_t)(record->target - record->insn->length);
-	jit_words(c)->vector = allowed & (record->vector | jit_words(c)->vector_left | (uint32_t)~(VECTOR_AVX512 | VECTOR_X87));
+	vector_set(jit_words(c), allowed & (record->vector | jit_words(c)->vector_left | (uint32_t)~(VECTOR_AVX512 | VECTOR_X87)));
 	jit->stats.vector_loads++;
 	jit->entering = record->unit;
 	jit->pending = record->executed - 1u;
@@ -356,7 +356,7 @@ static void execute(struct cpu *c, struct jit *jit)
 {
 	struct jit_words *words = jit_words(c);
 	const uint8_t *code = NULL;
-	words->vector = 0;
+	vector_set(words, 0);
 	words->vector_used = ~0u;
 	for (;;) {
 		if (unlikely(atomic_load_explicit(&c->attention, memory_order_relaxed))) {
@@ -392,7 +392,7 @@ static void execute(struct cpu *c, struct jit *jit)
 		code = handle(c, jit, record);
 		/* Behind an instruction that was helped the code takes for granted what it found before it. */
 		if (words->vector_left && code && code == record->resume)
-			words->vector = words->vector_left;
+			vector_set(words, words->vector_left);
 	}
 }
 

@@ -74,7 +74,7 @@ struct record {
 };
 
 /* Vector instructions that may execute now, by what they use. */
-enum { VECTOR_SSE = 1, VECTOR_AVX = 2, VECTOR_AVX512 = 4, VECTOR_X87 = 8 };
+enum { VECTOR_SSE = 1, VECTOR_AVX = 2, VECTOR_AVX512 = 4, VECTOR_X87 = 8, VECTOR_CLASSES = 4 };
 
 struct unit {
 	const uint8_t *host;  /* first guest byte */
@@ -120,6 +120,7 @@ struct jit_words {
 	struct jump *jumps;
 	uint32_t tag[4];      /* by TLB set: what addresses mean, see retag() */
 	uint32_t vector;      /* VECTOR_* allowed while vector state is in the host's registers; 0: it is in struct cpu */
+	uint32_t lacks[VECTOR_CLASSES]; /* by class: not 0 where its bit is not in `vector` */
 	uint32_t vector_left; /* the same when translated code was left */
 	uint32_t vector_used; /* XINUSE when vector state was stored last; ~0: it was changed since */
 	uint32_t host_mxcsr;
@@ -271,6 +272,8 @@ void jit_guest_fault(struct jit *jit, struct record *record);
 /* --- vector.c --- */
 /* VECTOR_* that the guest's control registers allow. */
 uint32_t vector_allowed(const struct cpu *c);
+/* Which ones are allowed in the code that is about to run, which is to be entered with vector state. */
+void vector_set(struct jit_words *words, uint32_t classes);
 /* Vector state between struct cpu and the host's registers. */
 /* x87: its state is in this image then; NULL: it stays where it is. */
 void vector_emit_load(struct emitter *e, bool lower, bool upper, const uint8_t *x87);

@@ -140,6 +140,8 @@ void exit_direct(struct translator *t, int64_t offset);
 /* To the address in S_A by the table of t->set's space (pages.c), in a unit that uses windows; no flags change. undo: how many
  * bytes RSP was moved by. */
 void exit_by_table(struct translator *t, int undo);
+/* To the thunk where the 32 bits are not zero; no flags change, S_A is lost. */
+void check_quietly(struct translator *t, struct host_mem field, struct thunk *thunk);
 /* --- reuse.c --- */
 /* As emit_operand, by a bias that may be there already. False: it cannot be kept; *m is not set. */
 bool reuse_operand(struct translator *t, const struct insn *insn, unsigned keep, struct thunk *thunk, struct host_mem *m);

@@ -29,6 +29,13 @@ uint32_t vector_allowed(const struct cpu *c)
 	return allowed;
 }
 
+void vector_set(struct jit_words *words, uint32_t classes)
+{
+	words->vector = classes;
+	for (unsigned n = 0; n < VECTOR_CLASSES; n++)
+		words->lacks[n] = ~classes >> n & 1;
+}
+
 /*
  * Registers whose upper parts were once written, even with zeros, make the processor merge in every SSE instruction,
  * which then waits for the one before. So the lower sixteen are loaded as XMM where the rest of them is zero: XINUSE
@@ -160,4 +167,6 @@ void vector_emit_save(struct emitter *e, uint8_t *x87)
 	}
 	emit_mem(e, 0, 0xc7, 0, WORD(vector));
 	put32(e, 0);
+	for (unsigned n = 0; n < VECTOR_CLASSES; n += 2)
+		emit_store_constant(e, WORD(lacks[n]), -1);
 }
