@@ -374,7 +374,7 @@ static void execute(struct cpu *c, struct jit *jit)
 			}
 			code = unit->entry;
 		}
-		if (unlikely(!set_branches(c, jit) || jit->entering->retired)) {
+		if (unlikely(!set_branches(c, jit) || jit->entering->retired || !vector_provide(jit))) {
 			c->stats.instructions += jit->pending;
 			code = NULL;
 			jit->pending = 0;

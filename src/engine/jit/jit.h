@@ -163,6 +163,9 @@ struct jit {
 	uint8_t *leave, *leave_memory_flags;
 	_Alignas(16) uint8_t x87[512]; /* x87 state on its way, as FXSAVE has it */
 	uint8_t *branch_miss; /* an indirect branch to the address in S_A leads nowhere yet */
+	/* VECTOR_* that user code which uses windows takes for granted (SSE, or SSE and AVX): it is never entered without them. */
+	uint8_t assumed;
+	bool assumed_known;
 	uint32_t tags;        /* the last number given out */
 	uint32_t epoch_seen[2];
 	struct user_tag {
@@ -274,6 +277,11 @@ void jit_guest_fault(struct jit *jit, struct record *record);
 uint32_t vector_allowed(const struct cpu *c);
 /* Which ones are allowed in the code that is about to run, which is to be entered with vector state. */
 void vector_set(struct jit_words *words, uint32_t classes);
+/* What user code which uses windows takes for granted. */
+uint8_t vector_assumed(struct jit *jit);
+/* The code of jit->entering is about to run: sees to it that it finds what it takes for granted. False: the guest does not allow
+ * that any more; all translations are gone. */
+bool vector_provide(struct jit *jit);
 /* Vector state between struct cpu and the host's registers. */
 /* x87: its state is in this image then; NULL: it stays where it is. */
 void vector_emit_load(struct emitter *e, bool lower, bool upper, const uint8_t *x87);

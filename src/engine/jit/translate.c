@@ -481,12 +481,12 @@ struct unit *jit_translate(struct jit *jit, const uint8_t *host, uint64_t linear
 	t.looping = false;
 	t.loop_site = NULL;
 	t.memory_flags = t.full = t.stack_replaced = false;
-	t.vector = 0;
 	t.x87 = (struct x87_noted){ 0 };
 	reuse_clear(&t);
 	t.page = host - start;
 	t.linear = linear - start;
 	t.window = jit_on_windows(jit, t.set);
+	t.vector = t.window && t.set == TLB_USER ? vector_assumed(jit) : 0;
 	t.tail = NULL;
 	t.generation = atomic_load(generation_of(&t, t.page));
 	if (!decode(&t, start))

@@ -7,7 +7,7 @@
 /* What the files that translate share. */
 
 #define UNIT_MAX_INSNS 48
-#define THUNK_SITES 6
+#define THUNK_SITES 8
 
 struct translator;
 

@@ -10,7 +10,8 @@
 /*
  * The guest's vector state is in the host's registers only from the first vector
  * instruction of a stretch of translated code until that is left: C code uses
- * vector registers too. Code that never touches them pays nothing.
+ * vector registers too. Kernels, which hardly touch them, and short-lived
+ * processes pay nothing until they do.
  */
 uint32_t vector_allowed(const struct cpu *c)
 {
@@ -34,6 +35,42 @@ void vector_set(struct jit_words *words, uint32_t classes)
 	words->vector = classes;
 	for (unsigned n = 0; n < VECTOR_CLASSES; n++)
 		words->lacks[n] = ~classes >> n & 1;
+}
+
+/*
+ * Most user code that lives on uses SSE every now and then, so where windows are used it has the state loaded all
+ * the time, and no checks. C code loads it on the way there, SYSRET (syscall.c) looks whether it is. A guest that
+ * forbids the use for a while (CR0.TS) is one for which nothing is taken for granted from then on.
+ */
+static uint8_t assumable(const struct jit *jit, uint32_t classes)
+{
+	uint32_t allowed = vector_allowed(jit->cpu) & classes;
+	return allowed & VECTOR_SSE ? (uint8_t)allowed : 0;
+}
+
+uint8_t vector_assumed(struct jit *jit)
+{
+	if (!jit->assumed_known)
+		jit->assumed = assumable(jit, VECTOR_SSE | VECTOR_AVX);
+	jit->assumed_known = true;
+	return jit->assumed;
+}
+
+bool vector_provide(struct jit *jit)
+{
+	struct jit_words *words = jit_words(jit->cpu);
+	const struct unit *unit = jit->entering;
+	if (unit->set != TLB_USER || !unit->window || !(jit->assumed & ~words->vector))
+		return true;
+	uint32_t allowed = vector_allowed(jit->cpu);
+	if (jit->assumed & ~allowed) {
+		jit->assumed = assumable(jit, jit->assumed);
+		jit_flush(jit);
+		return false;
+	}
+	vector_set(words, words->vector | (allowed & (VECTOR_SSE | VECTOR_AVX)));
+	jit->stats.vector_loads++;
+	return true;
 }
 
 /*
