@@ -51,7 +51,7 @@ static void count_down(void)
 /* --- the translator --- */
 
 static struct record *(*enter)(struct cpu *cpu, const uint8_t *code);
-static struct record *(*enter_vector[2][2])(struct cpu *cpu, const uint8_t *code);
+static struct record *(*enter_vector[2][2][2])(struct cpu *cpu, const uint8_t *code);
 
 static struct record *paced_enter(struct cpu *c, const uint8_t *code)
 {
@@ -59,16 +59,20 @@ static struct record *paced_enter(struct cpu *c, const uint8_t *code)
 	return enter(c, code);
 }
 
-#define PACED_ENTER_VECTOR(lower, upper) \
-	static struct record *paced_enter_vector_##lower##upper(struct cpu *c, const uint8_t *code) \
+#define PACED_ENTER_VECTOR(lower, upper, x87) \
+	static struct record *paced_enter_vector_##lower##upper##x87(struct cpu *c, const uint8_t *code) \
 	{ \
 		count_down(); \
-		return enter_vector[lower][upper](c, code); \
+		return enter_vector[lower][upper][x87](c, code); \
 	}
-PACED_ENTER_VECTOR(0, 0)
-PACED_ENTER_VECTOR(0, 1)
-PACED_ENTER_VECTOR(1, 0)
-PACED_ENTER_VECTOR(1, 1)
+PACED_ENTER_VECTOR(0, 0, 0)
+PACED_ENTER_VECTOR(0, 0, 1)
+PACED_ENTER_VECTOR(0, 1, 0)
+PACED_ENTER_VECTOR(0, 1, 1)
+PACED_ENTER_VECTOR(1, 0, 0)
+PACED_ENTER_VECTOR(1, 0, 1)
+PACED_ENTER_VECTOR(1, 1, 0)
+PACED_ENTER_VECTOR(1, 1, 1)
 
 static void on_tick(int number)
 {
@@ -82,10 +86,14 @@ static void pace_jit(struct jit *jit)
 	enter = jit->enter;
 	memcpy(enter_vector, jit->enter_vector, sizeof(enter_vector));
 	jit->enter = paced_enter;
-	jit->enter_vector[0][0] = paced_enter_vector_00;
-	jit->enter_vector[0][1] = paced_enter_vector_01;
-	jit->enter_vector[1][0] = paced_enter_vector_10;
-	jit->enter_vector[1][1] = paced_enter_vector_11;
+	jit->enter_vector[0][0][0] = paced_enter_vector_000;
+	jit->enter_vector[0][0][1] = paced_enter_vector_001;
+	jit->enter_vector[0][1][0] = paced_enter_vector_010;
+	jit->enter_vector[0][1][1] = paced_enter_vector_011;
+	jit->enter_vector[1][0][0] = paced_enter_vector_100;
+	jit->enter_vector[1][0][1] = paced_enter_vector_101;
+	jit->enter_vector[1][1][0] = paced_enter_vector_110;
+	jit->enter_vector[1][1][1] = paced_enter_vector_111;
 	sigaction(SIGPROF, &action, NULL);
 	setitimer(ITIMER_PROF, &every, NULL);
 }

@@ -27,12 +27,12 @@ static void poll(struct translator *t, struct thunk *thunk)
 	jump_to_thunk(t, thunk, COND_NE);
 }
 
-/* The same without a change of the host's flags: mov r11, rcx; mov ecx, [attention]; jrcxz. */
-static void poll_quietly(struct translator *t, struct thunk *thunk)
+/* mov r11, rcx; mov ecx, [field]; jrcxz */
+void check_quietly(struct translator *t, struct host_mem field, struct thunk *thunk)
 {
 	struct emitter *e = &t->e;
 	emit_move(e, S_A, REG_RCX);
-	emit_mem(e, 0, 0x8b, REG_RCX, ATTENTION);
+	emit_mem(e, 0, 0x8b, REG_RCX, field);
 	put8(e, 0xe3);
 	put8(e, 0);
 	uint8_t *quiet = e->at;
@@ -202,7 +202,7 @@ void exit_link(struct translator *t, int64_t offset)
 		if (t->memory_flags || !live_at(t, offset))
 			poll(t, thunk);
 		else
-			poll_quietly(t, thunk);
+			check_quietly(t, ATTENTION, thunk);
 	}
 	struct thunk *thunk = link_thunk(t, offset);
 	jump_to_thunk(t, thunk, COND_ALWAYS);

@@ -64,21 +64,29 @@ static uint8_t vector_class(const struct insn *i)
 }
 
 /* Code that goes on only with vector state in the host's registers. */
-static void want_vectors(struct translator *t, const struct insn *i)
+static void want_vectors(struct translator *t, uint8_t class)
 {
-	uint8_t class = vector_class(i);
 	if (t->vector & class)
 		return;
-	flags_to_memory(t, t->live[t->now]);
+	struct host_mem lacks = WORD(lacks[__builtin_ctz(class)]);
+	bool quiet = t->live[t->now] && !t->memory_flags && (uses_windows(t) || !t->insn[t->now].memory);
+	if (quiet)
+		reuse_drop_registers(t, 1u << S_A);
+	else
+		flags_to_memory(t, t->live[t->now]); /* an operand's check wants them there too */
 	struct thunk *thunk = helper_thunk(t);
 	thunk->record->kind = RECORD_VECTOR;
 	thunk->record->miss = false;
 	thunk->record->vector = class;
 	thunk->record->again = emit_here(&t->e);
 	reuse_note(t, thunk->record);
-	emit_mem(&t->e, 0, 0xf6, 0, WORD(vector));
-	put8(&t->e, class);
-	jump_to_thunk(t, thunk, COND_E);
+	if (quiet) {
+		check_quietly(t, lacks, thunk);
+	} else {
+		emit_mem(&t->e, 0, 0x83, 7, lacks);
+		put8(&t->e, 0);
+		jump_to_thunk(t, thunk, COND_NE);
+	}
 	t->vector |= class;
 }
 
@@ -187,7 +195,7 @@ static void copy(struct translator *t, enum copy_kind kind)
 	struct host_mem m;
 	unsigned stack = stack_access(t, i);
 	t->kept = !stack;
-	t->kept_vector = (isa_rows[i->row].attributes & (ROW_SSE | ROW_AVX)) && i->op != OP_PCMPESTRI && i->op != OP_PCMPISTRI;
+	t->kept_vector = (isa_rows[i->row].attributes & (ROW_SSE | ROW_AVX | ROW_X87 | ROW_MMX)) && i->op != OP_PCMPESTRI && i->op != OP_PCMPISTRI;
 	make_room(t, data);
 	if (stack) {
 		reuse_clear(t);
@@ -375,9 +383,17 @@ bool translate_copy(struct translator *t)
 		return translate_bit(t, i);
 	enum copy_kind kind = kind_of(i);
 	if (kind == COPY_NOT && is_vector(i)) {
-		want_vectors(t, i);
+		want_vectors(t, vector_class(i));
 		bool harmless = !i->memory && !(isa_rows[i->row].attributes & ROW_FP);
 		copy(t, harmless ? COPY_PLAIN : COPY_GUARDED);
+		return true;
+	}
+	if (kind == COPY_NOT && x87_copied(i)) {
+		want_vectors(t, VECTOR_X87);
+		if (isa_rows[i->row].attributes & ROW_SSE)
+			want_vectors(t, VECTOR_SSE);
+		copy(t, COPY_GUARDED);
+		x87_note(t);
 		return true;
 	}
 	if (kind == COPY_NOTHING) {

@@ -240,7 +240,7 @@ static const uint8_t *load_vectors(struct cpu *c, struct jit *jit, struct record
 		c->stats.instructions += record->executed - 1u;
 		return NULL;
 	}
-	jit_words(c)->vector = allowed & (record->vector | jit_words(c)->vector_left | (uint32_t)~VECTOR_AVX512);
+	vector_set(jit_words(c), allowed & (record->vector | jit_words(c)->vector_left | (uint32_t)~(VECTOR_AVX512 | VECTOR_X87)));
 	jit->stats.vector_loads++;
 	jit->entering = record->unit;
 	jit->pending = record->executed - 1u;
@@ -372,7 +372,7 @@ typedef struct record *enter_stub(struct cpu *c, const uint8_t *code);
 static enter_stub *enter(struct cpu *c, const struct jit *jit)
 {
 	uint32_t vector = jit_words(c)->vector;
-	return likely(!vector) ? jit->enter : jit->enter_vector[vector_lower_used(c)][!!(vector & VECTOR_AVX512)];
+	return likely(!vector) ? jit->enter : jit->enter_vector[vector_lower_used(c)][!!(vector & VECTOR_AVX512)][!!(vector & VECTOR_X87)];
 }
 
 /* Unit after unit until attention is asked for. */
@@ -380,7 +380,7 @@ static void execute(struct cpu *c, struct jit *jit)
 {
 	struct jit_words *words = jit_words(c);
 	const uint8_t *code = NULL;
-	words->vector = 0;
+	vector_set(words, 0);
 	words->vector_used = ~0u;
 	for (;;) {
 		if (unlikely(atomic_load_explicit(&c->attention, memory_order_relaxed))) {
@@ -399,7 +399,7 @@ static void execute(struct cpu *c, struct jit *jit)
 			code = unit->entry;
 			jit->pending = 0;
 		}
-		if (unlikely(!set_branches(c, jit) || jit->entering->retired)) {
+		if (unlikely(!set_branches(c, jit) || jit->entering->retired || !vector_provide(jit))) {
 			c->stats.instructions += jit->pending;
 			code = NULL;
 			jit->pending = 0;
@@ -409,11 +409,15 @@ static void execute(struct cpu *c, struct jit *jit)
 		words->stack = stack_word(c, jit);
 		jit->stats.entries++;
 		c->stats.assisted++;
+		if (words->vector & VECTOR_X87)
+			x87_load(c, jit);
 		struct record *record = enter(c, jit)(c, code);
+		if (words->vector_left & VECTOR_X87)
+			x87_store(c, jit);
 		code = handle(c, jit, record);
 		/* Behind an instruction that was helped the code takes for granted what it found before it. */
 		if (words->vector_left && code && code == record->resume)
-			words->vector = words->vector_left;
+			vector_set(words, words->vector_left);
 	}
 }
 

@@ -78,7 +78,7 @@ struct record {
 };
 
 /* Vector instructions that may execute now, by what they use. */
-enum { VECTOR_SSE = 1, VECTOR_AVX = 2, VECTOR_AVX512 = 4 };
+enum { VECTOR_SSE = 1, VECTOR_AVX = 2, VECTOR_AVX512 = 4, VECTOR_X87 = 8, VECTOR_CLASSES = 4 };
 
 struct unit {
 	const uint8_t *host;  /* first guest byte */
@@ -129,6 +129,7 @@ struct jit_words {
 	struct jump *jumps;
 	uint32_t tag[4];      /* by TLB set: what addresses mean, see retag() */
 	uint32_t vector;      /* VECTOR_* allowed while vector state is in the host's registers; 0: it is in struct cpu */
+	uint32_t lacks[VECTOR_CLASSES]; /* by class: not 0 where its bit is not in `vector` */
 	uint32_t vector_left; /* the same when translated code was left */
 	uint32_t vector_used; /* XINUSE when vector state was stored last; ~0: it was changed since */
 	uint32_t host_mxcsr;
@@ -166,12 +167,16 @@ struct jit {
 	unsigned unit_count, unit_room;
 	/* Stubs. */
 	struct record *(*enter)(struct cpu *cpu, const uint8_t *code);
-	/* With the vector state: the first 16 registers whole, or XMM; the upper 16 and masks, or not. */
-	struct record *(*enter_vector[2][2])(struct cpu *cpu, const uint8_t *code);
+	/* With the vector state: the first 16 registers whole, or XMM; the upper 16 and masks, or not; x87 state, or not. */
+	struct record *(*enter_vector[2][2][2])(struct cpu *cpu, const uint8_t *code);
 	uint8_t *leave, *leave_memory_flags;
+	_Alignas(16) uint8_t x87[512]; /* x87 state on its way, as FXSAVE has it */
 	uint8_t *branch_miss; /* an indirect branch to the address in S_A leads nowhere yet */
 	/* shadow.c: its memory; where a RET goes that is not matched; where a CALL goes that found the stack full. */
 	uint8_t *shadow, *shadow_other[2], *shadow_full;
+	/* VECTOR_* that user code which uses windows takes for granted (SSE, or SSE and AVX): it is never entered without them. */
+	uint8_t assumed;
+	bool assumed_known;
 	uint32_t tags;        /* the last number given out */
 	uint32_t epoch_seen[2];
 	struct user_tag {
@@ -285,12 +290,25 @@ void jit_guest_fault(struct jit *jit, struct record *record);
 /* --- vector.c --- */
 /* VECTOR_* that the guest's control registers allow. */
 uint32_t vector_allowed(const struct cpu *c);
+/* Which ones are allowed in the code that is about to run, which is to be entered with vector state. */
+void vector_set(struct jit_words *words, uint32_t classes);
+/* What user code which uses windows takes for granted. */
+uint8_t vector_assumed(struct jit *jit);
+/* The code of jit->entering is about to run: sees to it that it finds what it takes for granted. False: the guest does not allow
+ * that any more; all translations are gone. */
+bool vector_provide(struct jit *jit);
 /* Vector state between struct cpu and the host's registers. */
-void vector_emit_load(struct emitter *e, bool lower, bool upper);
+/* x87: its state is in this image then; NULL: it stays where it is. */
+void vector_emit_load(struct emitter *e, bool lower, bool upper, const uint8_t *x87);
 /* Whether one of the first 16 registers is more than its XMM part; struct cpu has the state. */
 bool vector_lower_used(struct cpu *c);
 #define XINUSE_LOWER 0x44u /* AVX, ZMM_Hi256 */
-void vector_emit_save(struct emitter *e);
+void vector_emit_save(struct emitter *e, uint8_t *x87);
+
+/* --- x87.c --- */
+/* The image for code that is to have x87 state in the host's registers, and back. */
+void x87_load(struct cpu *c, struct jit *jit);
+void x87_store(struct cpu *c, const struct jit *jit);
 
 /* --- translate.c --- */
 /* Translates the unit at host, which is the guest's `linear`. NULL: nothing there can be translated, or the memory is full

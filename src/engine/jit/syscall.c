@@ -143,6 +143,13 @@ static bool translate_sysret(struct translator *t, const struct insn *i)
 	test_bits(t, GS_FIELD(rflags), FLAG_AC, thunk, COND_NE);
 	test_bits(t, GS_FIELD(gpr[11]), FLAG_AC | FLAG_TF, thunk, COND_NE);
 	test_bits(t, GS_FIELD(signals), ATTN_INTR | ATTN_NMI, thunk, COND_NE);
+	/* What user code takes for granted (vector.c): one class or both, side by side. */
+	uint8_t assumed = vector_assumed(t->jit);
+	if (assumed) {
+		emit_mem(e, assumed & VECTOR_AVX ? EMIT_W : 0, 0x83, 7, WORD(lacks[0]));
+		put8(e, 0);
+		jump_to_thunk(t, thunk, COND_NE);
+	}
 	/* A return address that is not canonical is AMD's processors' business after the return, and Intel's before it. */
 	emit_move(e, S_A, REG_RCX);
 	shift(t, 5, S_A, 47);

@@ -44,7 +44,7 @@ struct thunk *new_thunk(struct translator *t, struct record *record)
 		t->thunks--;
 	}
 	struct thunk *thunk = &t->thunk[t->thunks++];
-	*thunk = (struct thunk){ .record = record };
+	*thunk = (struct thunk){ .record = record, .x87 = t->x87 };
 	return thunk;
 }
 
@@ -322,7 +322,7 @@ static void emit_thunk(struct translator *t, struct thunk *thunk)
 	uint8_t *here = emit_here(&t->e);
 	if (t->e.full || t->full)
 		return;
-	if (thunk->record == &thunk->local && !thunk->sites && !thunk->undo) {
+	if (thunk->record == &thunk->local && !thunk->sites && !thunk->undo && !thunk->x87.insn && !thunk->x87.data) {
 		put_guards(t, thunk, NULL);
 		return;
 	}
@@ -331,6 +331,7 @@ static void emit_thunk(struct translator *t, struct thunk *thunk)
 		emit_patch(thunk->site[n], t->e.delta, here);
 	if (thunk->undo)
 		thunk->undo(t, thunk->undo_movs);
+	x87_emit_noted(t, thunk->x87);
 	if (record->kind == RECORD_LINK)
 		record->thunk = here;
 	if (record->insn)
@@ -484,11 +485,12 @@ struct unit *jit_translate(struct jit *jit, const uint8_t *host, uint64_t linear
 	t.looping = false;
 	t.loop_site = NULL;
 	t.memory_flags = t.full = t.stack_replaced = false;
-	t.vector = 0;
+	t.x87 = (struct x87_noted){ 0 };
 	reuse_clear(&t);
 	t.page = host - start;
 	t.linear = linear - start;
 	t.window = jit_on_windows(jit, t.set);
+	t.vector = t.window && t.set == TLB_USER ? vector_assumed(jit) : 0;
 	t.tail = NULL;
 	t.generation = atomic_load(generation_of(&t, t.page));
 	if (!decode(&t, start))

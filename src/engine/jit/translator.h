@@ -7,9 +7,14 @@
 /* What the files that translate share. */
 
 #define UNIT_MAX_INSNS 48
-#define THUNK_SITES 6
+#define THUNK_SITES 8
 
 struct translator;
+
+/* The last instruction that set FIP and FOP and the last that set FDP: their indexes + 1, as far as that is not in struct cpu yet. */
+struct x87_noted {
+	uint8_t insn, data;
+};
 
 /* Out of line: leaves with a record. */
 struct thunk {
@@ -24,6 +29,7 @@ struct thunk {
 	/* Emits what must be taken back before the state is the guest's. */
 	void (*undo)(struct translator *t, bool movs);
 	bool undo_movs;
+	struct x87_noted x87;
 };
 
 struct translator {
@@ -66,6 +72,7 @@ struct translator {
 	uint8_t set;
 	bool memory_flags;          /* live flags are in cpu->cc, not in the host's flags */
 	uint8_t vector;             /* VECTOR_* known to be allowed, and vector state to be in the host's registers */
+	struct x87_noted x87;       /* before the instruction under way */
 	bool full;                  /* no memory for records */
 	unsigned executed;          /* instructions since the last count in the code */
 
@@ -147,6 +154,8 @@ void emit_branch_by_table(struct emitter *e, unsigned set);
 /* To the address in S_A by the table of t->set's space (pages.c), in a unit that uses windows; no flags change. undo: how many
  * bytes RSP was moved by. */
 void exit_by_table(struct translator *t, int undo);
+/* To the thunk where the 32 bits are not zero; no flags change, S_A is lost. */
+void check_quietly(struct translator *t, struct host_mem field, struct thunk *thunk);
 /* --- reuse.c --- */
 /* As emit_operand, by a bias that may be there already. False: it cannot be kept; *m is not set. */
 bool reuse_operand(struct translator *t, const struct insn *insn, unsigned keep, struct thunk *thunk, struct host_mem *m);
@@ -197,6 +206,13 @@ bool translate_system(struct translator *t);
 bool translate_system_call(struct translator *t);
 /* All 64 bits of RFLAGS in host register `to`, from cpu->rflags and cpu->cc; `scratch` is lost. */
 void emit_rflags(struct translator *t, unsigned to, unsigned scratch);
+/* --- x87.c --- */
+/* x87 and MMX instructions (and FWAIT) that are copied. */
+bool x87_copied(const struct insn *insn);
+/* After one of them: sees to it that struct cpu gets FIP, FDP and FOP in time. */
+void x87_note(struct translator *t);
+/* Stores them; flags stay, S_A and S_B are lost. */
+void x87_emit_noted(struct translator *t, struct x87_noted noted);
 /* --- copy.c --- */
 bool translate_copy(struct translator *t);
 
