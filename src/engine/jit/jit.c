@@ -268,6 +268,12 @@ static const uint8_t *take_back(struct cpu *c, struct jit *jit, struct record *r
 	return help(c, jit, record);
 }
 
+static void note_jump(struct cpu *c, struct jit *jit, const struct unit *unit, uint64_t va)
+{
+	jit->stats.indirect++;
+	jit_words(c)->jumps[va & (JUMP_COUNT - 1)] = (struct jump){ .va = va, .tag = jit_words(c)->tag[unit->set], .code = unit->memory_entry };
+}
+
 static const uint8_t *follow_indirect(struct cpu *c, struct jit *jit, struct record *record)
 {
 	uint64_t va = c->gpr[REG_RIP];
@@ -281,9 +287,21 @@ static const uint8_t *follow_indirect(struct cpu *c, struct jit *jit, struct rec
 		pages_branch(jit, unit);
 	if (record->unit->window || unit->window)
 		return unit->entry;
-	struct jump *jump = &jit_words(c)->jumps[va & (JUMP_COUNT - 1)];
-	jit->stats.indirect++;
-	*jump = (struct jump){ .va = va, .tag = jit_words(c)->tag[unit->set], .code = unit->memory_entry };
+	note_jump(c, jit, unit, va);
+	return unit->entry;
+}
+
+/* The first time that SYSCALL or its like leads there. */
+static const uint8_t *follow_far(struct cpu *c, struct jit *jit)
+{
+	uint64_t flushes = jit->stats.flushes, va = c->gpr[REG_RIP];
+	struct unit *unit = unit_here(c, jit, !jit_on_windows(jit, current_tlb_set(c)));
+	if (!unit || flushes != jit->stats.flushes)
+		return NULL;
+	if (unit->window)
+		pages_branch(jit, unit);
+	else
+		note_jump(c, jit, unit, va);
 	return unit->entry;
 }
 
@@ -308,6 +326,8 @@ static const uint8_t *handle(struct cpu *c, struct jit *jit, struct record *reco
 	}
 	if (atomic_load_explicit(&c->attention, memory_order_relaxed))
 		return record->kind == RECORD_RIP && !is_canonical(c->gpr[REG_RIP]) ? take_back(c, jit, record) : NULL;
+	if (record->kind == RECORD_FAR)
+		return follow_far(c, jit);
 	return record->kind == RECORD_CROSS ? follow_cross(c, jit, record) : follow_indirect(c, jit, record);
 }
 
@@ -326,6 +346,8 @@ static bool set_branches(struct cpu *c, const struct jit *jit)
 {
 	const void *user = jit->code_user && jit->code_user->branches ? jit->code_user->branches : jit->no_branches;
 	const void *kernel = jit->window[TLB_SUPERVISOR] && jit->code_kernel.branches ? jit->code_kernel.branches : jit->no_branches;
+	jit_words(c)->user_window = jit->window[TLB_USER];
+	jit_words(c)->kernel_window = jit->window[TLB_SUPERVISOR];
 	if (likely(atomic_load_explicit(&c->branches[0], memory_order_relaxed) == user &&
 		   atomic_load_explicit(&c->branches[1], memory_order_relaxed) == kernel &&
 		   atomic_load_explicit(&c->poll, memory_order_relaxed)))

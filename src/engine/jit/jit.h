@@ -26,6 +26,7 @@
 enum record_kind {
 	RECORD_LINK,    /* to `target`, in the same page but where windows are used; the rel32 at `site` is patched to lead there */
 	RECORD_CROSS,   /* to cpu->gpr[RIP], in another page: `va`, `tag` and `code` hold what was found last */
+	RECORD_FAR,     /* to cpu->gpr[RIP], where the privilege level has changed */
 	RECORD_RIP,     /* to cpu->gpr[RIP]; an indirect branch, `undo` is added to RSP to take it back */
 	RECORD_GO,      /* to `target` in the unit's page, not linked: attention, or code that is not translated */
 	RECORD_HELPER,  /* insn is executed by its function, then `resume` */
@@ -123,6 +124,7 @@ struct jit_words {
 	uint32_t vector_left; /* the same when translated code was left */
 	uint32_t vector_used; /* XINUSE when vector state was stored last; ~0: it was changed since */
 	uint32_t host_mxcsr;
+	uint8_t user_window, kernel_window; /* code of this level runs on windows: its branches go by the space's table */
 	uint32_t branch;      /* an indirect branch's record, from the start of jit->data */
 };
 
@@ -160,6 +162,7 @@ struct jit {
 	/* With the vector state: the first 16 registers whole, or XMM; the upper 16 and masks, or not. */
 	struct record *(*enter_vector[2][2])(struct cpu *cpu, const uint8_t *code);
 	uint8_t *leave, *leave_memory_flags;
+	uint8_t *syscall, *sysret, *iret, *go_user, *go_kernel; /* privilege.c */
 	uint8_t *branch_miss; /* an indirect branch to the address in S_A leads nowhere yet */
 	uint32_t tags;        /* the last number given out */
 	uint32_t epoch_seen[2];
@@ -240,6 +243,9 @@ const uint8_t *guard_record(struct jit *jit, struct unit *unit, struct guard *gu
 
 /* --- stubs.c --- */
 void jit_make_stubs(struct jit *jit);
+
+/* --- privilege.c --- */
+void jit_make_privilege_stubs(struct jit *jit, struct emitter *e);
 
 /* --- mirror.c --- */
 /* False: no windows here. */

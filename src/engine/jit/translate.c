@@ -279,7 +279,7 @@ static void translate_one(struct translator *t)
 {
 	struct thunk *first = &t->thunk[t->thunks];
 	t->kept = t->kept_vector = false;
-	if (!translate_branch(t) && !translate_stack(t) && !translate_stack_pointer(t) && !translate_string(t) && !translate_system(t) && !translate_system_call(t) && !translate_copy(t)) {
+	if (!translate_branch(t) && !translate_stack(t) && !translate_stack_pointer(t) && !translate_string(t) && !translate_system(t) && !translate_privilege(t) && !translate_copy(t)) {
 		t->thunks = (unsigned)(first - t->thunk);
 		translate_helper(t);
 	}

@@ -172,12 +172,13 @@ void emit_pop(struct translator *t, unsigned more, struct thunk *thunk);
 bool translate_stack_pointer(struct translator *t);
 /* The bias of the window that holds the address in host register `base`; flags stay. */
 void emit_window_bias(struct translator *t, unsigned to, unsigned base);
-/* --- string.c, system.c, syscall.c --- */
+/* --- string.c, system.c --- */
 bool translate_string(struct translator *t);
 bool translate_system(struct translator *t);
-bool translate_system_call(struct translator *t);
 /* All 64 bits of RFLAGS in host register `to`, from cpu->rflags and cpu->cc; `scratch` is lost. */
 void emit_rflags(struct translator *t, unsigned to, unsigned scratch);
+/* --- privilege.c: SYSCALL, SYSRET, IRETQ --- */
+bool translate_privilege(struct translator *t);
 /* --- copy.c --- */
 bool translate_copy(struct translator *t);
 
