@@ -178,6 +178,24 @@ static bool changes_vectors(const struct insn *i)
 	return (isa_rows[i->row].attributes & (ROW_SSE | ROW_AVX)) || i->op == OP_FXRSTOR || i->op == OP_XRSTOR || i->op == OP_XRSTORS;
 }
 
+/* Whether the record's unit is still what there is at RIP, behind its instruction. */
+static bool stayed(struct cpu *c, const struct record *record)
+{
+	const uint8_t *host = record->unit->host - ((uintptr_t)record->unit->host & GUEST_PAGE_MASK) + record->target;
+	uint64_t linear = c->gpr[REG_RIP];
+	const struct tlb_entry *e = &c->tlbs[TLB_SUPERVISOR_AC][(linear >> GUEST_PAGE_SHIFT) & (TLB_SIZE - 1)];
+	return c->code_mode == ISA_MODE_64 && current_tlb_set(c) == record->set && e->execute == ALIGN_DOWN(linear, (uint64_t)GUEST_PAGE_SIZE) &&
+	       (const uint8_t *)(linear + e->addend) == host;
+}
+
+/* What its instruction leaves behind lets the record's code go on. */
+static bool goes_on(struct cpu *c, const struct record *record)
+{
+	if (unlikely(atomic_load_explicit(&c->attention, memory_order_relaxed)))
+		return false;
+	return record->kind == RECORD_STAY ? stayed(c, record) : record->kind != RECORD_END && record->kind != RECORD_RIP;
+}
+
 /* Executes the record's instruction by its function. */
 static const uint8_t *help(struct cpu *c, struct jit *jit, struct record *record)
 {
@@ -198,7 +216,7 @@ static const uint8_t *help(struct cpu *c, struct jit *jit, struct record *record
 	c->insn = NULL;
 	if (unlikely(!shown))
 		jit_window_fault(jit, record, jit->fault_address, linear, addresses);
-	if (record->kind != RECORD_END && record->kind != RECORD_RIP && likely(!atomic_load_explicit(&c->attention, memory_order_relaxed))) {
+	if (likely(goes_on(c, record))) {
 		jit->entering = record->unit;
 		jit->pending = record->executed;
 		restore_reused(c, jit, record);
@@ -310,7 +328,7 @@ static const uint8_t *handle(struct cpu *c, struct jit *jit, struct record *reco
 {
 	jit->stats.exits[record->kind]++;
 	switch (record->kind) {
-	case RECORD_HELPER: case RECORD_END:
+	case RECORD_HELPER: case RECORD_STAY: case RECORD_END:
 		return help(c, jit, record);
 	case RECORD_VECTOR:
 		return load_vectors(c, jit, record);

@@ -30,6 +30,7 @@ enum record_kind {
 	RECORD_RIP,     /* to cpu->gpr[RIP]; an indirect branch, `undo` is added to RSP to take it back */
 	RECORD_GO,      /* to `target` in the unit's page, not linked: attention, or code that is not translated */
 	RECORD_HELPER,  /* insn is executed by its function, then `resume` */
+	RECORD_STAY,    /* the same, but insn may have changed what code there is at `resume` */
 	RECORD_END,     /* insn is executed by its function, which may have changed everything */
 	RECORD_VECTOR,  /* vector state is wanted in the host's registers, then `again`; where it is not allowed, as HELPER */
 	RECORD_KINDS
