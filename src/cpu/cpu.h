@@ -301,6 +301,10 @@ struct cpu {
 	uint8_t model;              /* enum cpu_model */
 	struct cpuid_leaf *cpuid;   /* the guest's leaves, cpu/cpuid.c */
 	unsigned cpuid_count;
+	struct xsave_place {
+		uint32_t offset;    /* in the standard form of the XSAVE area */
+		bool aligned;       /* to 64 bytes in the compacted one */
+	} xsave_place[8];           /* by state component: what leaf 0DH says */
 	uint64_t xcr0_allowed;
 	bool amd;                   /* the CPUID vendor shown is AMD or Hygon: SYSCALL, SYSENTER and MSRs follow it */
 	uint8_t physical_bits;      /* MAXPHYADDR */
