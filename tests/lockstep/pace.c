@@ -2,6 +2,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/time.h>
+#include <ucontext.h>
 
 #include "engine/jit/jit.h"
 #include "lockstep.h"
@@ -15,6 +16,7 @@
 #define MOST_ENTRIES 400
 #define MOST_INSNS 200
 #define TICK_US 4000
+#define GREG_RIP 16 /* <ucontext.h> has a name for it that isa/insn.h uses */
 
 static struct cpu *leader;
 static unsigned free_percent;
@@ -74,15 +76,20 @@ PACED_ENTER_VECTOR(1, 0, 1)
 PACED_ENTER_VECTOR(1, 1, 0)
 PACED_ENTER_VECTOR(1, 1, 1)
 
-static void on_tick(int number)
+/* In translated code alone: after the delivery of an interrupt the engine would leave before it has executed anything, where the
+ * follower cannot. */
+static void on_tick(int number, siginfo_t *info, void *context)
 {
-	cpu_attention(leader, ATTN_KICK);
+	const struct jit *jit = leader->engine;
+	uintptr_t at = (uintptr_t)((ucontext_t *)context)->uc_mcontext.gregs[GREG_RIP];
+	if (at - (uintptr_t)jit->code_x < jit->code_size)
+		cpu_attention(leader, ATTN_KICK);
 }
 
 static void pace_jit(struct jit *jit)
 {
 	const struct itimerval every = { { 0, TICK_US }, { 0, TICK_US } };
-	const struct sigaction action = { .sa_handler = on_tick, .sa_flags = SA_ONSTACK | SA_RESTART };
+	const struct sigaction action = { .sa_sigaction = on_tick, .sa_flags = SA_ONSTACK | SA_RESTART | SA_SIGINFO };
 	enter = jit->enter;
 	memcpy(enter_vector, jit->enter_vector, sizeof(enter_vector));
 	jit->enter = paced_enter;

@@ -142,17 +142,18 @@ uint64_t jit_unit_page(const struct jit *jit, uint64_t linear, unsigned set)
 	return set == TLB_USER && !jit_on_windows(jit, set) ? 0 : ALIGN_DOWN(linear, (uint64_t)GUEST_PAGE_SIZE);
 }
 
-static unsigned hash(const uint8_t *host, uint64_t page, unsigned set)
+/* With the space: a library's code has units of the many that came and went. */
+static unsigned hash(const uint8_t *host, uint64_t page, unsigned set, uint32_t space)
 {
 	uintptr_t h = (uintptr_t)host;
-	return (unsigned)(h ^ h >> 16 ^ page >> 9 ^ set * 0x9e37u) & (UNIT_BUCKETS - 1);
+	return (unsigned)(h ^ h >> 16 ^ page >> 9 ^ set * 0x9e37u ^ space * 0x9e3779b1u >> 8) & (UNIT_BUCKETS - 1);
 }
 
 struct unit *jit_find(struct jit *jit, const uint8_t *host, uint64_t linear, unsigned set)
 {
 	uint64_t page = jit_unit_page(jit, linear, set);
 	uint32_t space = jit_space_id(jit, set);
-	struct unit **at = &jit->buckets[hash(host, page, set)];
+	struct unit **at = &jit->buckets[hash(host, page, set, space)];
 	for (struct unit *u; (u = *at); at = &u->next)
 		if (u->host == host && u->page == page && u->set == set && u->space == space) {
 			if (atomic_load_explicit(u->generation_now, memory_order_relaxed) == u->generation &&
@@ -166,7 +167,7 @@ struct unit *jit_find(struct jit *jit, const uint8_t *host, uint64_t linear, uns
 
 void jit_insert(struct jit *jit, struct unit *unit)
 {
-	struct unit **bucket = &jit->buckets[hash(unit->host, unit->page, unit->set)];
+	struct unit **bucket = &jit->buckets[hash(unit->host, unit->page, unit->set, unit->space)];
 	unit->next = *bucket;
 	*bucket = unit;
 	jit->order[jit->unit_count++] = unit;
@@ -190,7 +191,7 @@ static void forward(struct jit *jit, struct unit *unit, uint8_t *entry, bool mem
 
 void jit_retire(struct jit *jit, struct unit *unit)
 {
-	struct unit **at = &jit->buckets[hash(unit->host, unit->page, unit->set)];
+	struct unit **at = &jit->buckets[hash(unit->host, unit->page, unit->set, unit->space)];
 	while (*at && *at != unit)
 		at = &(*at)->next;
 	if (!*at)

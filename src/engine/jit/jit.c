@@ -195,6 +195,26 @@ static bool changes_vectors(const struct insn *i)
 	return (isa_rows[i->row].attributes & (ROW_SSE | ROW_AVX)) || i->op == OP_FXRSTOR || i->op == OP_XRSTOR || i->op == OP_XRSTORS;
 }
 
+/* Whether the record's unit is still what there is at RIP, behind its instruction. */
+static bool stayed(struct cpu *c, const struct record *record)
+{
+	const uint8_t *host = record->unit->host - ((uintptr_t)record->unit->host & GUEST_PAGE_MASK) + record->target;
+	uint64_t linear = c->gpr[REG_RIP];
+	const struct tlb_entry *e = &c->tlbs[TLB_SUPERVISOR_AC][(linear >> GUEST_PAGE_SHIFT) & (TLB_SIZE - 1)];
+	return c->code_mode == ISA_MODE_64 && current_tlb_set(c) == record->set && e->execute == ALIGN_DOWN(linear, (uint64_t)GUEST_PAGE_SIZE) &&
+	       (const uint8_t *)(linear + e->addend) == host;
+}
+
+/* What its instruction leaves behind lets the record's code go on. */
+static bool goes_on(struct cpu *c, const struct record *record)
+{
+	if (unlikely(atomic_load_explicit(&c->attention, memory_order_relaxed)))
+		return false;
+	if (unlikely(!still_proven(c, record)))
+		return false;
+	return record->kind == RECORD_STAY ? stayed(c, record) : record->kind != RECORD_END && record->kind != RECORD_RIP;
+}
+
 /* Executes the record's instruction by its function. */
 static const uint8_t *help(struct cpu *c, struct jit *jit, struct record *record)
 {
@@ -215,8 +235,7 @@ static const uint8_t *help(struct cpu *c, struct jit *jit, struct record *record
 	c->insn = NULL;
 	if (unlikely(!shown))
 		jit_window_fault(jit, record, jit->fault_address, linear, addresses);
-	if (record->kind != RECORD_END && record->kind != RECORD_RIP && likely(!atomic_load_explicit(&c->attention, memory_order_relaxed)) &&
-	    still_proven(c, record)) {
+	if (likely(goes_on(c, record))) {
 		jit->entering = record->unit;
 		jit->pending = record->executed;
 		restore_reused(c, jit, record);
@@ -290,6 +309,12 @@ static const uint8_t *take_back(struct cpu *c, struct jit *jit, struct record *r
 	return help(c, jit, record);
 }
 
+static void note_jump(struct cpu *c, struct jit *jit, const struct unit *unit, uint64_t va)
+{
+	jit->stats.indirect++;
+	jit_words(c)->jumps[va & (JUMP_COUNT - 1)] = (struct jump){ .va = va, .tag = jit_words(c)->tag[unit->set], .code = unit->memory_entry };
+}
+
 static const uint8_t *follow_indirect(struct cpu *c, struct jit *jit, struct record *record)
 {
 	uint64_t va = c->gpr[REG_RIP];
@@ -303,9 +328,21 @@ static const uint8_t *follow_indirect(struct cpu *c, struct jit *jit, struct rec
 		pages_branch(jit, unit);
 	if (record->unit->window || unit->window)
 		return unit->entry;
-	struct jump *jump = &jit_words(c)->jumps[va & (JUMP_COUNT - 1)];
-	jit->stats.indirect++;
-	*jump = (struct jump){ .va = va, .tag = jit_words(c)->tag[unit->set], .code = unit->memory_entry };
+	note_jump(c, jit, unit, va);
+	return unit->entry;
+}
+
+/* The first time that SYSCALL or its like leads there. */
+static const uint8_t *follow_far(struct cpu *c, struct jit *jit)
+{
+	uint64_t flushes = jit->stats.flushes, va = c->gpr[REG_RIP];
+	struct unit *unit = unit_here(c, jit, !jit_on_windows(jit, current_tlb_set(c)));
+	if (!unit || flushes != jit->stats.flushes)
+		return NULL;
+	if (unit->window)
+		pages_branch(jit, unit);
+	else
+		note_jump(c, jit, unit, va);
 	return unit->entry;
 }
 
@@ -314,7 +351,7 @@ static const uint8_t *handle(struct cpu *c, struct jit *jit, struct record *reco
 {
 	jit->stats.exits[record->kind]++;
 	switch (record->kind) {
-	case RECORD_HELPER: case RECORD_END:
+	case RECORD_HELPER: case RECORD_STAY: case RECORD_END:
 		return help(c, jit, record);
 	case RECORD_VECTOR:
 		return load_vectors(c, jit, record);
@@ -332,6 +369,8 @@ static const uint8_t *handle(struct cpu *c, struct jit *jit, struct record *reco
 	}
 	if (atomic_load_explicit(&c->attention, memory_order_relaxed))
 		return record->kind == RECORD_RIP && !is_canonical(c->gpr[REG_RIP]) ? take_back(c, jit, record) : NULL;
+	if (record->kind == RECORD_FAR)
+		return follow_far(c, jit);
 	return record->kind == RECORD_CROSS ? follow_cross(c, jit, record) : follow_indirect(c, jit, record);
 }
 
@@ -350,6 +389,8 @@ static bool set_branches(struct cpu *c, const struct jit *jit)
 {
 	const void *user = jit->code_user && jit->code_user->branches ? jit->code_user->branches : jit->no_branches;
 	const void *kernel = jit->window[TLB_SUPERVISOR] && jit->code_kernel.branches ? jit->code_kernel.branches : jit->no_branches;
+	jit_words(c)->user_window = jit->window[TLB_USER];
+	jit_words(c)->kernel_window = jit->window[TLB_SUPERVISOR];
 	if (likely(atomic_load_explicit(&c->branches[0], memory_order_relaxed) == user &&
 		   atomic_load_explicit(&c->branches[1], memory_order_relaxed) == kernel &&
 		   atomic_load_explicit(&c->poll, memory_order_relaxed)))

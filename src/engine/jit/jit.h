@@ -28,9 +28,11 @@
 enum record_kind {
 	RECORD_LINK,    /* to `target`, in the same page but where windows are used; the rel32 at `site` is patched to lead there */
 	RECORD_CROSS,   /* to cpu->gpr[RIP], in another page: `va`, `tag` and `code` hold what was found last */
+	RECORD_FAR,     /* to cpu->gpr[RIP], where the privilege level has changed */
 	RECORD_RIP,     /* to cpu->gpr[RIP]; an indirect branch, `undo` is added to RSP to take it back */
 	RECORD_GO,      /* to `target` in the unit's page, not linked: attention, or code that is not translated */
 	RECORD_HELPER,  /* insn is executed by its function, then `resume` */
+	RECORD_STAY,    /* the same, but insn may have changed what code there is at `resume` */
 	RECORD_END,     /* insn is executed by its function, which may have changed everything */
 	RECORD_VECTOR,  /* vector state is wanted in the host's registers, then `again`; where it is not allowed, as HELPER */
 	RECORD_KINDS
@@ -132,7 +134,10 @@ struct jit_words {
 	uint32_t lacks[VECTOR_CLASSES]; /* by class: not 0 where its bit is not in `vector` */
 	uint32_t vector_left; /* the same when translated code was left */
 	uint32_t vector_used; /* XINUSE when vector state was stored last; ~0: it was changed since */
+	/* VECTOR_* that user code which uses windows takes for granted (SSE, or SSE and AVX): it is never entered without them. */
+	uint32_t assumed;
 	uint32_t host_mxcsr;
+	uint8_t user_window, kernel_window; /* code of this level runs on windows: its branches go by the space's table */
 	uint32_t branch;      /* an indirect branch's record, from the start of jit->data */
 };
 
@@ -171,12 +176,11 @@ struct jit {
 	struct record *(*enter_vector[2][2][2])(struct cpu *cpu, const uint8_t *code);
 	uint8_t *leave, *leave_memory_flags;
 	_Alignas(16) uint8_t x87[512]; /* x87 state on its way, as FXSAVE has it */
+	uint8_t *syscall, *sysret, *iret, *go_user, *go_kernel; /* privilege.c */
 	uint8_t *branch_miss; /* an indirect branch to the address in S_A leads nowhere yet */
 	/* shadow.c: its memory; where a RET goes that is not matched; where a CALL goes that found the stack full. */
 	uint8_t *shadow, *shadow_other[2], *shadow_full;
-	/* VECTOR_* that user code which uses windows takes for granted (SSE, or SSE and AVX): it is never entered without them. */
-	uint8_t assumed;
-	bool assumed_known;
+	bool assumed_known;   /* jit_words.assumed */
 	uint32_t tags;        /* the last number given out */
 	uint32_t epoch_seen[2];
 	struct user_tag {
@@ -257,6 +261,9 @@ const uint8_t *guard_record(struct jit *jit, struct unit *unit, struct guard *gu
 
 /* --- stubs.c --- */
 void jit_make_stubs(struct jit *jit);
+
+/* --- privilege.c --- */
+void jit_make_privilege_stubs(struct jit *jit, struct emitter *e);
 
 /* --- mirror.c --- */
 /* False: no windows here. */

@@ -145,14 +145,28 @@ bool uses_windows(const struct translator *t)
 
 /* --- decode --- */
 
+/* System instructions that a kernel executes all the time, by their functions, and goes on in the same code nearly always. */
+static bool stays(const struct translator *t, const struct insn *i)
+{
+	if (t->set == TLB_USER)
+		return false;
+	switch (i->op) {
+	case OP_IN: case OP_OUT: case OP_WRMSR: case OP_INVLPG: case OP_INVPCID: case OP_CPUID:
+		return true;
+	case OP_MOV_CR: /* CR0 and CR4 decide how vector instructions execute */
+		return i->operand[1].kind == OPERAND_CR || i->operand[0].reg == 2 || i->operand[0].reg == 3 || i->operand[0].reg == 8;
+	default:
+		return false;
+	}
+}
+
 /* Whether control never goes on behind it in this unit. */
 static bool ends(const struct translator *t, const struct insn *i)
 {
 	if (!(isa_rows[i->row].attributes & ROW_ENDS) || i->op == OP_JCC)
 		return false;
-	bool inlined = i->op == OP_CLI || i->op == OP_STI || i->op == OP_STAC || i->op == OP_CLAC ||
-		       (i->op == OP_MOV_CR && i->operand[0].kind == OPERAND_GPR);
-	return t->set == TLB_USER || !inlined;
+	bool inlined = i->op == OP_CLI || i->op == OP_STI || i->op == OP_STAC || i->op == OP_CLAC;
+	return t->set == TLB_USER || !(inlined || stays(t, i));
 }
 
 #define MARK_STEP 64u /* bytes: what memory_mark_code tells apart */
@@ -270,7 +284,7 @@ static void translate_helper(struct translator *t)
 	struct thunk *thunk = helper_thunk(t);
 	thunk->record->miss = false;
 	if (isa_rows[t->insn[t->now].row].attributes & ROW_ENDS)
-		thunk->record->kind = RECORD_END;
+		thunk->record->kind = stays(t, &t->insn[t->now]) ? RECORD_STAY : RECORD_END;
 	jump_to_thunk(t, thunk, COND_ALWAYS);
 	t->memory_flags = false;
 }
@@ -279,7 +293,7 @@ static void translate_one(struct translator *t)
 {
 	struct thunk *first = &t->thunk[t->thunks];
 	t->kept = t->kept_vector = false;
-	if (!translate_branch(t) && !translate_stack(t) && !translate_stack_pointer(t) && !translate_string(t) && !translate_system(t) && !translate_system_call(t) && !translate_copy(t)) {
+	if (!translate_branch(t) && !translate_stack(t) && !translate_stack_pointer(t) && !translate_string(t) && !translate_system(t) && !translate_privilege(t) && !translate_copy(t)) {
 		t->thunks = (unsigned)(first - t->thunk);
 		translate_helper(t);
 	}

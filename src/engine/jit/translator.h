@@ -200,10 +200,9 @@ void emit_pop(struct translator *t, unsigned more, struct thunk *thunk);
 bool translate_stack_pointer(struct translator *t);
 /* The bias of the window that holds the address in host register `base`; flags stay. */
 void emit_window_bias(struct translator *t, unsigned to, unsigned base);
-/* --- string.c, system.c, syscall.c --- */
+/* --- string.c, system.c --- */
 bool translate_string(struct translator *t);
 bool translate_system(struct translator *t);
-bool translate_system_call(struct translator *t);
 /* All 64 bits of RFLAGS in host register `to`, from cpu->rflags and cpu->cc; `scratch` is lost. */
 void emit_rflags(struct translator *t, unsigned to, unsigned scratch);
 /* --- x87.c --- */
@@ -213,6 +212,8 @@ bool x87_copied(const struct insn *insn);
 void x87_note(struct translator *t);
 /* Stores them; flags stay, S_A and S_B are lost. */
 void x87_emit_noted(struct translator *t, struct x87_noted noted);
+/* --- privilege.c: SYSCALL, SYSRET, IRETQ --- */
+bool translate_privilege(struct translator *t);
 /* --- copy.c --- */
 bool translate_copy(struct translator *t);
 

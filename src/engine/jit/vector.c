@@ -39,7 +39,7 @@ void vector_set(struct jit_words *words, uint32_t classes)
 
 /*
  * Most user code that lives on uses SSE every now and then, so where windows are used it has the state loaded all
- * the time, and no checks. C code loads it on the way there, SYSRET (syscall.c) looks whether it is. A guest that
+ * the time, and no checks. C code loads it on the way there, SYSRET and IRETQ (privilege.c) look whether it is. A guest that
  * forbids the use for a while (CR0.TS) is one for which nothing is taken for granted from then on.
  */
 static uint8_t assumable(const struct jit *jit, uint32_t classes)
@@ -50,21 +50,22 @@ static uint8_t assumable(const struct jit *jit, uint32_t classes)
 
 uint8_t vector_assumed(struct jit *jit)
 {
+	struct jit_words *words = jit_words(jit->cpu);
 	if (!jit->assumed_known)
-		jit->assumed = assumable(jit, VECTOR_SSE | VECTOR_AVX);
+		words->assumed = assumable(jit, VECTOR_SSE | VECTOR_AVX);
 	jit->assumed_known = true;
-	return jit->assumed;
+	return (uint8_t)words->assumed;
 }
 
 bool vector_provide(struct jit *jit)
 {
 	struct jit_words *words = jit_words(jit->cpu);
 	const struct unit *unit = jit->entering;
-	if (unit->set != TLB_USER || !unit->window || !(jit->assumed & ~words->vector))
+	if (unit->set != TLB_USER || !unit->window || !(words->assumed & ~words->vector))
 		return true;
 	uint32_t allowed = vector_allowed(jit->cpu);
-	if (jit->assumed & ~allowed) {
-		jit->assumed = assumable(jit, jit->assumed);
+	if (words->assumed & ~allowed) {
+		words->assumed = assumable(jit, words->assumed);
 		jit_flush(jit);
 		return false;
 	}
