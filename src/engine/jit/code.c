@@ -63,6 +63,8 @@ int jit_memory_init(struct jit *jit, size_t total, struct error *err)
 	jit->buckets = map(NULL, UNIT_BUCKETS * sizeof(*jit->buckets), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS);
 	jit->order = map(NULL, UNIT_ROOM * sizeof(*jit->order), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS);
 	struct jump *jumps = map(NULL, JUMP_COUNT * sizeof(*jumps), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS);
+	if (jit->buckets)
+		madvise(jit->buckets, UNIT_BUCKETS * sizeof(*jit->buckets), MADV_HUGEPAGE);
 	jit_words(jit->cpu)->jumps = jumps;
 	/* Where the host limits files or address space, it may grant less. */
 	bool mapped = false;

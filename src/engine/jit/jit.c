@@ -274,7 +274,9 @@ static const uint8_t *follow_indirect(struct cpu *c, struct jit *jit, struct rec
 	if (!is_canonical(va))
 		return take_back(c, jit, record);
 	uint64_t flushes = jit->stats.flushes;
+	jit->branching = true;
 	struct unit *unit = unit_here(c, jit, !record->unit->window);
+	jit->branching = false;
 	if (!unit || flushes != jit->stats.flushes)
 		return NULL;
 	if (record->unit->window && unit->window)
@@ -422,6 +424,7 @@ static enum exit_reason loop(struct cpu *c, struct jit *jit)
 
 static void count_faulted(struct cpu *c, struct jit *jit)
 {
+	jit->branching = false;
 	if (jit->current && jit->unserved && (c->fault_vector == EXC_PF || c->fault_vector == EXC_DE))
 		jit_guest_fault(jit, jit->current);
 	if (jit->current)

@@ -192,6 +192,7 @@ struct jit {
 		uint64_t since;
 		unsigned count;
 	} fault_sites[64];
+	bool branching;       /* an indirect branch leads to the unit that is wanted */
 	bool unserved;        /* the helper under way does what the host refused */
 	bool local_kernel;    /* supervisor code was found through entries that are not global */
 	struct record *current; /* helper under way */

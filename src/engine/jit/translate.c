@@ -383,6 +383,9 @@ static void emit_entries(struct translator *t, bool memory_flags)
 {
 	t->unit->code = emit_here(&t->e);
 	if (t->window) {
+		/* Where calls return, nothing else leads; together they are in fewer cache lines. */
+		if (t->jit->branching && t->set <= TLB_SUPERVISOR)
+			pages_emit_pad(t->jit, &t->e, t->unit);
 		t->unit->entry = emit_here(&t->e);
 		return;
 	}
@@ -501,6 +504,6 @@ struct unit *jit_translate(struct jit *jit, const uint8_t *host, uint64_t linear
 	if (!unit)
 		jit_flush(jit);
 	else
-		dump_unit(linear, unit->bytes, unit->set == TLB_USER, unit->code, (size_t)(unit->code_end - unit->code));
+		dump_unit(linear, unit->bytes, unit->set == TLB_USER, unit->window, unit->code, (size_t)(unit->code_end - unit->code));
 	return unit;
 }
