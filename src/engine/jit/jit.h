@@ -152,6 +152,7 @@ struct jit {
 	size_t total, code_size, data_size, data_used; /* total: bytes of both that may be used */
 	uint8_t *code_at, *cold_at; /* next free byte, as written: of what runs, and of what is seldom run (thunks), in the last part */
 	uint8_t *code_floor;  /* behind the stubs */
+	uint8_t *code_backed, *cold_backed; /* up to here the host has been asked for large pages */
 	struct unit **buckets;
 	struct unit **order;  /* units by ascending code address, for the signal handler */
 	unsigned unit_count, unit_room;
@@ -223,6 +224,8 @@ void jit_memory_destroy(struct jit *jit);
 void jit_flush(struct jit *jit);
 /* Zeroed memory that lives until the next flush; NULL: full. */
 void *jit_alloc(struct jit *jit, size_t size);
+/* To be called before as many bytes are written to both parts of the code. */
+void jit_back_code(struct jit *jit, size_t room);
 /* linear: of the first byte, for units that are absolute. Those that use windows are of the current space. */
 struct unit *jit_find(struct jit *jit, const uint8_t *host, uint64_t linear, unsigned set);
 /* What a unit with this TLB set is like now: whether it is one for windows, what space it is of, its page or 0. */

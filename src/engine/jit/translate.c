@@ -492,6 +492,7 @@ struct unit *jit_translate(struct jit *jit, const uint8_t *host, uint64_t linear
 	t.generation = atomic_load(generation_of(&t, t.page));
 	if (!decode(&t, start))
 		return NULL;
+	jit_back_code(jit, CODE_ROOM);
 	t.unit = new_unit(&t, host, linear);
 	if (!t.unit) {
 		jit_flush(jit);
