@@ -155,7 +155,7 @@ void jit_flush(struct jit *jit)
 
 void *jit_alloc(struct jit *jit, size_t size)
 {
-	size = ALIGN_UP(size, 16);
+	size = ALIGN_UP(size, 8);
 	size_t used = jit->data_used + (size_t)(jit->code_at - jit->code_w) + (size_t)(jit->cold_at - jit_cold_floor(jit));
 	if (jit->data_size - jit->data_used < size || used > jit->total || jit->total - used < size)
 		return NULL;

@@ -440,11 +440,11 @@ static const uint8_t *resolve(void *opaque, const uint8_t *at, uintptr_t address
 	struct jit *jit = opaque;
 	struct unit *unit = jit_unit_at(jit, at);
 	for (unsigned n = 0; unit && n < unit->guard_count; n++)
-		if (unit->guards[n].at == at) {
+		if (unit->guards[n].at == (uint32_t)(at - jit->code_x)) {
 			jit->stats.guards++;
 			jit->faulted = true;
 			jit->fault_address = address;
-			return unit->guards[n].slow ? unit->guards[n].slow : guard_record(jit, unit, &unit->guards[n]);
+			return unit->guards[n].slow ? jit->code_x + unit->guards[n].slow : guard_record(jit, unit, &unit->guards[n]);
 		}
 	return NULL;
 }

@@ -99,12 +99,14 @@ struct unit {
 };
 
 /* A host instruction that may raise an exception: the signal handler goes on at `slow` instead, or, where that is NULL, with
- * the record that the rest says (as in struct record). */
+ * the record that the rest says (as in struct record). There are so many that their size counts. */
 struct guard {
-	uint8_t *at, *slow, *resume;
+	uint32_t at, slow, resume; /* from jit->code_x; slow: 0 for none */
 	int32_t target;
-	uint8_t kind, length, set, executed, faults;
-	bool memory_flags, window;
+	uint8_t kind : 4, length : 4;
+	uint8_t set : 2;
+	bool memory_flags : 1, window : 1;
+	uint8_t executed, faults;
 	uint8_t reuse[REUSE_COUNT];
 };
 

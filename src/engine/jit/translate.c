@@ -294,12 +294,14 @@ static void translate_one(struct translator *t)
 }
 
 /* Where only a fault leads there, the guard is all. */
-static void put_guards(struct translator *t, const struct thunk *thunk, uint8_t *slow)
+static void put_guards(struct translator *t, const struct thunk *thunk, const uint8_t *slow)
 {
 	const struct record *r = thunk->record;
+	const uint8_t *code = t->jit->code_x;
 	for (unsigned n = 0; n < thunk->guards; n++) {
 		struct guard *guard = &t->unit->guards[t->unit->guard_count++];
-		*guard = (struct guard){ .at = thunk->guard[n], .slow = slow, .resume = r->resume, .target = r->target, .kind = r->kind,
+		*guard = (struct guard){ .at = (uint32_t)(thunk->guard[n] - code), .slow = slow ? (uint32_t)(slow - code) : 0,
+					 .resume = (uint32_t)(r->resume - code), .target = r->target, .kind = r->kind,
 					 .length = r->insn ? r->insn->length : 0, .set = r->set, .executed = r->executed,
 					 .memory_flags = thunk->memory_flags, .window = r->window };
 		memcpy(guard->reuse, r->reuse, sizeof(guard->reuse));
