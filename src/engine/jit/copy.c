@@ -218,6 +218,47 @@ static void copy(struct translator *t, enum copy_kind kind)
 		put_stack_back(t, stack);
 }
 
+/* Reads one of AH to BH and memory, and has a ModRM byte. */
+static bool is_high_with_memory(const struct insn *i, unsigned *high)
+{
+	if (!i->memory || i->memory > 2 || i->operand[2].kind != OPERAND_NONE || !isa_rows[i->row].modrm || i->map != 0)
+		return false;
+	const struct operand *o = &i->operand[2 - i->memory];
+	*high = o->reg - 16u;
+	return o->kind == OPERAND_GPR && o->reg >= 16 && o->access == ACCESS_R;
+}
+
+/* AH to BH go with no REX prefix, which the operand's address needs: the register's byte goes to a scratch register first.
+ * Its address has no such register, since it had no prefix either. */
+static bool translate_high(struct translator *t, const struct insn *i, unsigned high)
+{
+	const unsigned data = 1u << S_C;
+	struct host_mem m;
+	if (!uses_windows(t))
+		return false;
+	struct thunk *thunk = helper_thunk(t);
+	thunk->memory_flags = t->memory_flags;
+	t->kept = true;
+	reuse_drop_registers(t, data);
+	if (stack_operand(t, i)) {
+		emit_operand(t, i, 0, 0, data, thunk, &m);
+	} else if (!reuse_operand(t, i, data, thunk, &m)) {
+		reuse_clear(t);
+		t->kept = false;
+		emit_operand(t, i, 1, i->operand[i->memory - 1].access, data, thunk, &m);
+	}
+	if (flags_through(t))
+		flags_to_host(t);
+	emit_rotated(&t->e, S_C, high, 8);
+	guard(t, thunk);
+	if (i->prefixes & PREFIX_LOCK)
+		put8(&t->e, 0xf0);
+	emit_mem(&t->e, EMIT_BYTE, i->opcode, S_C, m);
+	if (flags_killed(i))
+		t->memory_flags = false;
+	return true;
+}
+
 /* With guest registers in the host registers of the same number. */
 static bool lea_kept(struct translator *t, const struct insn *i, unsigned to)
 {
@@ -328,6 +369,9 @@ bool translate_copy(struct translator *t)
 		return false;
 	if (i->memory && !isa_rows[i->row].modrm)
 		return false;
+	unsigned high;
+	if (kind == COPY_PLAIN && is_high_with_memory(i, &high))
+		return translate_high(t, i, high);
 	for (unsigned n = 0; n < 4; n++) /* no registers but general ones */
 		if (i->operand[n].kind > OPERAND_REL || (i->memory && i->operand[n].kind == OPERAND_GPR && i->operand[n].reg >= 16))
 			return false; /* AH to BH go with no REX prefix, which the operand's address needs */

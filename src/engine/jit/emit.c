@@ -161,6 +161,16 @@ void emit_patch(uint8_t *site, intptr_t delta, const uint8_t *target)
 	__atomic_store_n((int32_t *)site, distance, __ATOMIC_RELEASE);
 }
 
+void emit_rotated(struct emitter *e, unsigned to, unsigned from, unsigned count)
+{
+	put8(e, 0xc4);
+	put8(e, (~to & 8) << 4 | 0x40 | (~from & 8) << 2 | 3);
+	put8(e, 0xfb);
+	put8(e, 0xf0);
+	put8(e, 0xc0 | (to & 7) << 3 | (from & 7));
+	put8(e, count);
+}
+
 void emit_shift_quietly(struct emitter *e, unsigned pp, unsigned to, unsigned from, unsigned count)
 {
 	put8(e, 0xc4);

@@ -75,6 +75,9 @@ void emit_store_constant(struct emitter *e, struct host_mem m, int32_t value);
 /* shlx (1), sarx (2) to, from, count: 64 bits, no flags. */
 void emit_shift_quietly(struct emitter *e, unsigned pp, unsigned to, unsigned from, unsigned count);
 
+/* rorx to, from, count: 64 bits, no flags. */
+void emit_rotated(struct emitter *e, unsigned to, unsigned from, unsigned count);
+
 /* jmp and jcc rel32 to an address where code runs; the return value is where the displacement is written. */
 uint8_t *emit_jump(struct emitter *e, const uint8_t *target);
 uint8_t *emit_jump_if(struct emitter *e, unsigned condition, const uint8_t *target);
