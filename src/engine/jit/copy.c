@@ -2,7 +2,6 @@
 #include "engine/jit/translator.h"
 
 #include <stddef.h>
-#include <string.h>
 
 #include "base/util.h"
 #include "engine/jit/flags.h"
@@ -238,51 +237,43 @@ static void hint(struct translator *t)
 		t->full |= !raw_copy(&t->e, &t->insn[t->now], t->bytes[t->now], &m);
 }
 
-/* Which operand is AH, BH, CH or DH, that is only read, beside an operand in memory; or -1. */
-static int high_byte(const struct insn *i)
+/* Reads one of AH to BH and memory, and has a ModRM byte. */
+static bool is_high_with_memory(const struct insn *i, unsigned *high)
 {
-	int high = -1;
-	for (int n = 0; n < 4; n++) {
-		const struct operand *o = &i->operand[n];
-		if (o->kind == OPERAND_GPR && o->reg >= 16)
-			high = o->access == ACCESS_R && high < 0 ? n : 4;
-	}
-	return i->memory && high < 4 ? high : -1;
+	if (!i->memory || i->memory > 2 || i->operand[2].kind != OPERAND_NONE || !isa_rows[i->row].modrm || i->map != 0)
+		return false;
+	const struct operand *o = &i->operand[2 - i->memory];
+	*high = o->reg - 16u;
+	return o->kind == OPERAND_GPR && o->reg >= 16 && o->access == ACCESS_R;
 }
 
-/* Such a register goes with no REX prefix, which the operand's address needs: S_A stands in for it. */
-static bool translate_high_byte(struct translator *t, unsigned n)
+/* AH to BH go with no REX prefix, which the operand's address needs: the register's byte goes to a scratch register first.
+ * Its address has no such register, since it had no prefix either. */
+static bool translate_high(struct translator *t, const struct insn *i, unsigned high)
 {
-	struct insn i = t->insn[t->now];
-	const uint8_t *bytes = t->bytes[t->now];
-	uint8_t wider[16];
-	unsigned prefixes = 0;
+	const unsigned data = 1u << S_C;
 	struct host_mem m;
-	if (i.encoding != ENC_LEGACY || i.map || i.length == 15 || !t->jit->windows) /* RORX: BMI2, as for windows */
+	if (!uses_windows(t))
 		return false;
-	if (!uses_windows(t) && !stack_operand(t, &i))
-		flags_to_memory(t, t->live[t->now]);
 	struct thunk *thunk = helper_thunk(t);
+	thunk->memory_flags = t->memory_flags;
 	t->kept = true;
-	if (stack_operand(t, &i) || !reuse_operand(t, &i, 1u << S_A, thunk, &m)) {
-		t->kept = stack_operand(t, &i);
-		emit_operand(t, &i, 1, i.operand[i.memory - 1].access, 1u << S_A, thunk, &m);
+	reuse_drop_registers(t, data);
+	if (stack_operand(t, i)) {
+		emit_operand(t, i, 0, 0, data, thunk, &m);
+	} else if (!reuse_operand(t, i, data, thunk, &m)) {
+		reuse_clear(t);
+		t->kept = false;
+		emit_operand(t, i, 1, i->operand[i->memory - 1].access, data, thunk, &m);
 	}
 	if (flags_through(t))
 		flags_to_host(t);
-	reuse_drop_registers(t, 1u << S_A);
-	emit_rotate_quietly(&t->e, S_A, i.operand[n].reg & 3, 8);
-	emit_access(t, thunk);
-	while (bytes[prefixes] != i.opcode)
-		prefixes++;
-	memcpy(wider, bytes, prefixes);
-	wider[prefixes] = 0x44;
-	memcpy(wider + prefixes + 1, bytes + prefixes, i.length - prefixes);
-	wider[prefixes + 2] = (uint8_t)((wider[prefixes + 2] & 0xc7) | (S_A & 7) << 3);
-	i.length++;
-	i.operand[n].reg = S_A;
-	t->full |= !raw_copy(&t->e, &i, wider, &m);
-	if (flags_killed(&i))
+	emit_rotate_quietly(&t->e, S_C, high, 8);
+	guard(t, thunk);
+	if (i->prefixes & PREFIX_LOCK)
+		put8(&t->e, 0xf0);
+	emit_mem(&t->e, EMIT_BYTE, i->opcode, S_C, m);
+	if (flags_killed(i))
 		t->memory_flags = false;
 	return true;
 }
@@ -409,9 +400,12 @@ bool translate_copy(struct translator *t)
 		return false;
 	if (i->memory && !isa_rows[i->row].modrm)
 		return false;
+	unsigned high;
+	if (kind == COPY_PLAIN && is_high_with_memory(i, &high))
+		return translate_high(t, i, high);
 	for (unsigned n = 0; n < 4; n++) /* no registers but general ones */
 		if (i->operand[n].kind > OPERAND_REL || (i->memory && i->operand[n].kind == OPERAND_GPR && i->operand[n].reg >= 16))
-			return kind == COPY_PLAIN && high_byte(i) >= 0 && translate_high_byte(t, (unsigned)high_byte(i));
+			return false; /* AH to BH go with no REX prefix, which the operand's address needs */
 	copy(t, kind);
 	return true;
 }

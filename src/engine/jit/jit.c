@@ -321,7 +321,9 @@ static const uint8_t *follow_indirect(struct cpu *c, struct jit *jit, struct rec
 	if (!is_canonical(va))
 		return take_back(c, jit, record);
 	uint64_t flushes = jit->stats.flushes;
+	jit->branching = true;
 	struct unit *unit = unit_here(c, jit, !record->unit->window);
+	jit->branching = false;
 	if (!unit || flushes != jit->stats.flushes)
 		return NULL;
 	if (record->unit->window && unit->window)
@@ -492,6 +494,7 @@ static enum exit_reason loop(struct cpu *c, struct jit *jit)
 
 static void count_faulted(struct cpu *c, struct jit *jit)
 {
+	jit->branching = false;
 	if (jit->current && jit->unserved && (c->fault_vector == EXC_PF || c->fault_vector == EXC_DE))
 		jit_guest_fault(jit, jit->current);
 	if (jit->current)
@@ -507,11 +510,11 @@ static const uint8_t *resolve(void *opaque, const uint8_t *at, uintptr_t address
 	struct jit *jit = opaque;
 	struct unit *unit = jit_unit_at(jit, at);
 	for (unsigned n = 0; unit && n < unit->guard_count; n++)
-		if (unit->guards[n].at == at) {
+		if (unit->guards[n].at == (uint32_t)(at - jit->code_x)) {
 			jit->stats.guards++;
 			jit->faulted = true;
 			jit->fault_address = address;
-			return unit->guards[n].slow ? unit->guards[n].slow : guard_record(jit, unit, &unit->guards[n]);
+			return unit->guards[n].slow ? jit->code_x + unit->guards[n].slow : guard_record(jit, unit, &unit->guards[n]);
 		}
 	return shadow_overflow(jit, at, address);
 }

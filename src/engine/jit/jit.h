@@ -107,12 +107,14 @@ struct unit {
 };
 
 /* A host instruction that may raise an exception: the signal handler goes on at `slow` instead, or, where that is NULL, with
- * the record that the rest says (as in struct record). */
+ * the record that the rest says (as in struct record). There are so many that their size counts. */
 struct guard {
-	uint8_t *at, *slow, *resume;
+	uint32_t at, slow, resume; /* from jit->code_x; slow: 0 for none */
 	int32_t target;
-	uint8_t kind, length, set, executed, faults;
-	bool memory_flags, window;
+	uint8_t kind : 4, length : 4;
+	uint8_t set : 2;
+	bool memory_flags : 1, window : 1;
+	uint8_t executed, faults;
 	uint8_t reuse[REUSE_COUNT];
 	uint32_t proven;
 };
@@ -167,6 +169,7 @@ struct jit {
 	size_t total, code_size, data_size, data_used; /* total: bytes of both that may be used */
 	uint8_t *code_at, *cold_at; /* next free byte, as written: of what runs, and of what is seldom run (thunks), in the last part */
 	uint8_t *code_floor;  /* behind the stubs */
+	uint8_t *code_backed, *cold_backed; /* up to here the host has been asked for large pages */
 	struct unit **buckets;
 	struct unit **order;  /* units by ascending code address, for the signal handler */
 	unsigned unit_count, unit_room;
@@ -213,6 +216,7 @@ struct jit {
 		uint64_t since;
 		unsigned count;
 	} fault_sites[64];
+	bool branching;       /* an indirect branch leads to the unit that is wanted */
 	bool unserved;        /* the helper under way does what the host refused */
 	bool local_kernel;    /* supervisor code was found through entries that are not global */
 	struct record *current; /* helper under way */
@@ -243,6 +247,8 @@ void jit_memory_destroy(struct jit *jit);
 void jit_flush(struct jit *jit);
 /* Zeroed memory that lives until the next flush; NULL: full. */
 void *jit_alloc(struct jit *jit, size_t size);
+/* To be called before as many bytes are written to both parts of the code. */
+void jit_back_code(struct jit *jit, size_t room);
 /* linear: of the first byte, for units that are absolute. Those that use windows are of the current space. */
 struct unit *jit_find(struct jit *jit, const uint8_t *host, uint64_t linear, unsigned set);
 /* What a unit with this TLB set is like now: whether it is one for windows, what space it is of, its page or 0. */

@@ -305,16 +305,21 @@ bool pages_tail(struct jit *jit, struct unit *unit)
 	return true;
 }
 
-/* Code before a unit that compares the address in S_A with the unit's; flags stay. The unit's address is in front of it. */
+void pages_emit_pad(const struct jit *jit, struct emitter *e, struct unit *unit)
+{
+	uint64_t linear = unit->page + ((uintptr_t)unit->host & GUEST_PAGE_MASK);
+	put64(e, (uintptr_t)unit);
+	unit->pad = emit_here(e);
+	unit->pad_other = emit_compare_target(e, linear, jit->branch_miss);
+}
+
+/* For a unit that was made before an indirect branch led to it. */
 static bool make_pad(struct jit *jit, struct unit *unit)
 {
 	if (jit_code_room(jit) < 128)
 		return false;
 	struct emitter e = { .at = jit->code_at, .end = jit_cold_floor(jit), .delta = jit_delta(jit) };
-	uint64_t linear = unit->page + ((uintptr_t)unit->host & GUEST_PAGE_MASK);
-	put64(&e, (uintptr_t)unit);
-	unit->pad = emit_here(&e);
-	unit->pad_other = emit_compare_target(&e, linear, jit->branch_miss);
+	pages_emit_pad(jit, &e, unit);
 	emit_jump(&e, unit->entry);
 	jit->code_at = (uint8_t *)ALIGN_UP((uintptr_t)e.at, 16);
 	return true;

@@ -309,12 +309,14 @@ static void translate_one(struct translator *t)
 }
 
 /* Where only a fault leads there, the guard is all. */
-static void put_guards(struct translator *t, const struct thunk *thunk, uint8_t *slow)
+static void put_guards(struct translator *t, const struct thunk *thunk, const uint8_t *slow)
 {
 	const struct record *r = thunk->record;
+	const uint8_t *code = t->jit->code_x;
 	for (unsigned n = 0; n < thunk->guards; n++) {
 		struct guard *guard = &t->unit->guards[t->unit->guard_count++];
-		*guard = (struct guard){ .at = thunk->guard[n], .slow = slow, .resume = r->resume, .target = r->target, .kind = r->kind,
+		*guard = (struct guard){ .at = (uint32_t)(thunk->guard[n] - code), .slow = slow ? (uint32_t)(slow - code) : 0,
+					 .resume = (uint32_t)(r->resume - code), .target = r->target, .kind = r->kind,
 					 .length = r->insn ? r->insn->length : 0, .set = r->set, .executed = r->executed,
 					 .memory_flags = thunk->memory_flags, .window = r->window };
 		memcpy(guard->reuse, r->reuse, sizeof(guard->reuse));
@@ -400,6 +402,9 @@ static void emit_entries(struct translator *t, bool memory_flags)
 {
 	t->unit->code = emit_here(&t->e);
 	if (t->window) {
+		/* Where calls return, nothing else leads; together they are in fewer cache lines. */
+		if (t->jit->branching && t->set <= TLB_SUPERVISOR)
+			pages_emit_pad(t->jit, &t->e, t->unit);
 		t->unit->entry = emit_here(&t->e);
 		return;
 	}
@@ -509,6 +514,7 @@ struct unit *jit_translate(struct jit *jit, const uint8_t *host, uint64_t linear
 	t.generation = atomic_load(generation_of(&t, t.page));
 	if (!decode(&t, start))
 		return NULL;
+	jit_back_code(jit, CODE_ROOM);
 	t.unit = new_unit(&t, host, linear);
 	if (!t.unit) {
 		jit_flush(jit);
@@ -521,6 +527,6 @@ struct unit *jit_translate(struct jit *jit, const uint8_t *host, uint64_t linear
 	if (!unit)
 		jit_flush(jit);
 	else
-		dump_unit(linear, unit->bytes, unit->set == TLB_USER, unit->code, (size_t)(unit->code_end - unit->code));
+		dump_unit(linear, unit->bytes, unit->set == TLB_USER, unit->window, unit->code, (size_t)(unit->code_end - unit->code));
 	return unit;
 }
