@@ -181,16 +181,24 @@ static void exit_indirect(struct translator *t, int undo)
 	exit_by_table(t, undo);
 }
 
-static struct thunk *link_thunk(struct translator *t, int64_t offset)
+/* listed: see struct record. */
+static void link_to(struct translator *t, int64_t offset, unsigned condition, bool listed)
 {
 	struct record *record = new_record(t, RECORD_LINK);
 	struct thunk *thunk = new_thunk(t, record);
 	record->target = (int32_t)offset;
+	record->listed = listed;
 	record->memory_flags = thunk->memory_flags = t->memory_flags;
-	return thunk;
+	jump_to_thunk(t, thunk, condition);
+	record->site = thunk->site[0];
 }
 
-void exit_link(struct translator *t, int64_t offset)
+void exit_return(struct translator *t, int64_t offset)
+{
+	link_to(t, offset, COND_ALWAYS, true);
+}
+
+static void exit_link(struct translator *t, int64_t offset)
 {
 	if (offset <= t->at[t->now] && t->unit->window) {
 		poll_by_fault(t, offset);
@@ -204,9 +212,7 @@ void exit_link(struct translator *t, int64_t offset)
 		else
 			check_quietly(t, ATTENTION, thunk);
 	}
-	struct thunk *thunk = link_thunk(t, offset);
-	jump_to_thunk(t, thunk, COND_ALWAYS);
-	thunk->record->site = thunk->site[0];
+	link_to(t, offset, COND_ALWAYS, false);
 }
 
 void exit_direct(struct translator *t, int64_t offset)
@@ -235,9 +241,7 @@ static void jcc(struct translator *t, const struct insn *i)
 	emit_count(t);
 	bool near = target == (int32_t)target && t->unit->window;
 	if (target > t->at[t->now] && (near || target < GUEST_PAGE_SIZE)) {
-		struct thunk *thunk = link_thunk(t, target);
-		jump_to_thunk(t, thunk, condition);
-		thunk->record->site = thunk->site[0];
+		link_to(t, target, condition, false);
 		return;
 	}
 	put8(&t->e, 0x0f); /* what follows may be longer than a short jump spans */

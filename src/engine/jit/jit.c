@@ -277,7 +277,7 @@ static const uint8_t *follow_link(struct cpu *c, struct jit *jit, struct record 
 	const uint8_t *code = record->memory_flags ? unit->memory_entry : unit->entry;
 	if (flushes != jit->stats.flushes || !record->site || unit->window != record->unit->window)
 		return unit->entry;
-	if ((uint32_t)record->target < GUEST_PAGE_SIZE) {
+	if ((uint32_t)record->target < GUEST_PAGE_SIZE && !record->listed) {
 		jit->stats.links++;
 		emit_patch(record->site, jit_delta(jit), code);
 	} else {

@@ -52,6 +52,7 @@ struct record {
 	bool window;          /* HELPER, END: the code uses windows */
 	uint8_t faults;       /* that no window could prevent next time */
 	bool miss;            /* HELPER, END: a check in the code failed */
+	bool listed;          /* LINK: even in the same page, since code may come there when that has changed (pages.c) */
 	bool memory_flags;    /* the site's flags are in cpu->cc */
 	uint8_t executed;     /* guest instructions done and not counted before this point */
 	int8_t undo;

@@ -107,7 +107,7 @@ void shadow_call(struct translator *t, int64_t after)
 	put32(e, 0);
 	from_shadow(t);
 	emit_compare_target(e, t->unit->page + (uint64_t)after, t->jit->shadow_other[t->set]);
-	exit_link(t, after);
+	exit_return(t, after);
 	if (!e->full)
 		emit_patch(over, e->delta, emit_here(e));
 	from_shadow(t);

@@ -147,8 +147,8 @@ unsigned emit_gpr(struct translator *t, unsigned reg, unsigned scratch);
 bool translate_branch(struct translator *t);
 /* Goes on at page + offset, of the guest's addresses. */
 void exit_direct(struct translator *t, int64_t offset);
-/* The same within the page, or where windows are used: a jump that is linked. */
-void exit_link(struct translator *t, int64_t offset);
+/* The same for code that a RET comes to, maybe long after. */
+void exit_return(struct translator *t, int64_t offset);
 /* To the address in S_A by the table of the space: code, and branches[...], for this set. No flags change. */
 void emit_branch_by_table(struct emitter *e, unsigned set);
 /* To the address in S_A by the table of t->set's space (pages.c), in a unit that uses windows; no flags change. undo: how many
