@@ -7,7 +7,7 @@
 #include "isa/op.h"
 
 /*
- * REP MOVS and STOS on windows: RSI and RDI become host addresses for as long as
+ * MOVS and STOS on windows. With REP RSI and RDI become host addresses for as long as
  * the host's instruction runs. A fault in the middle leaves them where they are,
  * as it does in the guest; the thunk makes guest addresses of them again.
  */
@@ -15,7 +15,28 @@
 
 static bool plain(const struct insn *i)
 {
-	return (i->prefixes & (PREFIX_REP | PREFIX_REPNE)) && i->adsize == 8 && i->seg != SEG_FS && i->seg != SEG_GS;
+	return i->adsize == 8 && i->seg != SEG_FS && i->seg != SEG_GS;
+}
+
+/* One element, by S_C or RAX. */
+static void once(struct translator *t, const struct insn *i, struct thunk *thunk)
+{
+	struct emitter *e = &t->e;
+	unsigned size = i->opcode & 1 ? i->opsize : 1, value = i->op == OP_MOVS ? S_C : REG_RAX;
+	unsigned prefix = size == 8 ? EMIT_W : size == 2 ? EMIT_66 : 0;
+	thunk->record->window = true;
+	emit_window_bias(t, S_A, REG_RDI);
+	if (i->op == OP_MOVS) {
+		struct host_mem from = { .base = REG_RSI, .index = S_B };
+		emit_window_bias(t, S_B, REG_RSI);
+		guard(t, thunk);
+		emit_mem(e, size == 1 ? EMIT_0F : prefix, size == 1 ? 0xb6 : 0x8b, value, from);
+	}
+	guard(t, thunk);
+	emit_mem(e, prefix, size == 1 ? 0x88 : 0x89, value, (struct host_mem){ .base = REG_RDI, .index = S_A });
+	if (i->op == OP_MOVS)
+		emit_lea(e, REG_RSI, MEM_BASE(REG_RSI, size));
+	emit_lea(e, REG_RDI, MEM_BASE(REG_RDI, size));
 }
 
 /* reg += bias (in `bias`), and back: flags stay. */
@@ -49,6 +70,10 @@ bool translate_string(struct translator *t)
 	emit_mem(e, 0, 0xf7, 0, GS_FIELD(rflags));
 	put32(e, FLAG_DF);
 	jump_to_thunk(t, thunk, COND_NE);
+	if (!(i->prefixes & (PREFIX_REP | PREFIX_REPNE))) {
+		once(t, i, thunk);
+		return true;
+	}
 	emit_reg(e, EMIT_W, 0x81, 7, REG_RCX);
 	put32(e, COUNT_MAX);
 	jump_to_thunk(t, thunk, COND_A);
