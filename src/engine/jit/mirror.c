@@ -251,10 +251,16 @@ struct stretch {
 	uint64_t size;
 };
 
+/* What windows show of user memory is what user code may do there, whoever accesses it. */
+static unsigned set_shown(uint64_t linear)
+{
+	return linear >> 63 ? TLB_SUPERVISOR : TLB_USER;
+}
+
 static bool continues(struct jit *jit, const struct page_rights *first, uint64_t linear, const uint8_t *host)
 {
 	struct page_rights next;
-	return mmu_peek(jit->cpu, current_tlb_set(jit->cpu), linear, &next) && next.host == host && next.writable == first->writable &&
+	return mmu_peek(jit->cpu, set_shown(linear), linear, &next) && next.host == host && next.writable == first->writable &&
 	       next.global == first->global && next.size >= first->size;
 }
 
@@ -302,11 +308,11 @@ bool mirror_fill(struct jit *jit, uint64_t linear)
 	struct page_rights page;
 	linear = ALIGN_DOWN(linear, (uint64_t)GUEST_PAGE_SIZE);
 	bool upper = linear >> 63;
-	unsigned set = current_tlb_set(jit->cpu);
+	unsigned set = set_shown(linear), own = current_tlb_set(jit->cpu);
 	struct watch_path path;
 	if (upper)
 		find_path(jit, linear, &path);
-	if (set > TLB_SUPERVISOR || upper != (set == TLB_SUPERVISOR) || !mmu_peek(jit->cpu, set, linear, &page))
+	if ((own != set && own != TLB_SUPERVISOR_AC) || !mmu_peek(jit->cpu, set, linear, &page))
 		return false;
 	bool local = upper && !page.global;
 	struct space *space = upper ? jit->kernel : jit->space;
