@@ -487,6 +487,11 @@ static enum exit_reason loop(struct cpu *c, struct jit *jit)
 			c->code_epoch[1]++;
 			mirror_sync(jit);
 		}
+		/* The guest is back from its page fault; what faulted is interpreted when IRET leaves events to be looked at. */
+		if (unlikely(c->gpr[REG_RIP] == jit->wanted_rip)) {
+			sync_tags(c, jit);
+			mirror_fill_wanted(jit);
+		}
 		if (interpret_attend(c, &jit->interp, &reason) == LEAVE)
 			return reason;
 	}

@@ -207,6 +207,7 @@ struct jit {
 	} installed[2];
 	bool window[2];       /* by TLB_USER, TLB_SUPERVISOR: its code runs on windows now */
 	uint64_t since, tsc_ms; /* TSC: time charged up to; a millisecond */
+	uint64_t wanted, wanted_rip; /* the page that the guest's last page fault was for, and where it was; RIP UINT64_MAX: none */
 	bool faulted;         /* the signal handler led here */
 	uintptr_t fault_address; /* of the access; 0: the host did not say */
 	const uint8_t *slow[SLOW_SITES]; /* guest instructions (host addresses) that windows do not serve: slow.c */
@@ -282,8 +283,10 @@ uint64_t *mirror_table(const struct jit *jit, unsigned set);
 void mirror_sync(struct jit *jit);
 /* Now and then: true when jit->window has changed. */
 bool mirror_tick(struct jit *jit);
-/* A window faulted where the guest has no page either: time lost. */
+/* A window faulted where the guest has no page either: time lost. When the guest comes back to RIP, it has one. */
 void mirror_faulted(struct jit *jit, uint64_t linear);
+/* RIP is jit->wanted_rip. */
+void mirror_fill_wanted(struct jit *jit);
 /* Shows the page of `linear`, which the current code may read; false: windows cannot serve it. */
 bool mirror_fill(struct jit *jit, uint64_t linear);
 
