@@ -25,7 +25,7 @@ static bool may_fault(const struct insn *i)
 {
 	switch (i->op) {
 	case OP_PUSH: case OP_POP: case OP_PUSHF: case OP_ENTER: case OP_LEAVE: case OP_CALL: case OP_RET: case OP_XLAT: case OP_CLZERO:
-	case OP_DIV: case OP_IDIV:
+	case OP_DIV: case OP_IDIV: case OP_FWAIT:
 	case OP_RDTSC: case OP_RDTSCP: case OP_RDPMC: case OP_XGETBV:
 	case OP_RDFSBASE: case OP_RDGSBASE: case OP_WRFSBASE: case OP_WRGSBASE:
 	case OP_SMSW: case OP_SLDT: case OP_STR:
