@@ -163,9 +163,9 @@ static bool maker_aligns(const struct seq_program *p, const struct seq_result *r
 {
 	unsigned at = r->vector == EXC_AC ? seq_find(p, r->rip) : SEQ_MAX;
 	struct insn insn;
-	if (at == SEQ_MAX || isa_decode(&insn, p->item[at].bytes, p->item[at].length, ISA_MODE_64) < 0 || !insn.memory)
+	if (at == SEQ_MAX || isa_decode(&insn, p->item[at].bytes, p->item[at].length, ISA_MODE_64) < 0)
 		return false;
-	return insn.operand[insn.memory - 1].size - 1u > 7 ||
+	return (insn.memory && insn.operand[insn.memory - 1].size - 1u > 7) ||
 	       isa_rows[insn.row].attributes & (ROW_SSE | ROW_AVX | ROW_X87 | ROW_MMX);
 }
 
