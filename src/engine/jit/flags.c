@@ -4,6 +4,7 @@
 #include <stddef.h>
 
 #include "base/util.h"
+#include "engine/jit/translator.h"
 #include "isa/op.h"
 #include "isa/table.h"
 
@@ -26,6 +27,8 @@ bool flags_shown(const struct insn *i)
 	bool divide = i->op == OP_DIV || i->op == OP_IDIV;
 	bool forbidden = i->op == OP_RDTSC || i->op == OP_RDTSCP || i->op == OP_RDFSBASE || i->op == OP_RDGSBASE || i->op == OP_WRFSBASE ||
 			 i->op == OP_WRGSBASE;
+	if (i->mode != ISA_MODE_64 && !copy_harmless(i) && i->op != OP_JCC && i->op != OP_JMP)
+		return true;
 	return i->memory || stack || divide || forbidden || (isa_rows[i->row].attributes & (ROW_SSE | ROW_AVX | ROW_MMX | ROW_X87 | ROW_REP));
 }
 

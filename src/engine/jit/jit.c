@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #define _GNU_SOURCE
 /*
- * The translator: engine `jit`. What is not 64-bit code, and single
- * instructions that it does not take on, are interpreted.
+ * The translator: engine `jit`. 16-bit code, code with unusual segments, and
+ * single instructions that it does not take on, are interpreted.
  */
 #include "engine/jit/jit.h"
 
@@ -130,7 +130,8 @@ static struct unit *unit_here(struct cpu *c, struct jit *jit, bool memory_flags)
 	unsigned set = current_tlb_set(c);
 	uint64_t linear = c->gpr[REG_RIP];
 	/* Code of a supervisor set takes CPL 0 for granted. */
-	if (c->code_mode != ISA_MODE_64 || set == TLB_USER_ALIGN || at_hole(linear) || c->cpl - 1u < 2)
+	bool good = c->code_mode == ISA_MODE_64 ? !at_hole(linear) : legacy_translatable(c, linear);
+	if (!good || set == TLB_USER_ALIGN || c->cpl - 1u < 2)
 		return NULL;
 	const uint8_t *host = fetch(c, linear);
 	if (!host)
@@ -198,7 +199,8 @@ static const uint8_t *help(struct cpu *c, struct jit *jit, struct record *record
 	c->insn = NULL;
 	if (unlikely(!shown))
 		jit_window_fault(jit, record, jit->fault_address, linear, addresses);
-	if (record->kind != RECORD_END && record->kind != RECORD_RIP && likely(!atomic_load_explicit(&c->attention, memory_order_relaxed))) {
+	bool back = record->kind != RECORD_END && record->kind != RECORD_RIP && (record->unit->mode == ISA_MODE_64 || legacy_flat(c));
+	if (back && likely(!atomic_load_explicit(&c->attention, memory_order_relaxed))) {
 		jit->entering = record->unit;
 		jit->pending = record->executed;
 		restore_reused(c, jit, record);
@@ -281,9 +283,8 @@ static const uint8_t *follow_indirect(struct cpu *c, struct jit *jit, struct rec
 		pages_branch(jit, unit);
 	if (record->unit->window || unit->window)
 		return unit->entry;
-	struct jump *jump = &jit_words(c)->jumps[va & (JUMP_COUNT - 1)];
 	jit->stats.indirect++;
-	*jump = (struct jump){ .va = va, .tag = jit_words(c)->tag[unit->set], .code = unit->memory_entry };
+	*jit_jump(c, va) = (struct jump){ .va = va, .tag = jit_words(c)->tag[unit->set], .code = unit->memory_entry };
 	return unit->entry;
 }
 
