@@ -71,7 +71,7 @@ static unsigned data_register(unsigned size)
 /* Where an access goes: into the data, seldom to its end, behind which there may be nothing. */
 static uint32_t target(void)
 {
-	uint32_t at = chance(20) ? 4092 + below(8) : chance(300) ? DATA_SIZE - below(6) : below(DATA_SIZE - 16);
+	uint32_t at = chance(20) ? 4092 + below(8) : g.data == WINDOW && chance(100) ? DATA_SIZE - below(6) : below(DATA_SIZE - 16);
 	return g.data + at;
 }
 
@@ -194,10 +194,15 @@ static bool leaves_undefined_flags(const struct form *f)
 	}
 }
 
+static bool is_shift(unsigned opcode)
+{
+	return opcode == 0xc0 || opcode == 0xc1 || (opcode >= 0xd1 && opcode <= 0xd3) || opcode == 0x0fa4 || opcode == 0x0fac;
+}
+
 static void general(void)
 {
 	const struct form *f = &forms[below(sizeof(forms) / sizeof(forms[0]))];
-	bool half = f->size == 4 && chance(5), shift = f->opcode == 0x0fa4 || (f->opcode >= 0xc0 && f->opcode <= 0xd3) || f->opcode == 0x0fac;
+	bool half = f->size == 4 && chance(5), shift = is_shift(f->opcode);
 	struct operand o = choose(f->digit >= 0 ? (unsigned)f->digit : data_register(f->size));
 	half &= !shift && f->opcode != 0x0fba;
 	if (f->opcode == 0x8d) {
@@ -382,7 +387,7 @@ static bool same(const struct fault *a, const struct fault *b, bool user)
 {
 	uint32_t esp = stack_of(a, user), from = esp - (uint32_t)stack_area;
 	bool good = a->frame.eax == b->frame.eax && a->frame.ecx == b->frame.ecx && a->frame.edx == b->frame.edx && a->frame.ebx == b->frame.ebx &&
-		    a->frame.ebp == b->frame.ebp && a->frame.esi == b->frame.esi && a->frame.edi == b->frame.edi && a->frame.es == b->frame.es &&
+		    a->frame.ebp == b->frame.ebp && a->frame.esi == b->frame.esi && a->frame.edi == b->frame.edi && (uint16_t)a->frame.es == (uint16_t)b->frame.es &&
 		    a->frame.vector == b->frame.vector && a->frame.error == b->frame.error && a->frame.eip == b->frame.eip && a->frame.cs == b->frame.cs &&
 		    !((a->frame.eflags ^ b->frame.eflags) & ~0x110u) && esp == stack_of(b, user) && (a->frame.vector != VEC_PF || a->cr2 == b->cr2);
 	for (unsigned i = 0; i < DATA_SIZE; i += 4)
