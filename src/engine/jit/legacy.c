@@ -10,12 +10,13 @@
 /*
  * 32-bit code: protected mode with or without paging, and compatibility mode.
  * Most of it has the same encoding in 64-bit mode, where an operand size of
- * 32 bits does to a register's upper half what the functions in cpu/ do. Here is what differs:
- * addresses, the stack, near branches.
+ * 32 bits does to a register's upper half what the functions in cpu/ do. Here is
+ * what differs: addresses, the stack, near branches.
  *
- * It is translated where segments are flat: CS, SS, DS and ES from 0 to 4 GiB, a stack
- * of 32 bits. Units take that for granted; whatever changes it is executed by its function, behind which it is looked at again. FS
- * and GS have bases, and their limits are looked at by the code. Units use the TLB, not windows.
+ * It is translated where segments are flat: CS, SS, DS and ES from 0 to 4 GiB, a
+ * stack of 32 bits. Units take that for granted; whatever changes it is executed by
+ * its function, behind which it is looked at again. FS and GS have bases, and their
+ * limits are looked at by the code. Units use the TLB, not windows.
  */
 #define LAST_PAGE 0xfffff000u /* EIP wraps behind it */
 
@@ -24,7 +25,8 @@ bool legacy_flat(const struct cpu *c)
 	const uint8_t *check = c->segment_check;
 	const uint64_t *base = c->segment_base;
 	return c->code_mode == ISA_MODE_32 && !(check[SEG_SS] | check[SEG_DS] | check[SEG_ES]) &&
-	       !(base[SEG_SS] | base[SEG_DS] | base[SEG_ES] | base[SEG_CS]) && c->seg[SEG_CS].limit == 0xffffffff && c->stack_mask == 0xffffffff;
+	       !(base[SEG_SS] | base[SEG_DS] | base[SEG_ES] | base[SEG_CS]) && c->seg[SEG_CS].limit == 0xffffffff &&
+	       c->stack_mask == 0xffffffff;
 }
 
 bool legacy_translatable(const struct cpu *c, uint64_t linear)
@@ -56,10 +58,12 @@ static void emit_offset(struct translator *t, const struct insn *i, unsigned to)
 }
 
 /* The entry of a constant address is known. */
-static void constant_address(struct translator *t, uint32_t linear, unsigned access, struct thunk *thunk, struct host_mem *m)
+static void constant_address(struct translator *t, uint32_t linear, unsigned access, struct thunk *thunk,
+			     struct host_mem *m)
 {
 	unsigned slot = (linear >> GUEST_PAGE_SHIFT) & (TLB_SIZE - 1);
-	struct host_mem field = tlb_field(t, HOST_NONE, access & ACCESS_W ? offsetof(struct tlb_entry, write) : offsetof(struct tlb_entry, read));
+	size_t page = access & ACCESS_W ? offsetof(struct tlb_entry, write) : offsetof(struct tlb_entry, read);
+	struct host_mem field = tlb_field(t, HOST_NONE, page);
 	struct host_mem addend = tlb_field(t, HOST_NONE, offsetof(struct tlb_entry, addend));
 	field.disp += (int32_t)(slot * sizeof(struct tlb_entry));
 	addend.disp += (int32_t)(slot * sizeof(struct tlb_entry));
@@ -70,7 +74,8 @@ static void constant_address(struct translator *t, uint32_t linear, unsigned acc
 	*m = (struct host_mem){ .base = S_A, .index = S_B, .disp = (int32_t)(linear & GUEST_PAGE_MASK) };
 }
 
-void legacy_operand(struct translator *t, const struct insn *i, unsigned size, unsigned access, struct thunk *thunk, struct host_mem *m)
+void legacy_operand(struct translator *t, const struct insn *i, unsigned size, unsigned access, struct thunk *thunk,
+		    struct host_mem *m)
 {
 	bool segment = i->seg == SEG_FS || i->seg == SEG_GS;
 	bool constant = i->base == REG_NONE && i->index == REG_NONE && !segment;
@@ -85,7 +90,8 @@ void legacy_operand(struct translator *t, const struct insn *i, unsigned size, u
 	emit_tlb_check(t, m, size, access, S_C, S_B, thunk);
 }
 
-/* Memory operands that there is code for: not those of 16-bit addresses, nor in CS, whose limit and type are another's. */
+/* Memory operands that there is code for: not those of 16-bit addresses, nor in CS, whose limit and type are checked
+ * otherwise. */
 static bool reachable(const struct insn *i)
 {
 	return !i->memory || (i->adsize == 4 && i->seg != SEG_CS);
@@ -100,7 +106,8 @@ static struct thunk *begin(struct translator *t, uint16_t live)
 }
 
 /* The host address of what is `disp` bytes from register `base`, whose 32-bit sum with it is in S_A afterwards. */
-static struct host_mem near_register(struct translator *t, unsigned base, int disp, unsigned size, unsigned access, struct thunk *thunk)
+static struct host_mem near_register(struct translator *t, unsigned base, int disp, unsigned size, unsigned access,
+				     struct thunk *thunk)
 {
 	struct host_mem m = MEM_BASE(S_A, 0);
 	emit_mem(&t->e, 0, 0x8d, S_A, MEM_BASE(base, disp));
