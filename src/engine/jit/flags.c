@@ -4,6 +4,7 @@
 #include <stddef.h>
 
 #include "base/util.h"
+#include "engine/jit/translator.h"
 #include "isa/op.h"
 #include "isa/table.h"
 
@@ -37,6 +38,8 @@ static bool may_fault(const struct insn *i)
 
 bool flags_shown(const struct insn *i)
 {
+	if (i->mode != ISA_MODE_64 && !copy_harmless(i) && i->op != OP_JCC && i->op != OP_JMP)
+		return true;
 	return i->memory || may_fault(i) || (isa_rows[i->row].attributes & (ROW_SSE | ROW_AVX | ROW_MMX | ROW_X87 | ROW_REP));
 }
 
