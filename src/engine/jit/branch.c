@@ -195,6 +195,7 @@ static void link_to(struct translator *t, int64_t offset, unsigned condition, bo
 
 void exit_return(struct translator *t, int64_t offset)
 {
+	poll_by_fault(t, offset);
 	link_to(t, offset, COND_ALWAYS, true);
 }
 
@@ -336,10 +337,10 @@ static void call(struct translator *t, const struct insn *i)
 		emit_push_constant(t, t->unit->page + (uint64_t)after, S_B, thunk);
 	else
 		push_after(t, after, indirect, thunk);
-	if (shadow_used(t)) {
+	if (returns_used(t)) {
 		emit_count(t);
 		flags_to_host(t);
-		shadow_call(t, after);
+		returns_call(t, after);
 	}
 	if (indirect)
 		exit_indirect(t, 0);
@@ -369,14 +370,14 @@ static void ret(struct translator *t, const struct insn *i)
 	struct thunk *thunk = helper_thunk(t);
 	thunk->record->kind = RECORD_END;
 	emit_pop(t, more, thunk);
-	if (!shadow_used(t)) {
+	if (!returns_used(t)) {
 		exit_indirect(t, -8);
 		return;
 	}
 	emit_count(t);
 	flags_to_host(t);
 	note_branch(t, -8);
-	shadow_return(t);
+	returns_return(t);
 }
 
 bool translate_branch(struct translator *t)

@@ -151,8 +151,6 @@ void jit_flush(struct jit *jit)
 	jit->stats.flushes++;
 	dump_forget(jit->code_floor + jit_delta(jit), (size_t)(jit->code_w + jit->code_size - jit->code_floor));
 	pages_reset(jit);
-	shadow_reset(jit, TLB_USER);
-	shadow_reset(jit, TLB_SUPERVISOR);
 }
 
 void *jit_alloc(struct jit *jit, size_t size)

@@ -29,7 +29,6 @@ static void destroy(struct cpu *c)
 	struct jit *jit = c->engine;
 	if (!jit)
 		return;
-	shadow_destroy(jit);
 	pages_destroy(jit);
 	mirror_destroy(jit);
 	jit_stats_destroy(&jit->stats);
@@ -51,8 +50,7 @@ static int create(struct cpu *c, struct error *err)
 		destroy(c);
 		return error_set(err, ENOMEM, "no memory for the translator of vCPU %u", c->index);
 	}
-	if (mirror_init(jit)) /* else all goes by the TLB */
-		shadow_init(jit);
+	mirror_init(jit); /* without windows all goes by the TLB */
 	if (interpret_init(&jit->interp, c, err) < 0 || jit_memory_init(jit, MAX(JIT_CACHE_MIN, (c->code_cache ? c->code_cache : CACHE_TOTAL) / c->count), err) < 0) {
 		destroy(c);
 		return -1;
@@ -524,7 +522,7 @@ static const uint8_t *resolve(void *opaque, const uint8_t *at, uintptr_t address
 			jit->fault_address = address;
 			return unit->guards[n].slow ? jit->code_x + unit->guards[n].slow : guard_record(jit, unit, &unit->guards[n]);
 		}
-	return shadow_overflow(jit, at, address);
+	return NULL;
 }
 
 /* AT_HWCAP2, bit 1: the kernel lets programs write the base themselves. */

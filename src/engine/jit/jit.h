@@ -7,7 +7,7 @@
 #include "engine/jit/emit.h"
 #include "engine/jit/pages.h"
 #include "engine/jit/predict.h"
-#include "engine/jit/shadow.h"
+#include "engine/jit/returns.h"
 #include "engine/jit/windows.h"
 
 /*
@@ -130,8 +130,6 @@ struct jit_words {
 	uint64_t go;          /* where to enter */
 	uint64_t saved_stack; /* host RSP while an instruction has the guest's */
 	uint64_t stack;       /* guest RSP = host RSP + stack + 1: the complement of the window's bias, or of 0 */
-	uint64_t shadow[2];   /* RSP of shadow.c, of user and supervisor code */
-	uint64_t shadow_again[2];
 	struct jump *jumps;
 	uint32_t tag[4];      /* by TLB set: what addresses mean, see retag() */
 	uint32_t vector;      /* VECTOR_* allowed while vector state is in the host's registers; 0: it is in struct cpu */
@@ -184,8 +182,7 @@ struct jit {
 	_Alignas(16) uint8_t x87[512]; /* x87 state on its way, as FXSAVE has it */
 	uint8_t *syscall, *sysret, *iret, *go_user, *go_kernel; /* privilege.c */
 	uint8_t *branch_miss; /* an indirect branch to the address in S_A leads nowhere yet */
-	/* shadow.c: its memory; where a RET goes that is not matched; where a CALL goes that found the stack full. */
-	uint8_t *shadow, *shadow_other[2], *shadow_full;
+	uint8_t *returns_none[2], *returns_other[2]; /* returns.c: where a RET goes that has no CALL, and the wrong one; by TLB set */
 	bool assumed_known;   /* jit_words.assumed */
 	uint32_t tags;        /* the last number given out */
 	uint32_t epoch_seen[2];

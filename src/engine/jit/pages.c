@@ -162,7 +162,9 @@ static void settle(struct jit *jit, struct code_space *space)
 static void empty(struct jit *jit, struct code_space *space)
 {
 	clear_table(jit, space);
+	returns_clear(jit, space, is_kernel(jit, space) ? TLB_SUPERVISOR : TLB_USER);
 	space->pages = space->locals = NULL;
+	space->units = space->guessed = space->missed = 0;
 	space->stale = space->local_stale = space->written = false;
 	memset(space->bucket, 0, sizeof(space->bucket));
 }
@@ -192,7 +194,6 @@ void pages_sync(struct jit *jit)
 	if (jit->window[TLB_USER] && (!jit->code_user || jit->code_user->root != jit->root)) {
 		jit->code_user = space_of(jit, jit->root);
 		jit->code_user->used = ++jit->space_uses;
-		shadow_reset(jit, TLB_USER);
 		kernel->local_stale = true;
 	} else if (!jit->window[TLB_USER]) {
 		jit->code_user = NULL;
@@ -203,10 +204,17 @@ void pages_sync(struct jit *jit)
 		settle(jit, jit->code_user);
 }
 
-static struct code_space *space_for(struct jit *jit, const struct unit *unit)
+struct code_space *pages_space(struct jit *jit, const struct unit *unit)
 {
 	struct code_space *space = unit->set == TLB_USER ? jit->code_user : &jit->code_kernel;
 	return space && space->id == unit->space ? space : NULL;
+}
+
+void pages_count(struct jit *jit, const struct unit *unit)
+{
+	struct code_space *space = pages_space(jit, unit);
+	if (space)
+		space->units++;
 }
 
 /* --- events --- */
@@ -273,9 +281,12 @@ void pages_destroy(struct jit *jit)
 	jit->cpu->no_branches = NULL;
 	if (jit->no_branches)
 		munmap((void *)jit->no_branches, TABLE_BYTES);
-	for (unsigned i = 0; i < CODE_SPACES; i++)
+	returns_free(&jit->code_kernel);
+	for (unsigned i = 0; i < CODE_SPACES; i++) {
+		returns_free(&jit->code_space[i]);
 		if (jit->code_space[i].branches)
 			munmap(jit->code_space[i].branches, TABLE_BYTES);
+	}
 	if (jit->code_kernel.branches)
 		munmap(jit->code_kernel.branches, TABLE_BYTES);
 }
@@ -284,7 +295,7 @@ void pages_destroy(struct jit *jit)
 
 void pages_link(struct jit *jit, struct record *record, const struct unit *unit)
 {
-	struct code_space *space = space_for(jit, unit);
+	struct code_space *space = pages_space(jit, unit);
 	struct code_page *page = space ? page_of_unit(jit, space, unit) : NULL;
 	if (!page)
 		return;
@@ -296,7 +307,7 @@ void pages_link(struct jit *jit, struct record *record, const struct unit *unit)
 
 bool pages_tail(struct jit *jit, struct unit *unit)
 {
-	struct code_space *space = space_for(jit, unit);
+	struct code_space *space = pages_space(jit, unit);
 	struct code_page *page = space ? get_page(jit, space, unit->page + GUEST_PAGE_SIZE, unit->tail, unit->tail_generation) : NULL;
 	if (!page)
 		return false;
@@ -335,7 +346,7 @@ static struct unit *unit_of_pad(const struct jit *jit, const uint8_t *pad)
 /* Two branches whose addresses share the table's entry: the other's pad comes behind this one's. */
 void pages_branch(struct jit *jit, struct unit *unit)
 {
-	struct code_space *space = unit->set <= TLB_SUPERVISOR ? space_for(jit, unit) : NULL;
+	struct code_space *space = unit->set <= TLB_SUPERVISOR ? pages_space(jit, unit) : NULL;
 	struct code_page *page = space ? page_of_unit(jit, space, unit) : NULL;
 	if (!page || (!space->branches && !(space->branches = new_table(jit))) || (!unit->pad && !make_pad(jit, unit)))
 		return;

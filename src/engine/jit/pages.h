@@ -42,9 +42,16 @@ struct code_space {
 	bool local_stale;        /* the same of the pages that are not global: another address space is current */
 	uint64_t root, used;
 	const uint8_t **branches; /* where indirect branches lead, by the low 16 bits of the address; NULL: not made yet */
+	unsigned units;          /* made so far */
+	unsigned guessed, missed; /* operands' windows: predict.c */
+	uint64_t *returns;       /* the table of returns.c; NULL: not made yet */
 	struct code_page *pages, *locals, *bucket[SPACE_PAGE_BUCKETS];
 };
 
+/* The space of a unit that uses windows; NULL: it is not there any more, or not current. */
+struct code_space *pages_space(struct jit *jit, const struct unit *unit);
+/* A unit was made in its space. */
+void pages_count(struct jit *jit, const struct unit *unit);
 /* False: no memory. */
 bool pages_init(struct jit *jit);
 void pages_destroy(struct jit *jit);

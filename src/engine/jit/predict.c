@@ -57,9 +57,12 @@ static const uint8_t **site_of(const struct jit *jit, const uint8_t *host)
 	return &jit->proof_sites[(h ^ h >> 14 ^ h >> 25) % PROOF_SITES];
 }
 
-void predict_missed(struct jit *jit, const uint8_t *host)
+void predict_missed(struct jit *jit, const struct unit *unit, const uint8_t *host)
 {
+	struct code_space *space = pages_space(jit, unit);
 	*site_of(jit, host) = host;
+	if (space)
+		space->missed++;
 	jit->stats.mispredicted++;
 }
 
@@ -218,6 +221,15 @@ void predict_step(struct translator *t)
 		learn(t, to->reg, true, extend(value, to->size, false));
 }
 
+/* A miss costs as much as hundreds of looks at the table of windows, and another translation. */
+#define MISSES_FREE 64
+#define GUESSES_FOR_MISS 12
+
+static bool good_guesser(const struct code_space *space)
+{
+	return space && space->missed < MISSES_FREE + space->guessed / GUESSES_FOR_MISS;
+}
+
 bool predict_missed_before(const struct translator *t)
 {
 	const uint8_t *host = t->page + t->at[t->now];
@@ -226,8 +238,12 @@ bool predict_missed_before(const struct translator *t)
 
 int predict_window(const struct translator *t, const struct insn *i, bool base_only)
 {
+	struct code_space *space = pages_space(t->jit, t->unit);
 	uint64_t linear = base_only ? t->value[i->base] : 0;
 	if (base_only ? !known(t, i->base) : !address(t, i, &linear))
 		return -1;
-	return is_canonical(linear) && !predict_missed_before(t) ? (int)(linear >> WINDOW_SHIFT & 0xffff) : -1;
+	if (!is_canonical(linear) || predict_missed_before(t) || !good_guesser(space))
+		return -1;
+	space->guessed++;
+	return (int)(linear >> WINDOW_SHIFT & 0xffff);
 }

@@ -18,6 +18,7 @@
  */
 struct jit;
 struct translator;
+struct unit;
 
 #define PROOF_PAGE 0x20000000u /* in the low 2 GiB, apart from the tables of windows */
 #define PROOF_SITES 32768u
@@ -26,8 +27,8 @@ struct translator;
 bool predict_init(void);
 /* A proof faulted at this address. */
 bool predict_failed(uintptr_t address);
-/* The guess for the guest's instruction at this host address was wrong. */
-void predict_missed(struct jit *jit, const uint8_t *host);
+/* The guess for the guest's instruction at this host address, in that unit, was wrong. Where that is so too often nothing is guessed. */
+void predict_missed(struct jit *jit, const struct unit *unit, const uint8_t *host);
 
 /* The guest's registers are those that the unit will be entered with; after each instruction. */
 void predict_begin(struct translator *t);

@@ -89,7 +89,7 @@ void jit_not_proven(struct jit *jit, struct record *record)
 {
 	const uint8_t *page = record->unit->host - ((uintptr_t)record->unit->host & GUEST_PAGE_MASK);
 	uint8_t *faults = record->guard ? &record->guard->faults : &record->faults;
-	predict_missed(jit, page + record->target - (record->insn ? record->insn->length : 0));
+	predict_missed(jit, record->unit, page + record->target - (record->insn ? record->insn->length : 0));
 	if (++*faults >= MISSES_MAX)
 		jit_retire(jit, record->unit);
 }

@@ -115,7 +115,7 @@ void jit_make_stubs(struct jit *jit)
 		void (*make)(struct jit *jit, struct emitter *e);
 	} stubs[] = {
 		{ "enter", make_enter }, { "enter_vector", make_enter_vectors }, { "leave", make_leave }, { "branch_miss", make_branch_miss },
-		{ "returns", shadow_make_stubs }, { "guard", make_spare_leave }, { "privilege", jit_make_privilege_stubs },
+		{ "returns", returns_make_stubs }, { "guard", make_spare_leave }, { "privilege", jit_make_privilege_stubs },
 	};
 	for (unsigned i = 0; i < ARRAY_SIZE(stubs); i++) {
 		const uint8_t *start = emit_here(&e);

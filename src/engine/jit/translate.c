@@ -494,6 +494,8 @@ static struct unit *finish(struct translator *t, struct unit *unit)
 	if (t->full || t->e.full || t->cold.full || (unit->tail && !pages_tail(jit, unit)))
 		return NULL;
 	jit->stats.units++;
+	if (unit->window)
+		pages_count(jit, unit);
 	jit->stats.guest_bytes += unit->bytes;
 	jit->stats.code_bytes += (uint64_t)(t->e.at - jit->code_at) + (uint64_t)(t->cold.at - jit->cold_at);
 	jit->code_at = (uint8_t *)ALIGN_UP((uintptr_t)t->e.at, 16);
