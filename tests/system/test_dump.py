@@ -3,7 +3,7 @@
 """--jit-dump: the map that perf reads names each stretch of translated code once, also after evictions, and uses the kernel's symbols."""
 from harness import *
 
-LINE = re.compile(r"([0-9a-f]+) ([0-9a-f]+) (visor_\w+|guest_(?:user|kernel)_([0-9a-f]+)\+\d+(?: (\w+)\+0x([0-9a-f]+))?)")
+LINE = re.compile(r"([0-9a-f]+) ([0-9a-f]+) (visor_\w+|guest_(?:cold_)?(?:user|kernel)_([0-9a-f]+)\+\d+(?: (\w+)\+0x([0-9a-f]+))?)")
 programs = os.path.join(TMP, "programs")
 subprocess.run([f"{TOP}/tests/guest/build.sh", programs, "codecache", "returns"], check=True)
 

@@ -34,6 +34,7 @@ static void destroy(struct cpu *c)
 	jit_stats_destroy(&jit->stats);
 	jit_memory_destroy(jit);
 	interpret_destroy(&jit->interp);
+	free(jit->translator);
 	free(jit);
 	c->engine = NULL;
 }
@@ -46,7 +47,7 @@ static int create(struct cpu *c, struct error *err)
 		return error_set(err, ENOMEM, "no memory for the translator of vCPU %u", c->index);
 	jit->cpu = c;
 	c->engine = jit;
-	if (!jit_stats_init(&jit->stats)) {
+	if (!jit_stats_init(&jit->stats) || !jit_translator_init(jit)) {
 		destroy(c);
 		return error_set(err, ENOMEM, "no memory for the translator of vCPU %u", c->index);
 	}

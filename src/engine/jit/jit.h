@@ -162,8 +162,11 @@ struct jit_stats {
 
 #define SLOW_SITES 4096u
 
+struct translator;
+
 struct jit {
 	struct interp interp;
+	struct translator *translator; /* what a translation needs for a while */
 	struct cpu *cpu;
 	/* Shared memory: code, mapped writable and, elsewhere, executable. Right behind the executable mapping come records. */
 	uint8_t *code_w, *code_x, *data;
@@ -338,6 +341,8 @@ void x87_load(struct cpu *c, struct jit *jit);
 void x87_store(struct cpu *c, const struct jit *jit);
 
 /* --- translate.c --- */
+/* False: no memory. */
+bool jit_translator_init(struct jit *jit);
 /* Translates the unit at host, which is the guest's `linear`. NULL: nothing there can be translated, or the memory is full
  * (then everything was flushed). memory_flags: who comes there has the flags in cpu->cc. */
 struct unit *jit_translate(struct jit *jit, const uint8_t *host, uint64_t linear, bool memory_flags);

@@ -504,39 +504,50 @@ static struct unit *finish(struct translator *t, struct unit *unit)
 	return unit;
 }
 
+bool jit_translator_init(struct jit *jit)
+{
+	jit->translator = calloc(1, sizeof(*jit->translator));
+	return jit->translator != NULL;
+}
+
+static void begin(struct translator *t, const uint8_t *host, uint64_t linear)
+{
+	struct jit *jit = t->jit;
+	struct cpu *c = t->c = jit->cpu;
+	unsigned start = (unsigned)(linear & GUEST_PAGE_MASK);
+	t->set = (uint8_t)((c->tlb - c->tlbs[0]) / TLB_SIZE);
+	t->count = t->thunks = t->executed = 0;
+	t->looping = false;
+	t->loop_site = NULL;
+	t->memory_flags = t->full = t->stack_replaced = false;
+	t->x87 = (struct x87_noted){ 0 };
+	reuse_clear(t);
+	t->page = host - start;
+	t->linear = linear - start;
+	t->window = jit_on_windows(jit, t->set);
+	t->vector = t->window && t->set == TLB_USER ? vector_assumed(jit) : 0;
+	t->mode = c->code_mode;
+	t->tail = NULL;
+	t->generation = atomic_load(generation_of(t, t->page));
+}
+
 struct unit *jit_translate(struct jit *jit, const uint8_t *host, uint64_t linear, bool memory_flags)
 {
-	struct cpu *c = jit->cpu;
-	static _Thread_local struct translator t;
-	unsigned start = (unsigned)(linear & GUEST_PAGE_MASK);
-	t.jit = jit;
-	t.c = c;
-	t.set = (uint8_t)((c->tlb - c->tlbs[0]) / TLB_SIZE);
-	t.count = t.thunks = t.executed = 0;
-	t.looping = false;
-	t.loop_site = NULL;
-	t.memory_flags = t.full = t.stack_replaced = false;
-	t.x87 = (struct x87_noted){ 0 };
-	reuse_clear(&t);
-	t.page = host - start;
-	t.linear = linear - start;
-	t.window = jit_on_windows(jit, t.set);
-	t.vector = t.window && t.set == TLB_USER ? vector_assumed(jit) : 0;
-	t.mode = c->code_mode;
-	t.tail = NULL;
-	t.generation = atomic_load(generation_of(&t, t.page));
-	if (!decode(&t, start))
+	struct translator *t = jit->translator;
+	t->jit = jit;
+	begin(t, host, linear);
+	if (!decode(t, (unsigned)(linear & GUEST_PAGE_MASK)))
 		return NULL;
 	jit_back_code(jit, CODE_ROOM);
-	t.unit = new_unit(&t, host, linear);
-	if (!t.unit) {
+	t->unit = new_unit(t, host, linear);
+	if (!t->unit) {
 		jit_flush(jit);
 		return NULL;
 	}
-	find_live(&t);
-	t.e = (struct emitter){ .at = jit->code_at, .end = jit_cold_floor(jit), .delta = jit_delta(jit) };
-	emit_unit(&t, memory_flags);
-	struct unit *unit = finish(&t, t.unit);
+	find_live(t);
+	t->e = (struct emitter){ .at = jit->code_at, .end = jit_cold_floor(jit), .delta = jit_delta(jit) };
+	emit_unit(t, memory_flags);
+	struct unit *unit = finish(t, t->unit);
 	if (!unit)
 		jit_flush(jit);
 	else
