@@ -178,7 +178,7 @@ def options():
     p.add_argument("--groups", help="only these groups, with commas")
     p.add_argument("--workloads", help="only these workloads, with commas")
     p.add_argument("--repeats", type=int, help="how often; medians are reported (3)")
-    p.add_argument("--scale", type=float, help="amount of work; 1 is 0.3 to 1 s on the bare host (1)")
+    p.add_argument("--scale", type=float, help="amount of work; 1 is 0.5 to 1 s on the bare host (1)")
     p.add_argument("--quick", action="store_true", help="a smoke run: --scale 0.05 --repeats 1; its ratios mean little")
     p.add_argument("--timeout", type=float, default=180, help="seconds for a workload (180)")
     p.add_argument("--no-qemu", action="store_true", help="visor and the bare host alone")

@@ -32,9 +32,9 @@ unpack() {
 inputs() {
 	mkdir -p "$root/bench/input"
 	find "$root/usr/lib/python3.11" "$root/usr/lib/x86_64-linux-gnu/perl-base" "$root/usr/include" \
-		-name '*.py' -o -name '*.p[lm]' -o -name '*.h' | LC_ALL=C sort | head -n 3000 | xargs cat 2>/dev/null |
-		head -c 12000000 >"$root/bench/input/text"
-	head -c 12000000 "$root/usr/lib/gcc/x86_64-linux-gnu/12/cc1" >"$root/bench/input/code"
+		-name '*.py' -o -name '*.p[lm]' -o -name '*.h' | LC_ALL=C sort | xargs cat 2>/dev/null |
+		head -c 40000000 >"$root/bench/input/text"
+	head -c 24000000 "$root/usr/lib/gcc/x86_64-linux-gnu/12/cc1" >"$root/bench/input/code"
 	python3 "$here/csource.py" 120 >"$root/bench/input/source.c"
 }
 

@@ -2,14 +2,14 @@
 # Floating point, scalar and what gcc -O2 makes of loops.
 
 matrix_prepare() { warm matrix; }
-matrix_run() { matrix 200 "$(n 40)"; }
+matrix_run() { matrix 200 "$(n 120)"; }
 
 fft_prepare() { warm fft; }
-fft_run() { fft 14 "$(n 220)"; }
+fft_run() { fft 14 "$(n 600)"; }
 
 awk_prepare() { warm awk; }
 awk_run() {
-	awk -v rows="$(n 500)" 'BEGIN {
+	awk -v rows="$(n 6000)" 'BEGIN {
 		for (row = 0; row < rows; row++) {
 			line = ""
 			for (column = 0; column < 100; column++) {
@@ -23,4 +23,4 @@ awk_run() {
 }
 
 nbody_prepare() { warm python3; }
-nbody_run() { python3 /bench/programs/nbody.py "$(n 20000)"; }
+nbody_run() { python3 /bench/programs/nbody.py "$(n 60000)"; }

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# Integer work. Sizes give 0.3 to 1 s on the bare host.
+# Integer work. Sizes give about 0.5 to 1 s on the bare host.
 
 shell_run() {
-	limit=$(n 200000) i=0 sum=0
+	limit=$(n 600000) i=0 sum=0
 	while [ $i -lt "$limit" ]; do
 		i=$((i + 1))
 		case $i in
@@ -13,22 +13,22 @@ shell_run() {
 	echo $sum
 }
 
-gzip_prepare() { warm gzip; input text 6000; }
+gzip_prepare() { warm gzip; input text 18000; }
 gzip_run() { gzip -n <text >text.gz && gzip -dc text.gz | cmp - text && cat text.gz; }
 
-xz_prepare() { warm xz; input text 900; }
+xz_prepare() { warm xz; input text 2700; }
 xz_run() { xz -6 -T1 <text >text.xz && xz -dc text.xz | cmp - text && cat text.xz; }
 
-zstd_prepare() { warm zstd; input code 6000; }
+zstd_prepare() { warm zstd; input code 18000; }
 zstd_run() { zstd -q -9 --single-thread <code >code.zst && zstd -q -dc code.zst | cmp - code && cat code.zst; }
 
-bzip2_prepare() { warm bzip2; input text 3000; }
+bzip2_prepare() { warm bzip2; input text 8000; }
 bzip2_run() { bzip2 <text >text.bz2 && bzip2 -dc text.bz2 | cmp - text && cat text.bz2; }
 
-sort_prepare() { warm sort; input text 10000; }
+sort_prepare() { warm sort; input text 40000; }
 sort_run() { sort --parallel=1 text; }
 
-perl_prepare() { warm perl; input text 2500; }
+perl_prepare() { warm perl; input text 7000; }
 perl_run() {
 	perl -e '
 		my %count;
@@ -39,7 +39,7 @@ perl_run() {
 		print "$_ $count{$_}\n" for sort { $count{$b} <=> $count{$a} || $a cmp $b } keys %count;' text
 }
 
-python3_prepare() { warm python3; input text 2500; python3 -c 'import re'; }
+python3_prepare() { warm python3; input text 6000; python3 -c 'import re'; }
 python3_run() {
 	python3 -c '
 import re
@@ -54,7 +54,7 @@ for key in sorted(groups):
     print(key, sorted(groups[key]))'
 }
 
-lua_prepare() { warm lua5.4; input text 3000; }
+lua_prepare() { warm lua5.4; input text 9000; }
 lua_run() {
 	lua5.4 -e '
 		local count, order = {}, {}
@@ -85,7 +85,7 @@ sqlite3_prepare() { warm sqlite3; }
 sqlite3_run() {
 	sqlite3 :memory: "
 		create table t(id integer primary key, k integer, v text);
-		with recursive c(x) as (select 1 union all select x + 1 from c where x < $(n 100000))
+		with recursive c(x) as (select 1 union all select x + 1 from c where x < $(n 300000))
 			insert into t select x, x * 7919 % 10007, 'value ' || (x * 31 % 997) from c;
 		create index tk on t(k);
 		select count(*), sum(k), max(v) from t where k between 100 and 5000;
@@ -93,7 +93,7 @@ sqlite3_run() {
 		select count(*) from t a join t b on a.k = b.id where b.v like '%7';"
 }
 
-sha256sum_prepare() { warm sha256sum; input code 10000; }
+sha256sum_prepare() { warm sha256sum; input code 24000; }
 sha256sum_run() {
 	for i in 1 2 3 4 5 6 7 8; do
 		sha256sum code

@@ -4,16 +4,16 @@
 crypto_prepare() { warm crypto; cat /usr/lib/x86_64-linux-gnu/libcrypto.so.3 >/dev/null; crypto sha256 1; }
 
 aes_gcm_prepare() { crypto_prepare; }
-aes_gcm_run() { crypto aes-256-gcm "$(n 50000)"; }
+aes_gcm_run() { crypto aes-256-gcm "$(n 125000)"; }
 
 sha1_prepare() { crypto_prepare; }
-sha1_run() { crypto sha1 "$(n 25000)"; }
+sha1_run() { crypto sha1 "$(n 75000)"; }
 
 sha256_prepare() { crypto_prepare; }
-sha256_run() { crypto sha256 "$(n 25000)"; }
+sha256_run() { crypto sha256 "$(n 75000)"; }
 
 sha512_prepare() { crypto_prepare; }
-sha512_run() { crypto sha512 "$(n 12000)"; }
+sha512_run() { crypto sha512 "$(n 40000)"; }
 
 chacha20_prepare() { crypto_prepare; }
-chacha20_run() { crypto chacha20-poly1305 "$(n 25000)"; }
+chacha20_run() { crypto chacha20-poly1305 "$(n 150000)"; }
