@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #define _GNU_SOURCE
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -19,9 +20,31 @@
  */
 #define TABLE_SIZE (65536 * sizeof(uint64_t))
 
+/*
+ * Where there is no window, a bias leads to bits 32 to 47 of a place where nothing is, whatever the other bits of the address
+ * are: with a bias that is the same everywhere an address that is not canonical could become one that is.
+ */
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+static uint64_t nowhere; /* bits 32 to 47; 0: not reserved */
+
+static void reserve_nowhere(void)
+{
+	void *at = mmap(NULL, 5ull << WINDOW_SHIFT, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (at != MAP_FAILED)
+		nowhere = ((uintptr_t)at >> WINDOW_SHIFT) + 2;
+}
+
+static uint64_t poison(unsigned index)
+{
+	return (nowhere - index) << WINDOW_SHIFT;
+}
+
 bool mirror_init(struct jit *jit)
 {
 	__builtin_cpu_init();
+	pthread_once(&once, reserve_nowhere);
+	if (!nowhere)
+		return false;
 	if (!__builtin_cpu_supports("bmi2") || !(jit->windows = windows_get(jit->cpu->memory)))
 		return false;
 	/* In the low 2 GiB, where code names it by an absolute address. */
@@ -35,7 +58,7 @@ bool mirror_init(struct jit *jit)
 		return false;
 	}
 	for (unsigned i = 0; i < 2 * 65536; i++)
-		jit->table[i] = WINDOW_POISON;
+		jit->table[i] = poison(i & 0xffff);
 	jit->tsc_ms = jit->cpu->host_tsc_hz / 1000;
 	if (predict_init())
 		jit->proof_sites = calloc(PROOF_SITES, sizeof(*jit->proof_sites));
@@ -72,7 +95,7 @@ static void install(struct jit *jit, struct space *space, unsigned set)
 	struct installed *in = &jit->installed[set == TLB_USER ? 0 : 1];
 	uint64_t *table = mirror_table(jit, set);
 	for (unsigned i = 0; i < in->count; i++)
-		table[in->list[i].index] = WINDOW_POISON;
+		table[in->list[i].index] = poison(in->list[i].index);
 	in->count = 0;
 	in->space = space;
 	if (!space)

@@ -22,7 +22,6 @@
  * own. All functions lock.
  */
 #define WINDOW_SHIFT 32
-#define WINDOW_POISON 0x8000000000000000ull /* a bias that makes every canonical address fault */
 #define WINDOW_KERNEL UINT64_MAX             /* the root of the space of global pages */
 
 struct windows;
