@@ -62,9 +62,9 @@ unsigned jit_addresses(struct cpu *c, const struct insn *i, uint64_t linear[2])
 static bool show(struct jit *jit, uintptr_t address, const uint64_t *linear, unsigned count)
 {
 	uint64_t at;
-	if (address)
-		return windows_guest_address(jit->windows, address, &at) && mirror_fill(jit, at);
-	bool any = false;
+	if (address && windows_guest_address(jit->windows, address, &at))
+		return mirror_fill(jit, at);
+	bool any = false; /* it has no window yet, or is not canonical */
 	for (unsigned i = 0; i < count; i++)
 		any |= mirror_fill(jit, linear[i]);
 	return any;
