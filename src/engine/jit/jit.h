@@ -44,6 +44,7 @@ struct unit;
  * address of RIP's page or a segment's base, or the guest's register of the same number. */
 enum { REUSE_COUNT = 3, REUSE_FS = 32, REUSE_GS, REUSE_SELF, REUSE_WINDOW /* + index in unit->window_index */, REUSE_NONE = 0xff };
 #define PROVEN_WINDOWS 3
+#define PROVEN_SHAPED PROVEN_WINDOWS /* in units of a space with a shape (windows.h) not a window, but all that have its bias */
 static const uint8_t reuse_register[REUSE_COUNT] = { S_B, S_C, S_A };
 
 struct record {
@@ -105,6 +106,7 @@ struct unit {
 	unsigned bytes;
 	uint16_t window_index[PROVEN_WINDOWS]; /* bits 32 to 47 of addresses that its code proves */
 	uint8_t proven_windows; /* how many */
+	uint64_t shape_bias;  /* 0: its space has no shape */
 	const uint8_t *tail;  /* host address of the page that it ends in; NULL: its own */
 };
 

@@ -140,6 +140,15 @@ static bool want(struct jit *jit, struct space *space)
 	return h->hot;
 }
 
+/* What the space uses may share a bias from now on. */
+static void give_shape(struct jit *jit)
+{
+	uint16_t index[SPACE_WINDOWS];
+	unsigned count = mmu_user_stretches(jit->cpu, index, SPACE_WINDOWS);
+	if (count)
+		windows_shape(jit->windows, jit->space, index, count, index[count - 1]);
+}
+
 static void charge(struct jit *jit)
 {
 	uint64_t now = __rdtsc(), spent = now - jit->since;
@@ -160,6 +169,8 @@ bool mirror_tick(struct jit *jit)
 	bool kernel = (c->cr4 & CR4_PGE) && (c->cr4 & CR4_SMAP) && want(jit, jit->kernel);
 	bool user = jit->space && want(jit, jit->space);
 	bool changed = kernel != jit->window[TLB_SUPERVISOR] || user != jit->window[TLB_USER];
+	if (user && !jit->window[TLB_USER])
+		give_shape(jit);
 	jit->window[TLB_SUPERVISOR] = kernel;
 	jit->window[TLB_USER] = user;
 	return changed;

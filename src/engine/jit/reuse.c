@@ -239,26 +239,43 @@ static unsigned bit_of(unsigned reg)
 /* The number of the window among those that the unit proves; 0: there are too many. */
 static unsigned number_of(struct unit *unit, int window)
 {
-	unsigned n = 0;
+	unsigned n = 0, room = unit->shape_bias ? PROVEN_SHAPED - 1 : PROVEN_WINDOWS;
 	if (window < 0)
 		return 0;
+	if (window == WINDOW_SHAPED)
+		return PROVEN_SHAPED;
 	while (n < unit->proven_windows && unit->window_index[n] != window)
 		n++;
-	if (n == PROVEN_WINDOWS)
+	if (n == room)
 		return 0;
 	if (n == unit->proven_windows)
 		unit->window_index[unit->proven_windows++] = (uint16_t)window;
 	return n + 1;
 }
 
+static bool shaped(const struct translator *t, unsigned number)
+{
+	return number == PROVEN_SHAPED && t->unit->shape_bias;
+}
+
+static void emit_bias(struct translator *t, unsigned y, unsigned number)
+{
+	if (shaped(t, number)) {
+		emit_constant(&t->e, y, t->unit->shape_bias);
+		return;
+	}
+	uint64_t *bias = &mirror_table(t->jit, t->set)[t->unit->window_index[number - 1]];
+	emit_load(&t->e, y, (struct host_mem){ .base = HOST_NONE, .index = HOST_NONE, .disp = (int32_t)(uintptr_t)bias });
+}
+
 /* rorx y, reg, 20; mov y8, [y32 + ...]: faults unless the address in `reg` is in the window. Flags stay. */
 static void emit_proof(struct translator *t, unsigned number, unsigned reg, unsigned y, struct thunk *thunk)
 {
-	uint32_t upper = (uint32_t)(int32_t)(int16_t)t->unit->window_index[number - 1] << GUEST_PAGE_SHIFT;
+	uint32_t page = shaped(t, number) ? t->shape.proof : predict_page(t->unit->window_index[number - 1]);
 	emit_rotate_quietly(&t->e, y, reg, WINDOW_SHIFT - GUEST_PAGE_SHIFT);
 	guard(t, thunk);
 	put8(&t->e, 0x67);
-	emit_mem(&t->e, EMIT_BYTE, 0x8a, y, MEM_BASE(y, (int32_t)(PROOF_PAGE - upper)));
+	emit_mem(&t->e, EMIT_BYTE, 0x8a, y, MEM_BASE(y, (int32_t)page));
 	reuse_drop_registers(t, 1u << y);
 }
 
@@ -286,8 +303,7 @@ static unsigned window_register(struct translator *t, unsigned number, unsigned 
 	if (!r) {
 		if (!(r = take(t, keep, key)))
 			return 0;
-		uint64_t *bias = &mirror_table(t->jit, t->set)[t->unit->window_index[number - 1]];
-		emit_load(&t->e, register_of(t, r), (struct host_mem){ .base = HOST_NONE, .index = HOST_NONE, .disp = (int32_t)(uintptr_t)bias });
+		emit_bias(t, register_of(t, r), number);
 	}
 	r->taken = ++t->takes;
 	return register_of(t, r);
@@ -449,8 +465,7 @@ static void bring_back(struct translator *t, unsigned n, unsigned key)
 	if (key == REUSE_SELF) {
 		emit_load(&t->e, y, GS_FIELD(gpr[y]));
 	} else if (key >= REUSE_WINDOW) {
-		uint64_t *bias = &mirror_table(t->jit, t->set)[t->unit->window_index[key - REUSE_WINDOW]];
-		emit_load(&t->e, y, (struct host_mem){ .base = HOST_NONE, .index = HOST_NONE, .disp = (int32_t)(uintptr_t)bias });
+		emit_bias(t, y, key - REUSE_WINDOW + 1);
 	} else if (addressed(key)) {
 		emit_reuse(t, key, y);
 	} else {

@@ -53,6 +53,7 @@ struct translator {
 	/* What is known of the guest's registers: predict.c. */
 	uint64_t value[16];
 	uint32_t known;
+	struct window_shape shape;  /* of the unit's space */
 	unsigned peeks;
 	/* The loop that goes back to the unit's start (branch.c): its branch, its second body, the state at its start. */
 	bool looping;               /* the second body is under way */

@@ -9,13 +9,12 @@
 #include <sys/mman.h>
 
 #include "base/util.h"
+#include "engine/jit/blocks.h"
+#include "engine/jit/predict.h"
 
 /* System calls: mmap, munmap, mprotect, madvise. */
-#define ARENA_SIZE (16ull << 40)
-#define ARENA_EDGE (2ull << 30)           /* more of nothing, before and behind all: between windows there is as much from the next one */
-#define SLOT_SIZE (8ull << 30)            /* 2 GiB of nothing, the window, 2 GiB of nothing */
-#define SLOT_GAP (2ull << 30)
-#define SLOT_COUNT (ARENA_SIZE / SLOT_SIZE)
+#define SLOT_COUNT 2048u
+#define NO_SLOT 0xffffu
 #define WINDOW_SIZE (1ull << WINDOW_SHIFT)
 #define WINDOW_PAGES (WINDOW_SIZE / GUEST_PAGE_SIZE)
 #define SPACES 256
@@ -26,6 +25,7 @@
 
 struct window {
 	uint16_t index;
+	uint16_t block;          /* of the monitor's address space */
 	uint32_t *pages;
 };
 
@@ -45,6 +45,10 @@ struct space {
 	_Atomic unsigned version;
 	unsigned windows;
 	uint16_t slot[SPACE_WINDOWS];
+	unsigned retired_windows; /* from before the space had a shape: they show nothing, but some vCPU may still reach for them */
+	uint16_t retired[SPACE_WINDOWS];
+	struct window_shape shape;
+	uint32_t owner;          /* of the blocks of that shape */
 	struct run *runs;
 	unsigned run_count, run_room;
 };
@@ -54,8 +58,8 @@ struct windows {
 	unsigned users;
 	struct guest_memory *memory;
 	pthread_mutex_t lock;
-	uint8_t *arena;
 	struct window window[SLOT_COUNT];
+	uint16_t slot_of[BLOCKS];
 	uint16_t free_slots[SLOT_COUNT];
 	unsigned free_count, next_slot;
 	struct space space[SPACES];
@@ -70,7 +74,7 @@ static struct windows *list;
 
 static uint8_t *window_host(const struct windows *w, unsigned slot)
 {
-	return w->arena + slot * SLOT_SIZE + SLOT_GAP;
+	return blocks_host(w->window[slot].block);
 }
 
 static uint64_t window_linear(const struct window *window)
@@ -81,18 +85,15 @@ static uint64_t window_linear(const struct window *window)
 /* --- making and freeing --- */
 
 static void code_marked(void *opaque, uint64_t offset);
+static void clear_all(struct windows *w);
+static void make_new(struct windows *w, struct space *space);
 
 static struct windows *make(struct guest_memory *memory)
 {
-	struct windows *w = calloc(1, sizeof(*w));
+	struct windows *w = blocks_init() ? calloc(1, sizeof(*w)) : NULL;
 	if (!w)
 		return NULL;
-	uint8_t *whole = mmap(NULL, ARENA_SIZE + 2 * ARENA_EDGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	w->arena = whole + ARENA_EDGE;
-	if (whole == MAP_FAILED) {
-		free(w);
-		return NULL;
-	}
+	memset(w->slot_of, 0xff, sizeof(w->slot_of));
 	w->memory = memory;
 	pthread_mutex_init(&w->lock, NULL);
 	memory->code_marked = code_marked;
@@ -134,12 +135,14 @@ void windows_put(struct windows *w)
 	if (!last)
 		return;
 	w->memory->code_marked = NULL;
-	munmap(w->arena - ARENA_EDGE, ARENA_SIZE + 2 * ARENA_EDGE);
+	clear_all(w);
+	for (unsigned i = 0; i < SPACES; i++) {
+		make_new(w, &w->space[i]);
+		free(w->space[i].runs);
+	}
 	for (unsigned i = 0; i < SLOT_COUNT; i++)
 		if (w->window[i].pages)
 			munmap(w->window[i].pages, WINDOW_PAGES * sizeof(uint32_t));
-	for (unsigned i = 0; i < SPACES; i++)
-		free(w->space[i].runs);
 	pthread_mutex_destroy(&w->lock);
 	free(w);
 }
@@ -181,12 +184,23 @@ static struct space *find_space(struct windows *w, uint64_t root)
 	return NULL;
 }
 
+static void give_back_slot(struct windows *w, uint16_t slot)
+{
+	w->slot_of[w->window[slot].block] = NO_SLOT;
+	blocks_free(w->window[slot].block);
+	w->free_slots[w->free_count++] = slot;
+}
+
 /* Only of a space that nobody holds: no table leads to its windows. */
 static void give_back_slots(struct windows *w, struct space *space)
 {
 	for (unsigned i = 0; i < space->windows; i++)
-		w->free_slots[w->free_count++] = space->slot[i];
-	space->windows = 0;
+		give_back_slot(w, space->slot[i]);
+	for (unsigned i = 0; i < space->retired_windows; i++)
+		give_back_slot(w, space->retired[i]);
+	space->windows = space->retired_windows = 0;
+	predict_give_back(space->shape.proof);
+	space->shape = (struct window_shape){ 0 };
 }
 
 /* A free one, or the one that nobody holds and that was not used for longest. */
@@ -302,15 +316,111 @@ static bool take_slot(struct windows *w, uint16_t *slot)
 	return true;
 }
 
+/* Where the window would be if it had the bias of its space's shape. */
+static int64_t shaped_block(const struct space *space, uint16_t index)
+{
+	return index + ((int64_t)space->shape.bias >> WINDOW_SHIFT);
+}
+
+/* 0: there is none. */
+static unsigned take_block(struct space *space, uint16_t index)
+{
+	if (space->shape.id && blocks_take(shaped_block(space, index), space->owner)) {
+		predict_show(space->shape.proof, index);
+		return (unsigned)shaped_block(space, index);
+	}
+	return blocks_take_any(blocks_owner());
+}
+
 static struct window *add_window(struct windows *w, struct space *space, uint16_t index)
 {
 	uint16_t slot;
 	if (space->windows == SPACE_WINDOWS || !take_slot(w, &slot))
 		return NULL;
+	unsigned block = take_block(space, index);
+	if (!block) {
+		w->free_slots[w->free_count++] = slot;
+		return NULL;
+	}
 	w->window[slot].index = index;
+	w->window[slot].block = (uint16_t)block;
+	w->slot_of[block] = slot;
 	space->slot[space->windows++] = slot;
 	atomic_fetch_add(&space->version, 1);
 	return &w->window[slot];
+}
+
+/* --- shapes --- */
+
+#define SHIFT_MAX 1024
+
+/* How much of what the space uses would have one bias. */
+static unsigned count_fitting(const uint16_t *index, unsigned count, uint16_t stack, int64_t shift, uint32_t owner)
+{
+	unsigned fitting = 0;
+	for (unsigned i = 0; i < count; i++)
+		if (blocks_fit(index[i] + shift, owner))
+			fitting += index[i] == stack ? 1 : 2;
+	return fitting;
+}
+
+static int64_t find_shift(const uint16_t *index, unsigned count, uint16_t stack, uint32_t owner)
+{
+	unsigned most = 0, wanted = 0;
+	int64_t best = 0;
+	for (unsigned i = 0; i < count; i++)
+		wanted += index[i] == stack ? 1 : 2;
+	for (int64_t n = 1; n <= SHIFT_MAX && most < wanted; n++)
+		for (int64_t shift = -n; shift <= n; shift += 2 * n) {
+			unsigned fitting = count_fitting(index, count, stack, shift, owner);
+			if (fitting > most) {
+				most = fitting;
+				best = shift;
+			}
+		}
+	return best;
+}
+
+static void shape(struct windows *w, struct space *space, const uint16_t *index, unsigned count, uint16_t stack)
+{
+	uint32_t owner = blocks_owner();
+	int64_t shift = find_shift(index, count, stack, owner);
+	uint32_t proof = shift && !space->retired_windows ? predict_take() : 0;
+	if (!proof)
+		return;
+	clear(w, space);
+	memcpy(space->retired, space->slot, sizeof(space->slot));
+	space->retired_windows = space->windows;
+	space->windows = 0;
+	space->owner = owner;
+	space->shape = (struct window_shape){ .id = blocks_owner(), .bias = (uint64_t)shift << WINDOW_SHIFT, .proof = proof };
+	atomic_fetch_add(&space->version, 1);
+}
+
+void windows_shape(struct windows *w, struct space *space, const uint16_t *index, unsigned count, uint16_t stack)
+{
+	pthread_mutex_lock(&w->lock);
+	if (!space->shape.id)
+		shape(w, space, index, count, stack);
+	pthread_mutex_unlock(&w->lock);
+}
+
+struct window_shape windows_shape_of(struct windows *w, const struct space *space)
+{
+	pthread_mutex_lock(&w->lock);
+	struct window_shape shape = space->shape;
+	pthread_mutex_unlock(&w->lock);
+	return shape;
+}
+
+bool windows_shaped(struct windows *w, const struct space *space, uint16_t index)
+{
+	pthread_mutex_lock(&w->lock);
+	const struct window *window = find_window(w, space, index);
+	bool shaped = space->shape.id && index < BLOCKS &&
+		      (window ? window->block == shaped_block(space, index) : blocks_fit(shaped_block(space, index), space->owner));
+	pthread_mutex_unlock(&w->lock);
+	return shaped;
 }
 
 static struct run *add_run(struct windows *w, struct space *space)
@@ -613,12 +723,14 @@ unsigned windows_version(const struct space *space)
 
 bool windows_guest_address(const struct windows *w, uintptr_t host, uint64_t *linear)
 {
-	uintptr_t at = host - (uintptr_t)w->arena;
-	if (at >= ARENA_SIZE)
+	uintptr_t block = host >> BLOCK_SHIFT;
+	if (block < 1 || block >= BLOCKS - 1)
 		return false;
-	const struct window *window = &w->window[at / SLOT_SIZE];
-	if (!window->pages)
+	bool upper = host >> (BLOCK_SHIFT - 1) & 1; /* half of what is nothing belongs to the window before */
+	uintptr_t beside = upper ? block + 1 : block - 1, other = upper ? block - 1 : block + 1;
+	uint16_t slot = w->slot_of[block] != NO_SLOT ? w->slot_of[block] : w->slot_of[beside] != NO_SLOT ? w->slot_of[beside] : w->slot_of[other];
+	if (slot == NO_SLOT)
 		return false;
-	*linear = window_linear(window) + (at % SLOT_SIZE - SLOT_GAP);
+	*linear = window_linear(&w->window[slot]) + (host - (uintptr_t)window_host(w, slot));
 	return true;
 }
