@@ -301,11 +301,14 @@ int predict_window(const struct translator *t, const struct insn *i, bool base_o
 {
 	struct code_space *space = pages_space(t->jit, t->unit);
 	uint64_t linear = base_only ? t->value[i->base] : 0;
-	if (base_only ? !known(t, i->base) : !address(t, i, &linear))
+	bool is_known = base_only ? known(t, i->base) : address(t, i, &linear);
+	if (predict_missed_before(t) || !good_guesser(space))
 		return -1;
-	if (!is_canonical(linear) || predict_missed_before(t) || !good_guesser(space))
+	int window = (int)(linear >> WINDOW_SHIFT & 0xffff);
+	if (t->shape.id && (!is_known || windows_place(t->jit->windows, t->jit->space, window) != WINDOW_ASTRAY))
+		window = WINDOW_SHAPED;
+	else if (!is_known || !is_canonical(linear))
 		return -1;
 	space->guessed++;
-	uint16_t window = (uint16_t)(linear >> WINDOW_SHIFT);
-	return t->shape.id && windows_shaped(t->jit->windows, t->jit->space, window) ? WINDOW_SHAPED : window;
+	return window;
 }

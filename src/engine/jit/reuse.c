@@ -209,6 +209,10 @@ static void emit_segment(struct translator *t, unsigned seg, unsigned y)
 
 static void emit_page(struct translator *t, unsigned y)
 {
+	if (t->shape.id && windows_place(t->jit->windows, t->jit->space, (uint16_t)(t->unit->page >> WINDOW_SHIFT)) == WINDOW_IN_SHAPE) {
+		emit_constant(&t->e, y, t->unit->page + t->shape.bias);
+		return;
+	}
 	emit_constant(&t->e, S_A, t->unit->page);
 	emit_load(&t->e, y, (struct host_mem){ .base = HOST_NONE, .index = HOST_NONE,
 		  .disp = (int32_t)(uintptr_t)&mirror_table(t->jit, t->set)[(t->unit->page >> WINDOW_SHIFT) & 0xffff] });

@@ -325,7 +325,7 @@ static int64_t shaped_block(const struct space *space, uint16_t index)
 /* 0: there is none. */
 static unsigned take_block(struct space *space, uint16_t index)
 {
-	if (space->shape.id && blocks_take(shaped_block(space, index), space->owner)) {
+	if (space->shape.id && index < BLOCKS && blocks_take(shaped_block(space, index), space->owner)) {
 		predict_show(space->shape.proof, index);
 		return (unsigned)shaped_block(space, index);
 	}
@@ -413,14 +413,15 @@ struct window_shape windows_shape_of(struct windows *w, const struct space *spac
 	return shape;
 }
 
-bool windows_shaped(struct windows *w, const struct space *space, uint16_t index)
+enum window_place windows_place(struct windows *w, const struct space *space, uint16_t index)
 {
+	enum window_place place = WINDOW_NOT_YET;
 	pthread_mutex_lock(&w->lock);
 	const struct window *window = find_window(w, space, index);
-	bool shaped = space->shape.id && index < BLOCKS &&
-		      (window ? window->block == shaped_block(space, index) : blocks_fit(shaped_block(space, index), space->owner));
+	if (window)
+		place = space->shape.id && window->block == shaped_block(space, index) ? WINDOW_IN_SHAPE : WINDOW_ASTRAY;
 	pthread_mutex_unlock(&w->lock);
-	return shaped;
+	return place;
 }
 
 static struct run *add_run(struct windows *w, struct space *space)

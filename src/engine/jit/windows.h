@@ -103,8 +103,9 @@ struct space_heat *windows_heat(struct space *space);
  * less. What it shows is hidden. */
 void windows_shape(struct windows *w, struct space *space, const uint16_t *index, unsigned count, uint16_t stack);
 struct window_shape windows_shape_of(struct windows *w, const struct space *space);
-/* The window has the bias of the space's shape, or would have it. */
-bool windows_shaped(struct windows *w, const struct space *space, uint16_t index);
+/* Where addresses with these bits are: in a window with another bias than the shape's, in none yet, in one with the shape's. */
+enum window_place { WINDOW_ASTRAY, WINDOW_NOT_YET, WINDOW_IN_SHAPE };
+enum window_place windows_place(struct windows *w, const struct space *space, uint16_t index);
 /* Lists the windows of a space; returns how many. */
 unsigned windows_list(struct windows *w, const struct space *space, struct window_bias list[SPACE_WINDOWS]);
 /* Counts up whenever the list of the space grows. */
