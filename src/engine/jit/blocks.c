@@ -91,28 +91,36 @@ static bool beside(unsigned block, uint32_t owner)
 	return reserved[block] && (!owner_of[block] || owner_of[block] == owner);
 }
 
-static bool fit(int64_t block, uint32_t owner)
+static bool fit(int64_t first, unsigned wanted, uint32_t owner)
 {
-	if (block < 1 || block >= BLOCKS - 1)
+	if (first < 1 || first + wanted > BLOCKS - 1 || !beside((unsigned)first - 1, owner) || !beside((unsigned)first + wanted, owner))
 		return false;
-	unsigned b = (unsigned)block;
-	return reserved[b] && !owner_of[b] && beside(b - 1, owner) && beside(b + 1, owner);
+	for (unsigned b = (unsigned)first; b < first + wanted; b++)
+		if (!reserved[b] || owner_of[b])
+			return false;
+	return true;
 }
 
-bool blocks_fit(int64_t block, uint32_t owner)
+static void give(unsigned first, unsigned wanted, uint32_t owner)
+{
+	for (unsigned b = first; b < first + wanted; b++)
+		owner_of[b] = owner;
+}
+
+bool blocks_fit(int64_t block, unsigned wanted, uint32_t owner)
 {
 	pthread_mutex_lock(&lock);
-	bool good = fit(block, owner);
+	bool good = fit(block, wanted, owner);
 	pthread_mutex_unlock(&lock);
 	return good;
 }
 
-bool blocks_take(int64_t block, uint32_t owner)
+bool blocks_take(int64_t block, unsigned wanted, uint32_t owner)
 {
 	pthread_mutex_lock(&lock);
-	bool good = fit(block, owner);
+	bool good = fit(block, wanted, owner);
 	if (good)
-		owner_of[block] = owner;
+		give((unsigned)block, wanted, owner);
 	pthread_mutex_unlock(&lock);
 	return good;
 }
@@ -123,18 +131,18 @@ unsigned blocks_take_any(uint32_t owner)
 	pthread_mutex_lock(&lock);
 	for (unsigned n = 0; !found && n < BLOCKS; n++) {
 		next = next + 1 < BLOCKS ? next + 1 : 1;
-		if (fit(next, owner))
+		if (fit(next, 1, owner))
 			found = next;
 	}
 	if (found)
-		owner_of[found] = owner;
+		give(found, 1, owner);
 	pthread_mutex_unlock(&lock);
 	return found;
 }
 
-void blocks_free(unsigned block)
+void blocks_free(unsigned block, unsigned wanted)
 {
 	pthread_mutex_lock(&lock);
-	owner_of[block] = 0;
+	give(block, wanted, 0);
 	pthread_mutex_unlock(&lock);
 }

@@ -143,10 +143,15 @@ static bool want(struct jit *jit, struct space *space)
 /* What the space uses may share a bias from now on. */
 static void give_shape(struct jit *jit)
 {
-	uint16_t index[SPACE_WINDOWS];
-	unsigned count = mmu_user_stretches(jit->cpu, index, SPACE_WINDOWS);
-	if (count)
-		windows_shape(jit->windows, jit->space, index, count, index[count - 1]);
+	uint16_t index[4 * SPACE_WINDOWS], zone[SPACE_WINDOWS];
+	unsigned count = mmu_user_stretches(jit->cpu, index, ARRAY_SIZE(index)), zones = 0;
+	for (unsigned i = 0; i < count && zones < SPACE_WINDOWS; i++) {
+		uint16_t z = index[i] >> (WINDOW_ZONE_SHIFT - WINDOW_SHIFT);
+		if (!zones || zone[zones - 1] != z)
+			zone[zones++] = z;
+	}
+	if (zones)
+		windows_shape(jit->windows, jit->space, zone, zones);
 }
 
 static void charge(struct jit *jit)

@@ -23,12 +23,12 @@
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static bool there;
 
-/* For shapes: 2^15 pages each, and as many of nothing before and behind. Addresses of 32 bits wrap, so that the last one must
+/* For shapes: 2^11 pages each, and as many of nothing before and behind. Addresses of 32 bits wrap, so that the last one must
  * not be at the end. */
 #define SHAPES_START 0x80000000u
-#define SHAPE_PAGES 32768u
+#define SHAPE_PAGES 2048u
 #define SHAPE_BYTES (SHAPE_PAGES * GUEST_PAGE_SIZE)
-#define SHAPES 7u
+#define SHAPES 127u
 
 static pthread_mutex_t shapes_lock = PTHREAD_MUTEX_INITIALIZER;
 static bool shape_taken[SHAPES];
@@ -102,9 +102,9 @@ void predict_give_back(uint32_t proof)
 	pthread_mutex_unlock(&shapes_lock);
 }
 
-void predict_show(uint32_t proof, uint16_t window)
+void predict_show(uint32_t proof, uint16_t zone)
 {
-	mprotect((void *)(uintptr_t)(proof + window * (uint32_t)GUEST_PAGE_SIZE), GUEST_PAGE_SIZE, PROT_READ);
+	mprotect((void *)(uintptr_t)(proof + zone * (uint32_t)GUEST_PAGE_SIZE), GUEST_PAGE_SIZE, PROT_READ);
 }
 
 /* --- what faults have told --- */

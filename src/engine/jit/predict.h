@@ -16,9 +16,9 @@
  * 65536 either way, and so far around the page all is reserved. Addresses that are not canonical may be taken for good; the
  * bias of the window that was guessed makes addresses of them that the host refuses.
  *
- * For a space that has a shape (windows.h) the proof is that the address's window has the bias of the shape: the same bits lead to 2^15 pages, of
- * which those of such windows are readable. Addresses of the upper half, and the first 2^47 that are not canonical, lead to less
- * than 2^15 pages before them and behind them, where nothing is; with other addresses that are not canonical
+ * For a space that has a shape (windows.h) the proof is that the address's zone is one of the shape: bits 24 to 55 lead to 2^11 pages, of
+ * which those of such zones are readable. Addresses of the upper half, and the first 2^47 that are not canonical, lead to
+ * 2^11 pages before them and behind them, where nothing is; with other addresses that are not canonical
  * the bias of user windows, less than 2^47 either way, makes addresses that the host refuses.
  */
 struct jit;
@@ -36,8 +36,8 @@ uint32_t predict_page(uint16_t window);
 /* The pages for a shape, the same way; none is readable yet. 0: there are no more. */
 uint32_t predict_take(void);
 void predict_give_back(uint32_t proof);
-/* The window is one of that shape. */
-void predict_show(uint32_t proof, uint16_t window);
+/* The zone is one of that shape. */
+void predict_show(uint32_t proof, uint16_t zone);
 /* A proof faulted at this address. */
 bool predict_failed(uintptr_t address);
 /* The guess for the guest's instruction at this host address, in that unit, was wrong. Where that is so too often nothing is guessed. */

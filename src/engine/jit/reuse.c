@@ -272,11 +272,11 @@ static void emit_bias(struct translator *t, unsigned y, unsigned number)
 	emit_load(&t->e, y, (struct host_mem){ .base = HOST_NONE, .index = HOST_NONE, .disp = (int32_t)(uintptr_t)bias });
 }
 
-/* rorx y, reg, 20; mov y8, [y32 + ...]: faults unless the address in `reg` is in the window. Flags stay. */
+/* rorx y, reg, 20 (or 24); mov y8, [y32 + ...]: faults unless the address in `reg` is in the window. Flags stay. */
 static void emit_proof(struct translator *t, unsigned number, unsigned reg, unsigned y, struct thunk *thunk)
 {
 	uint32_t page = shaped(t, number) ? t->shape.proof : predict_page(t->unit->window_index[number - 1]);
-	emit_rotate_quietly(&t->e, y, reg, WINDOW_SHIFT - GUEST_PAGE_SHIFT);
+	emit_rotate_quietly(&t->e, y, reg, (shaped(t, number) ? WINDOW_ZONE_SHIFT : WINDOW_SHIFT) - GUEST_PAGE_SHIFT);
 	guard(t, thunk);
 	put8(&t->e, 0x67);
 	emit_mem(&t->e, EMIT_BYTE, 0x8a, y, MEM_BASE(y, (int32_t)page));

@@ -15,6 +15,7 @@
 /* System calls: mmap, munmap, mprotect, madvise. */
 #define SLOT_COUNT 2048u
 #define NO_SLOT 0xffffu
+#define ZONE_WINDOWS (1u << (WINDOW_ZONE_SHIFT - WINDOW_SHIFT))
 #define WINDOW_SIZE (1ull << WINDOW_SHIFT)
 #define WINDOW_PAGES (WINDOW_SIZE / GUEST_PAGE_SIZE)
 #define SPACES 256
@@ -49,6 +50,8 @@ struct space {
 	uint16_t retired[SPACE_WINDOWS];
 	struct window_shape shape;
 	uint32_t owner;          /* of the blocks of that shape */
+	unsigned zones;          /* that its windows are in: bits 36 to 47 of addresses */
+	uint16_t zone[SPACE_WINDOWS];
 	struct run *runs;
 	unsigned run_count, run_room;
 };
@@ -184,10 +187,23 @@ static struct space *find_space(struct windows *w, uint64_t root)
 	return NULL;
 }
 
-static void give_back_slot(struct windows *w, uint16_t slot)
+/* Where the window would be if it had the bias of its space's shape. */
+static int64_t shaped_block(const struct space *space, unsigned index)
 {
-	w->slot_of[w->window[slot].block] = NO_SLOT;
-	blocks_free(w->window[slot].block);
+	return index + ((int64_t)space->shape.bias >> WINDOW_SHIFT);
+}
+
+static bool in_shape(const struct space *space, const struct window *window)
+{
+	return space->shape.id && window->block == shaped_block(space, window->index);
+}
+
+static void give_back_slot(struct windows *w, const struct space *space, uint16_t slot)
+{
+	const struct window *window = &w->window[slot];
+	w->slot_of[window->block] = NO_SLOT;
+	if (!in_shape(space, window))
+		blocks_free(window->block, 1);
 	w->free_slots[w->free_count++] = slot;
 }
 
@@ -195,10 +211,12 @@ static void give_back_slot(struct windows *w, uint16_t slot)
 static void give_back_slots(struct windows *w, struct space *space)
 {
 	for (unsigned i = 0; i < space->windows; i++)
-		give_back_slot(w, space->slot[i]);
+		give_back_slot(w, space, space->slot[i]);
 	for (unsigned i = 0; i < space->retired_windows; i++)
-		give_back_slot(w, space->retired[i]);
-	space->windows = space->retired_windows = 0;
+		give_back_slot(w, space, space->retired[i]);
+	for (unsigned i = 0; i < space->zones; i++)
+		blocks_free((unsigned)shaped_block(space, space->zone[i] * ZONE_WINDOWS), ZONE_WINDOWS);
+	space->windows = space->retired_windows = space->zones = 0;
 	predict_give_back(space->shape.proof);
 	space->shape = (struct window_shape){ 0 };
 }
@@ -316,19 +334,24 @@ static bool take_slot(struct windows *w, uint16_t *slot)
 	return true;
 }
 
-/* Where the window would be if it had the bias of its space's shape. */
-static int64_t shaped_block(const struct space *space, uint16_t index)
+/* Whether the zone is the shape's, or becomes so. */
+static bool take_zone(struct space *space, uint16_t zone)
 {
-	return index + ((int64_t)space->shape.bias >> WINDOW_SHIFT);
+	for (unsigned i = 0; i < space->zones; i++)
+		if (space->zone[i] == zone)
+			return true;
+	if (space->zones == SPACE_WINDOWS || !blocks_take(shaped_block(space, zone * ZONE_WINDOWS), ZONE_WINDOWS, space->owner))
+		return false;
+	space->zone[space->zones++] = zone;
+	predict_show(space->shape.proof, zone);
+	return true;
 }
 
 /* 0: there is none. */
 static unsigned take_block(struct space *space, uint16_t index)
 {
-	if (space->shape.id && index < BLOCKS && blocks_take(shaped_block(space, index), space->owner)) {
-		predict_show(space->shape.proof, index);
+	if (space->shape.id && index < BLOCKS && take_zone(space, index / ZONE_WINDOWS))
 		return (unsigned)shaped_block(space, index);
-	}
 	return blocks_take_any(blocks_owner());
 }
 
@@ -354,25 +377,24 @@ static struct window *add_window(struct windows *w, struct space *space, uint16_
 
 #define SHIFT_MAX 1024
 
-/* How much of what the space uses would have one bias. */
-static unsigned count_fitting(const uint16_t *index, unsigned count, uint16_t stack, int64_t shift, uint32_t owner)
+/* How much of what the space uses would have one bias; the last zone, the stack's, matters least. */
+static unsigned count_fitting(const uint16_t *zone, unsigned zones, int64_t shift, uint32_t owner)
 {
 	unsigned fitting = 0;
-	for (unsigned i = 0; i < count; i++)
-		if (blocks_fit(index[i] + shift, owner))
-			fitting += index[i] == stack ? 1 : 2;
+	for (unsigned i = 0; i < zones; i++)
+		if (blocks_fit(zone[i] * (int64_t)ZONE_WINDOWS + shift, ZONE_WINDOWS, owner))
+			fitting += i + 1 == zones ? 1 : 2;
 	return fitting;
 }
 
-static int64_t find_shift(const uint16_t *index, unsigned count, uint16_t stack, uint32_t owner)
+/* 0: nothing fits. */
+static int64_t find_shift(const uint16_t *zone, unsigned zones, uint32_t owner)
 {
-	unsigned most = 0, wanted = 0;
+	unsigned most = 0;
 	int64_t best = 0;
-	for (unsigned i = 0; i < count; i++)
-		wanted += index[i] == stack ? 1 : 2;
-	for (int64_t n = 1; n <= SHIFT_MAX && most < wanted; n++)
+	for (int64_t n = 1; n <= SHIFT_MAX && most < 2 * zones - 1; n++)
 		for (int64_t shift = -n; shift <= n; shift += 2 * n) {
-			unsigned fitting = count_fitting(index, count, stack, shift, owner);
+			unsigned fitting = count_fitting(zone, zones, shift, owner);
 			if (fitting > most) {
 				most = fitting;
 				best = shift;
@@ -381,13 +403,30 @@ static int64_t find_shift(const uint16_t *index, unsigned count, uint16_t stack,
 	return best;
 }
 
-static void shape(struct windows *w, struct space *space, const uint16_t *index, unsigned count, uint16_t stack)
+/* Takes the shape of the space that was not used for longest. */
+static void take_back_shape(struct windows *w)
+{
+	struct space *oldest = NULL;
+	for (unsigned i = 0; i < SPACES; i++) {
+		struct space *s = &w->space[i];
+		if (s->used && s->shape.id && !s->holders && (!oldest || s->last_use < oldest->last_use))
+			oldest = s;
+	}
+	if (!oldest)
+		return;
+	clear(w, oldest);
+	make_new(w, oldest);
+}
+
+static void shape(struct windows *w, struct space *space, const uint16_t *zone, unsigned zones)
 {
 	uint32_t owner = blocks_owner();
-	int64_t shift = find_shift(index, count, stack, owner);
+	int64_t shift = find_shift(zone, zones, owner);
 	uint32_t proof = shift && !space->retired_windows ? predict_take() : 0;
-	if (!proof)
+	if (!proof) {
+		take_back_shape(w);
 		return;
+	}
 	clear(w, space);
 	memcpy(space->retired, space->slot, sizeof(space->slot));
 	space->retired_windows = space->windows;
@@ -397,11 +436,11 @@ static void shape(struct windows *w, struct space *space, const uint16_t *index,
 	atomic_fetch_add(&space->version, 1);
 }
 
-void windows_shape(struct windows *w, struct space *space, const uint16_t *index, unsigned count, uint16_t stack)
+void windows_shape(struct windows *w, struct space *space, const uint16_t *zone, unsigned zones)
 {
 	pthread_mutex_lock(&w->lock);
 	if (!space->shape.id)
-		shape(w, space, index, count, stack);
+		shape(w, space, zone, zones);
 	pthread_mutex_unlock(&w->lock);
 }
 
@@ -419,7 +458,7 @@ enum window_place windows_place(struct windows *w, const struct space *space, ui
 	pthread_mutex_lock(&w->lock);
 	const struct window *window = find_window(w, space, index);
 	if (window)
-		place = space->shape.id && window->block == shaped_block(space, index) ? WINDOW_IN_SHAPE : WINDOW_ASTRAY;
+		place = in_shape(space, window) ? WINDOW_IN_SHAPE : WINDOW_ASTRAY;
 	pthread_mutex_unlock(&w->lock);
 	return place;
 }

@@ -16,7 +16,7 @@
  * displacement, or another window of the same bias (blocks.h). What is not mapped there faults.
  *
  * A space that is worth it gets a shape: a bias that as many of its windows as possible have, so that code takes it
- * for granted and proves that it may (predict.h).
+ * for granted and proves that it may (predict.h). Shapes have zones of 64 GiB, which hold windows of that bias and nothing else.
  *
  * Windows are a TLB: a page of them goes when the guest flushes it, unless the page tables still say the same. They are
  * shared by the vCPUs of a machine; the root of the page tables names the
@@ -24,6 +24,7 @@
  * own. All functions lock.
  */
 #define WINDOW_SHIFT 32
+#define WINDOW_ZONE_SHIFT 36                 /* what a shape has of addresses, it has by zones */
 #define WINDOW_KERNEL UINT64_MAX             /* the root of the space of global pages */
 
 struct windows;
@@ -49,7 +50,7 @@ struct window_bias {
 
 struct window_shape {
 	uint32_t id;                /* 0: none; else never the same again */
-	uint32_t proof;             /* predict_take's: shows for which windows the bias is right */
+	uint32_t proof;             /* predict_take's: shows for which zones the bias is right */
 	uint64_t bias;
 };
 
@@ -99,9 +100,9 @@ void windows_settle_stretch(struct windows *w, struct space *space, uint64_t lin
 
 struct space_heat *windows_heat(struct space *space);
 
-/* Gives the space a shape if it has none, for addresses with these bits 32 to 47, among them those of the stack, which matter
- * less. What it shows is hidden. */
-void windows_shape(struct windows *w, struct space *space, const uint16_t *index, unsigned count, uint16_t stack);
+/* Gives the space a shape if it has none and there is one, for addresses in these zones (bits 36 to 47), the last one the least
+ * important. What it shows is hidden. */
+void windows_shape(struct windows *w, struct space *space, const uint16_t *zone, unsigned zones);
 struct window_shape windows_shape_of(struct windows *w, const struct space *space);
 /* Where addresses with these bits are: in a window with another bias than the shape's, in none yet, in one with the shape's. */
 enum window_place { WINDOW_ASTRAY, WINDOW_NOT_YET, WINDOW_IN_SHAPE };
