@@ -215,7 +215,7 @@ struct jit {
 	bool faulted;         /* the signal handler led here */
 	uintptr_t fault_address; /* of the access; 0: the host did not say */
 	const uint8_t *slow[SLOW_SITES]; /* guest instructions (host addresses) that windows do not serve: slow.c */
-	const uint8_t **proof_sites; /* guest instructions whose operands were guessed wrong (predict.h); NULL: operands' windows are not guessed */
+	uintptr_t *proof_sites;  /* guest instructions whose operands were guessed wrong (predict.h); NULL: operands' windows are not guessed */
 	/* Where the guest's page faults come from. */
 	struct fault_site {
 		const void *site; /* a guard or a record */

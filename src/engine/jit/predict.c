@@ -109,16 +109,22 @@ void predict_show(uint32_t proof, uint16_t zone)
 
 /* --- what faults have told --- */
 
-static const uint8_t **site_of(const struct jit *jit, const uint8_t *host)
+/* Code that many processes share misses where there is no shape what it hits where there is one: an odd number stands for the latter. */
+static uintptr_t site_key(const struct unit *unit, const uint8_t *host)
 {
-	uintptr_t h = (uintptr_t)host;
-	return &jit->proof_sites[(h ^ h >> 14 ^ h >> 25) % PROOF_SITES];
+	return (uintptr_t)host << 1 | (unit->shape_bias != 0);
+}
+
+static uintptr_t *site_of(const struct jit *jit, uintptr_t key)
+{
+	return &jit->proof_sites[(key ^ key >> 14 ^ key >> 25) % PROOF_SITES];
 }
 
 void predict_missed(struct jit *jit, const struct unit *unit, const uint8_t *host)
 {
 	struct code_space *space = pages_space(jit, unit);
-	*site_of(jit, host) = host;
+	uintptr_t key = site_key(unit, host);
+	*site_of(jit, key) = key;
 	if (space)
 		space->missed++;
 	jit->stats.mispredicted++;
@@ -293,8 +299,8 @@ static bool good_guesser(const struct code_space *space)
 
 bool predict_missed_before(const struct translator *t)
 {
-	const uint8_t *host = t->page + t->at[t->now];
-	return t->jit->proof_sites && *site_of(t->jit, host) == host;
+	uintptr_t key = site_key(t->unit, t->page + t->at[t->now]);
+	return t->jit->proof_sites && *site_of(t->jit, key) == key;
 }
 
 int predict_window(const struct translator *t, const struct insn *i, bool base_only)

@@ -375,7 +375,8 @@ static struct window *add_window(struct windows *w, struct space *space, uint16_
 
 /* --- shapes --- */
 
-#define SHIFT_MAX 1024
+#define SHIFT_MAX 4096
+#define SHIFT_FAR 1024
 
 /* How much of what the space uses would have one bias; the last zone, the stack's, matters least. */
 static unsigned count_fitting(const uint16_t *zone, unsigned zones, int64_t shift, uint32_t owner)
@@ -387,12 +388,12 @@ static unsigned count_fitting(const uint16_t *zone, unsigned zones, int64_t shif
 	return fitting;
 }
 
-/* 0: nothing fits. */
+/* 0: nothing fits. What has the lowest and the highest addresses leaves little choice: others keep away from there. */
 static int64_t find_shift(const uint16_t *zone, unsigned zones, uint32_t owner)
 {
 	unsigned most = 0;
-	int64_t best = 0;
-	for (int64_t n = 1; n <= SHIFT_MAX && most < 2 * zones - 1; n++)
+	int64_t best = 0, n = zone[0] * ZONE_WINDOWS > SHIFT_MAX ? SHIFT_FAR : 1;
+	for (; n <= SHIFT_MAX && most < 2 * zones - 1; n++)
 		for (int64_t shift = -n; shift <= n; shift += 2 * n) {
 			unsigned fitting = count_fitting(zone, zones, shift, owner);
 			if (fitting > most) {
