@@ -272,6 +272,8 @@ static void check_canonical(struct translator *t, struct thunk *thunk)
 		jump_to_thunk(t, thunk, COND_NE);
 		return;
 	}
+	if (reuse_prove_target(t, thunk))
+		return;
 	emit_move(e, S_C, REG_RCX);
 	emit_constant(e, REG_RCX, 16);
 	emit_shift_quietly(e, 1, S_B, S_A, REG_RCX);
@@ -291,7 +293,8 @@ static void load_target(struct translator *t, const struct insn *i, struct thunk
 {
 	if (i->memory) {
 		struct host_mem m;
-		emit_operand(t, i, 8, ACCESS_R, 1u << S_A, thunk, &m);
+		if (stack_operand(t, i) || !reuse_operand(t, i, 0, thunk, &m))
+			emit_operand(t, i, 8, ACCESS_R, 1u << S_A, thunk, &m);
 		emit_access(t, thunk);
 		emit_load(&t->e, S_A, m);
 	} else if (emit_gpr(t, i->operand[0].reg, S_A) != S_A) {

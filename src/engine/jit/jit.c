@@ -163,8 +163,11 @@ static uint64_t bias_of(const struct jit *jit, const struct unit *unit, unsigned
 	return shaped ? unit->shape_bias : mirror_table(jit, unit->set)[unit->window_index[number - 1]];
 }
 
-static bool proven_by(const struct jit *jit, const struct unit *unit, unsigned number, unsigned index)
+static bool proven_by(const struct jit *jit, const struct unit *unit, unsigned number, uint64_t linear)
 {
+	unsigned index = linear >> WINDOW_SHIFT & 0xffff;
+	if (!is_canonical(linear))
+		return false;
 	if (number == PROVEN_SHAPED && unit->shape_bias)
 		return mirror_table(jit, unit->set)[index] == unit->shape_bias;
 	return index == unit->window_index[number - 1];
@@ -176,7 +179,13 @@ static bool still_proven(const struct cpu *c, const struct record *record)
 	const struct jit *jit = c->engine;
 	for (unsigned r = 0; r < 16; r++) {
 		unsigned number = record->proven >> 2 * r & 3;
-		if (number && (!is_canonical(c->gpr[r]) || !proven_by(jit, record->unit, number, c->gpr[r] >> WINDOW_SHIFT & 0xffff)))
+		if (number && !proven_by(jit, record->unit, number, c->gpr[r]))
+			return false;
+	}
+	for (uint32_t sums = record->sums; sums; sums >>= 12) {
+		uint64_t base = (sums & 15) == REG_RSP ? 0 : c->gpr[sums & 15];
+		unsigned number = sums >> 10 & 3;
+		if (number && !proven_by(jit, record->unit, number, base + (c->gpr[sums >> 4 & 15] << (sums >> 8 & 3))))
 			return false;
 	}
 	return true;

@@ -44,6 +44,9 @@ struct unit;
  * address of RIP's page or a segment's base, or the guest's register of the same number. */
 enum { REUSE_COUNT = 3, REUSE_FS = 32, REUSE_GS, REUSE_SELF, REUSE_WINDOW /* + index in unit->window_index */, REUSE_NONE = 0xff };
 #define PROVEN_WINDOWS 3
+/* base + (index << scale); base 4, which is RSP: index alone. */
+#define PROVEN_SUMS 2
+#define PROVEN_SUM(base, index, scale, number) ((base) | (index) << 4 | (scale) << 8 | (number) << 10)
 #define PROVEN_SHAPED PROVEN_WINDOWS /* in units of a space with a shape (windows.h) not a window, but all that have its bias */
 static const uint8_t reuse_register[REUSE_COUNT] = { S_B, S_C, S_A };
 
@@ -59,6 +62,7 @@ struct record {
 	int8_t undo;
 	uint8_t vector;       /* VECTOR: VECTOR_* */
 	uint32_t proven;      /* and about general registers: two bits each, a number of one of the unit's windows, 0: nothing */
+	uint32_t sums;        /* the same about sums of two registers: PROVEN_SUM, 12 bits each */
 	uint8_t reuse[REUSE_COUNT]; /* what the code at `resume` or `again` expects in scratch registers: REUSE_*, a register, RIP */
 	int32_t target;       /* guest address, from the start of the unit's page */
 	struct unit *unit;
@@ -120,7 +124,7 @@ struct guard {
 	bool memory_flags : 1, window : 1;
 	uint8_t executed, faults;
 	uint8_t reuse[REUSE_COUNT];
-	uint32_t proven;
+	uint32_t proven, sums;
 };
 
 /* Words that translated code uses, in cpu->engine_words. */

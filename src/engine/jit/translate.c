@@ -330,6 +330,7 @@ static void put_guards(struct translator *t, const struct thunk *thunk, const ui
 					 .memory_flags = thunk->memory_flags, .window = r->window };
 		memcpy(guard->reuse, r->reuse, sizeof(guard->reuse));
 		guard->proven = r->proven;
+		guard->sums = r->sums;
 	}
 }
 

@@ -50,6 +50,11 @@ struct translator {
 		uint8_t window;
 		int64_t drift;
 	} proof[16], loop_proof[16];
+	/* The same of the sums that operands with an index make. */
+	struct sum {
+		uint8_t base, index, scale;
+		struct proof proof;
+	} sum[PROVEN_SUMS], loop_sum[PROVEN_SUMS];
 	/* What is known of the guest's registers: predict.c. */
 	uint64_t value[16];
 	uint32_t known;
@@ -173,6 +178,9 @@ void check_quietly(struct translator *t, struct host_mem field, struct thunk *th
 /* --- reuse.c --- */
 /* As emit_operand, by a bias that may be there already. False: it cannot be kept; *m is not set. */
 bool reuse_operand(struct translator *t, const struct insn *insn, unsigned keep, struct thunk *thunk, struct host_mem *m);
+/* Proves that S_A is an address of the space's shape, which is canonical; flags stay, S_B is lost. False: there is no shape, or it was
+ * none before. */
+bool reuse_prove_target(struct translator *t, struct thunk *thunk);
 /* For an instruction that does not fault, whatever the address. */
 bool reuse_hint(struct translator *t, const struct insn *insn, struct host_mem *m);
 /* Whether the scratch register holds the guest's register of that number; now it does. */

@@ -533,6 +533,14 @@ static bool add_local(struct windows *w, const struct watch_path *path)
 static bool map_locked(struct windows *w, struct space *space, uint64_t linear, uint32_t page, unsigned count, uint64_t wanted,
 		       bool writable, const struct watch_path *path)
 {
+	if (wanted < WINDOW_LOWEST)
+		return false;
+	if (linear < WINDOW_LOWEST) {
+		unsigned below = (unsigned)((WINDOW_LOWEST - linear) >> GUEST_PAGE_SHIFT);
+		linear = WINDOW_LOWEST;
+		page += below;
+		count -= below;
+	}
 	if (w->runs >= RUNS_MAX)
 		clear_all(w);
 	uint16_t index = (uint16_t)(linear >> WINDOW_SHIFT);

@@ -25,6 +25,7 @@
  */
 #define WINDOW_SHIFT 32
 #define WINDOW_ZONE_SHIFT 36                 /* what a shape has of addresses, it has by zones */
+#define WINDOW_LOWEST (2ull << 20)           /* user addresses below are never shown */
 #define WINDOW_KERNEL UINT64_MAX             /* the root of the space of global pages */
 
 struct windows;
