@@ -52,9 +52,9 @@ const struct text_section text_sections[] = {
 			"that it is not made for, as a page not in the TLB; by mnemonic." },
 		{ "jit: window_fills, window_pages, window_flushes, guard_faults", "Times that pages were shown in the windows on guest memory, the pages, flushes "
 			"by kind; accesses of translated code that the host faulted." },
-		{ "jit: interpreted_runs, links, retags, slow_sites, mispredicted", "Runs of instructions that were interpreted; jumps between units that "
+		{ "jit: interpreted_runs, links, retags, slow_sites, mispredicted, shapes", "Runs of instructions that were interpreted; jumps between units that "
 			"were made direct; times that all remembered targets had to be looked up again; instructions that do without windows; memory "
-			"operands that were not in the window that was guessed." },
+			"operands that were not in the window that was guessed; address spaces that got one bias for most of their windows." },
 	} },
 	{ "FILES", {
 		{ "$XDG_RUNTIME_DIR/visor/NAME.sock",

@@ -150,8 +150,8 @@ static void give_shape(struct jit *jit)
 		if (!zones || zone[zones - 1] != z)
 			zone[zones++] = z;
 	}
-	if (zones)
-		windows_shape(jit->windows, jit->space, zone, zones);
+	if (zones && windows_shape(jit->windows, jit->space, zone, zones))
+		jit->stats.shapes++;
 }
 
 static void charge(struct jit *jit)

@@ -419,14 +419,14 @@ static void take_back_shape(struct windows *w)
 	make_new(w, oldest);
 }
 
-static void shape(struct windows *w, struct space *space, const uint16_t *zone, unsigned zones)
+static bool shape(struct windows *w, struct space *space, const uint16_t *zone, unsigned zones)
 {
 	uint32_t owner = blocks_owner();
 	int64_t shift = find_shift(zone, zones, owner);
 	uint32_t proof = shift && !space->retired_windows ? predict_take() : 0;
 	if (!proof) {
 		take_back_shape(w);
-		return;
+		return false;
 	}
 	clear(w, space);
 	memcpy(space->retired, space->slot, sizeof(space->slot));
@@ -435,14 +435,15 @@ static void shape(struct windows *w, struct space *space, const uint16_t *zone, 
 	space->owner = owner;
 	space->shape = (struct window_shape){ .id = blocks_owner(), .bias = (uint64_t)shift << WINDOW_SHIFT, .proof = proof };
 	atomic_fetch_add(&space->version, 1);
+	return true;
 }
 
-void windows_shape(struct windows *w, struct space *space, const uint16_t *zone, unsigned zones)
+bool windows_shape(struct windows *w, struct space *space, const uint16_t *zone, unsigned zones)
 {
 	pthread_mutex_lock(&w->lock);
-	if (!space->shape.id)
-		shape(w, space, zone, zones);
+	bool made = !space->shape.id && shape(w, space, zone, zones);
 	pthread_mutex_unlock(&w->lock);
+	return made;
 }
 
 struct window_shape windows_shape_of(struct windows *w, const struct space *space)
