@@ -62,6 +62,7 @@ struct translator {
 	unsigned peeks;
 	/* The loop that goes back to the unit's start (branch.c): its branch, its second body, the state at its start. */
 	bool looping;               /* the second body is under way */
+	unsigned bodies;            /* that are yet to come, with this one; 0: the unit itself */
 	unsigned loop_end;          /* index of the branch back */
 	uint8_t *loop_site;         /* its displacement in the first body; NULL: no loop */
 	uint8_t *loop_head, *loop_after;
