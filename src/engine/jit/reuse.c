@@ -124,8 +124,7 @@ static struct proof inherited(const struct translator *t, const struct insn *i)
 	return p;
 }
 
-/* Instructions that write no general registers but those among their operands. */
-static bool explicit(const struct insn *i)
+bool reuse_explicit(const struct insn *i)
 {
 	switch (i->op) {
 	case OP_ADD: case OP_OR: case OP_ADC: case OP_SBB: case OP_AND: case OP_SUB: case OP_XOR: case OP_CMP: case OP_TEST:
@@ -146,7 +145,7 @@ static bool explicit(const struct insn *i)
 void reuse_update(struct translator *t, bool kept, bool vector)
 {
 	const struct insn *i = &t->insn[t->now];
-	if (!(vector || explicit(i)) || t->set > TLB_SUPERVISOR) {
+	if (!(vector || reuse_explicit(i)) || t->set > TLB_SUPERVISOR) {
 		reuse_clear(t);
 		return;
 	}

@@ -189,6 +189,8 @@ bool reuse_holds(struct translator *t, unsigned reg);
 void reuse_hold(struct translator *t, unsigned reg);
 /* The guest's register in a host register, that of the same number. */
 unsigned reuse_gpr(struct translator *t, unsigned reg);
+/* Instructions that write no general registers but those among their operands. */
+bool reuse_explicit(const struct insn *insn);
 /* After each instruction. kept: its code left scratch registers alone but for what was told; vector: it is one of
  * those that write no general registers but operands. */
 void reuse_update(struct translator *t, bool kept, bool vector);
