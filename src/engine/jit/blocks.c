@@ -14,6 +14,7 @@
 #define ROOM_BELOW 32u     /* blocks that stay free below the host's latest mapping, */
 #define ROOM_FIRST 0x3000u /* and some where guests seldom have anything */
 #define ROOM_COUNT 0x400u
+#define ROOM_LEAST 0x100u  /* where the host limits address space, the last ones are left to it */
 #define ROOM_BREAK 4u      /* behind the program's break */
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
@@ -45,7 +46,7 @@ static void reserve_blocks(unsigned first, unsigned end)
 		for (unsigned b = first; b < end; b++)
 			reserved[b] = true;
 		count += end - first;
-	} else if (errno == EEXIST && end - first > 1) {
+	} else if (end - first > (errno == EEXIST ? 1u : ROOM_LEAST)) {
 		unsigned middle = first + (end - first) / 2;
 		reserve_blocks(first, middle);
 		reserve_blocks(middle, end);
