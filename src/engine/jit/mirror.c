@@ -42,16 +42,14 @@ static uint64_t poison(unsigned index)
 bool mirror_init(struct jit *jit)
 {
 	__builtin_cpu_init();
-	pthread_once(&once, reserve_nowhere);
-	if (!nowhere)
-		return false;
 	if (!__builtin_cpu_supports("bmi2") || !(jit->windows = windows_get(jit->cpu->memory)))
 		return false;
+	pthread_once(&once, reserve_nowhere);
 	/* In the low 2 GiB, where code names it by an absolute address. */
 	jit->table = mmap(NULL, 2 * TABLE_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
 	if (jit->table == MAP_FAILED)
 		jit->table = NULL;
-	if (jit->table)
+	if (jit->table && nowhere)
 		jit->kernel = windows_hold(jit->windows, NULL, WINDOW_KERNEL);
 	if (!jit->kernel) {
 		mirror_destroy(jit);
