@@ -63,18 +63,29 @@ struct block {
 	struct block_queue *queue;
 };
 
+enum block_cache {
+	BLOCK_WRITE_BACK,    /* on stable storage after a flush */
+	BLOCK_WRITE_THROUGH, /* when the write is complete */
+	BLOCK_UNSAFE,        /* flushes do nothing: for disks that are thrown away */
+};
+
 struct block_config {
 	const char *path;
+	const char *format;   /* "raw", "qcow2"...; NULL: by the file's content */
+	const char *snapshot; /* of a qcow2 image, by name or id, read-only; NULL: the current state */
+	const char *backing;  /* the image behind it, where it does not name one or another is wanted; NULL */
 	bool read_only;
+	enum block_cache cache;
 	struct worker worker;
 };
 
 /*
- * Opens a raw image file or a block device. The file is locked (fcntl, open file
+ * Opens a disk image of any format (block/image.h), or a block device. The file is locked (fcntl, open file
  * description locks) against a second writer in any process, and against any reader when it is
- * opened for writing. A size that is no multiple of 512 is rounded up; the missing bytes read as zeros.
+ * opened for writing; the images behind it against writers. A raw image's size that is no multiple of 512 is rounded up; the
+ * missing bytes read as zeros.
  */
-struct block *block_open_raw(const struct block_config *config, struct error *err);
+struct block *block_open(const struct block_config *config, struct error *err);
 
 /* The lock that completions are called with; NULL: none. Before the first request. */
 void block_set_owner(struct block *block, struct lock *lock);

@@ -80,7 +80,7 @@ static int add_disk(struct machine *m, unsigned index, struct error *err)
 {
 	const struct machine_disk *disk = &m->config.disks[index];
 	const struct block_config file = { .path = disk->path, .read_only = disk->read_only, .worker = { loop_post, m->loop } };
-	struct block *block = block_open_raw(&file, err);
+	struct block *block = block_open(&file, err);
 	if (!block)
 		return -1;
 	char name[24];
