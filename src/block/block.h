@@ -101,6 +101,9 @@ void block_drain(struct block *block);
 /* The same, but what no thread has begun ends with ECANCELED, and so does what completions submit meanwhile. */
 void block_cancel(struct block *block);
 
+/* After a drain: what the guest wrote is in the file, as for someone who copies it now. 0 or an errno value. */
+int block_settle(struct block *block);
+
 /* Drains, flushes to stable storage, and frees. On the worker, or while it stands still; what is posted to it by then it may
  * run afterwards, without effect. */
 void block_close(struct block *block);

@@ -200,13 +200,9 @@ int qcow2_open(struct image *image, const struct image_config *config, struct er
 void qcow2_close(struct image *image)
 {
 	struct qcow2 *q = qcow2_of(image);
-	if (!image->read_only && image->meta && !image->changed) {
-		/* What was counted down since the last sync. */
-		int error = meta_is_dirty(image->meta) ? meta_sync(image->meta, true) : 0;
-		if (!error && q->incompatible & QCOW2_DIRTY && q->changing) {
-			q->incompatible &= ~QCOW2_DIRTY;
-			qcow2_write_features(q);
-		}
+	if (q->changing && q->incompatible & QCOW2_DIRTY && !image->changed) {
+		q->incompatible &= ~QCOW2_DIRTY;
+		qcow2_write_features(q);
 	}
 	qcow2_forget_snapshots(q);
 	free(q->l1);
@@ -247,7 +243,10 @@ int qcow2_sync(struct image *image)
 {
 	struct qcow2 *q = qcow2_of(image);
 	int error = meta_sync(image->meta, !(q->incompatible & QCOW2_DIRTY));
-	return error ? error : qcow2_count_down(q);
+	if (error || !q->freed_count)
+		return error;
+	error = qcow2_count_down(q);
+	return error ? error : meta_sync(image->meta, true);
 }
 
 static void qcow2_broken(struct image *image)

@@ -257,6 +257,12 @@ int block_start(struct block *block, const struct block_config *config, struct e
 	return -1;
 }
 
+int block_settle(struct block *block)
+{
+	const struct block_request flush = { .op = BLOCK_FLUSH };
+	return block->read_only ? 0 : block->ops->perform(block, &flush);
+}
+
 void block_close(struct block *block)
 {
 	if (!block)
@@ -276,8 +282,7 @@ void block_close(struct block *block)
 	if (last)
 		queue_free(queue);
 	block->queue = NULL;
-	const struct block_request flush = { .op = BLOCK_FLUSH };
-	int error = block->read_only ? 0 : block->ops->perform(block, &flush);
+	int error = block_settle(block);
 	if (error)
 		log_error("%s: the last writes may be lost: %s", block->name, strerror(error));
 	block->ops->close(block);
