@@ -64,6 +64,7 @@ struct image_ops {
 	int (*sync_data)(struct image *image);
 	int (*pack)(struct image *image, uint64_t offset, const void *unit);
 
+	int (*clear)(struct image *image); /* makes all of it EXTENT_NONE; may be missing */
 	int (*resize)(struct image *image, uint64_t size, struct error *err);
 	int (*set_backing)(struct image *image, const char *path, const char *format, struct error *err);
 	int (*check)(struct image *image, struct image_check *check, struct error *err);
@@ -114,8 +115,6 @@ int image_sync_alone(struct image *image);
 int image_probe(struct hostfile *file, const struct image_ops **ops, struct error *err);
 bool image_looks_raw(const uint8_t *head, size_t size, const uint8_t *tail);
 #define PROBE_SIZE 512u
-/* `name` as seen from the folder of the file at `base`. NULL: out of memory. */
-char *image_relative(const char *base, const char *name);
 
 /* Big-endian fields. */
 static inline uint16_t load_be16(const void *p) { return __builtin_bswap16(load_le16(p)); }

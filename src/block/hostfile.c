@@ -262,7 +262,7 @@ static int check_kind(struct hostfile *file, struct error *err)
 	return 0;
 }
 
-static struct hostfile *make(const char *path, bool read_only, int flags, struct error *err)
+static struct hostfile *make(const char *path, bool read_only, bool locked, int flags, struct error *err)
 {
 	struct hostfile *file = calloc(1, sizeof(*file));
 	char *copy = strdup(path);
@@ -274,7 +274,7 @@ static struct hostfile *make(const char *path, bool read_only, int flags, struct
 	}
 	file->path = copy;
 	file->read_only = read_only;
-	if (open_file(file, flags, err) == 0 && check_kind(file, err) == 0 && lock_file(file, err) == 0)
+	if (open_file(file, flags, err) == 0 && check_kind(file, err) == 0 && (!locked || lock_file(file, err) == 0))
 		return file;
 	hostfile_close(file);
 	return NULL;
@@ -282,12 +282,17 @@ static struct hostfile *make(const char *path, bool read_only, int flags, struct
 
 struct hostfile *hostfile_open(const char *path, bool read_only, struct error *err)
 {
-	return make(path, read_only, 0, err);
+	return make(path, read_only, true, 0, err);
+}
+
+struct hostfile *hostfile_open_unlocked(const char *path, struct error *err)
+{
+	return make(path, true, false, 0, err);
 }
 
 struct hostfile *hostfile_create(const char *path, struct error *err)
 {
-	return make(path, false, O_CREAT | O_EXCL, err);
+	return make(path, false, true, O_CREAT | O_EXCL, err);
 }
 
 void hostfile_close(struct hostfile *file)

@@ -26,6 +26,8 @@ struct hostfile {
 
 /* NULL: the error says why, for a locked one by whom. */
 struct hostfile *hostfile_open(const char *path, bool read_only, struct error *err);
+/* Read-only and without a lock: what is read may be half of a change. */
+struct hostfile *hostfile_open_unlocked(const char *path, struct error *err);
 /* A new file; one that exists is an error. */
 struct hostfile *hostfile_create(const char *path, struct error *err);
 void hostfile_close(struct hostfile *file);

@@ -148,7 +148,8 @@ static const struct image_ops *choose(struct hostfile *file, int format, struct 
 
 static struct image *open_chain(const struct image_config *config, unsigned depth, struct error *err)
 {
-	struct hostfile *file = hostfile_open(config->path, config->read_only || config->snapshot, err);
+	struct hostfile *file = config->unlocked ? hostfile_open_unlocked(config->path, err)
+						 : hostfile_open(config->path, config->read_only || config->snapshot, err);
 	const struct image_ops *ops = file ? choose(file, config->format, err) : NULL;
 	struct image *image = ops ? make(ops, file, file->read_only) : NULL;
 	if (!image) {
@@ -233,6 +234,17 @@ static int refuse(const struct image *image, const char *what, struct error *err
 			 image_format_names[image->ops->format]);
 }
 
+/* What is new reads as zeros, not as what was cut off once or what an image behind has there. */
+static int clear_new(struct image *image, uint64_t old, struct error *err)
+{
+	uint64_t end = ALIGN_UP(old, (uint64_t)image->unit);
+	if (image->backing)
+		end = MAX(end, image->backing->size);
+	end = MIN(end, image->size);
+	int error = image->ops->place && end > old ? image_zero(image, old, end - old, true) : 0;
+	return error ? error_set(err, error, "%s: cannot clear the new part: %s", image->file->path, strerror(error)) : 0;
+}
+
 int image_resize(struct image *image, uint64_t size, struct error *err)
 {
 	if (!image->ops->resize)
@@ -244,10 +256,11 @@ int image_resize(struct image *image, uint64_t size, struct error *err)
 	image->unpacked_offset = UINT64_MAX;
 	int rc = image->is_broken ? error_set(err, EIO, "%s is damaged; mend it with 'visor disk check --repair'", image->file->path)
 				  : image->ops->resize(image, size, err);
+	uint64_t old = image->size;
 	if (rc == 0)
 		image->size = size;
 	pthread_rwlock_unlock(&image->use);
-	return rc;
+	return rc == 0 && size > old ? clear_new(image, old, err) : rc;
 }
 
 int image_set_backing(struct image *image, const char *path, const char *format, struct error *err)
@@ -258,6 +271,18 @@ int image_set_backing(struct image *image, const char *path, const char *format,
 	int rc = image->ops->set_backing(image, path, format, err);
 	pthread_rwlock_unlock(&image->use);
 	return rc;
+}
+
+int image_empty(struct image *image)
+{
+	if (!image->ops->clear)
+		return ENOTSUP;
+	pthread_rwlock_wrlock(&image->use);
+	image->changed = true;
+	image->unpacked_offset = UINT64_MAX;
+	int error = image->is_broken ? EIO : image->ops->clear(image);
+	pthread_rwlock_unlock(&image->use);
+	return error;
 }
 
 int image_check(struct image *image, struct image_check *check, struct error *err)

@@ -29,6 +29,7 @@ struct image_config {
 	const char *path;
 	int format;             /* enum image_format or IMAGE_BY_CONTENT */
 	bool read_only;
+	bool unlocked;          /* read-only although another program may be writing it: only what the header says is right */
 	bool alone;             /* without the image behind it, which then reads as zeros: to look at one file only */
 	bool repair;            /* open it for writing although its tables are known to be damaged */
 	const char *backing;    /* the image behind it, instead of the one that it names; may be NULL */
@@ -78,8 +79,11 @@ int image_resize(struct image *image, uint64_t size, struct error *err);
 
 /* Names another image (NULL: none) as the one behind; does not change or compare any data. */
 int image_set_backing(struct image *image, const char *path, const char *format, struct error *err);
-/* Takes all data out of an image that has another behind it, so that it reads like that one. */
+/* Takes all data out of an image that has another behind it, so that it reads like that one. ENOTSUP when the format cannot. */
 int image_empty(struct image *image);
+
+/* `name` as seen from the folder of the file at `base`. NULL: out of memory. The caller frees it. */
+char *image_relative(const char *base, const char *name);
 
 /* Everything that is known about it, without the images behind. NULL: out of memory. */
 json_t *image_info(struct image *image);

@@ -283,6 +283,7 @@ const struct image_ops qcow2_ops = {
 	.zero = qcow2_zero,
 	.sync = qcow2_sync,
 	.pack = qcow2_pack,
+	.clear = qcow2_clear,
 	.resize = qcow2_resize,
 	.set_backing = qcow2_set_backing,
 	.check = qcow2_check,

@@ -140,16 +140,8 @@ int qcow2_resize(struct image *image, uint64_t size, struct error *err)
 	if (!error)
 		error = write_size(q, size);
 	/* What is cut off goes after nobody can see it. */
-	for (uint64_t at = ALIGN_UP(size, (uint64_t)image->unit); at < image->size && !error; at += image->unit) {
-		uint64_t entry;
-		if (!q->l1[at / reach]) {
-			at = ALIGN_DOWN(at, reach) + reach - image->unit;
-			continue;
-		}
-		error = qcow2_entry(q, at, &entry);
-		if (!error && entry)
-			error = qcow2_set_entry(q, at, 0);
-	}
+	if (!error)
+		error = qcow2_clear_from(q, ALIGN_UP(size, (uint64_t)image->unit), image->size);
 	return error ? error_set(err, error, "%s: cannot change its size: %s", image->file->path, strerror(error)) : 0;
 }
 

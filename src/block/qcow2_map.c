@@ -249,3 +249,26 @@ int qcow2_zero(struct image *image, uint64_t offset, uint64_t length, bool unmap
 	}
 	return error;
 }
+
+int qcow2_clear_from(struct qcow2 *q, uint64_t offset, uint64_t end)
+{
+	uint64_t reach = qcow2_cluster_size(q) << qcow2_l2_bits(q), entry;
+	int error = 0;
+	while (offset < end && !error) {
+		if (!(q->l1[l1_index(q, offset)] & QCOW2_OFFSET)) {
+			offset = ALIGN_DOWN(offset, reach) + reach;
+			continue;
+		}
+		error = qcow2_entry(q, offset, &entry);
+		if (!error && entry)
+			error = qcow2_set_entry(q, offset, 0);
+		offset += qcow2_cluster_size(q);
+	}
+	return error;
+}
+
+int qcow2_clear(struct image *image)
+{
+	int error = make_ready(qcow2_of(image));
+	return error ? error : qcow2_clear_from(qcow2_of(image), 0, image->size);
+}
