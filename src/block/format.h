@@ -56,8 +56,9 @@ struct image_ops {
 	int (*place)(struct image *image, uint64_t offset, uint64_t length, struct extent *place);
 	int (*link)(struct image *image, uint64_t offset, const struct extent *place);
 	void (*unplace)(struct image *image, uint64_t offset, const struct extent *place);
-	/* The range reads as zeros without data (unmap: and needs no space). ENOTSUP: not without writing them. May be missing. */
-	int (*zero)(struct image *image, uint64_t offset, uint64_t length, bool unmap);
+	/* The first *done bytes of the range, at least a unit, read as zeros without data (unmap: and need no space). ENOTSUP: not without
+	 * writing them. May be missing. */
+	int (*zero)(struct image *image, uint64_t offset, uint64_t length, bool unmap, uint64_t *done);
 	/* Puts tables and data on stable storage. Missing: meta_sync, or hostfile_sync without meta. */
 	int (*sync)(struct image *image);
 	/* The same when no table has changed; any thread, no lock. Missing: hostfile_sync. */
@@ -94,6 +95,12 @@ struct image {
 	uint8_t *unpacked;
 	uint64_t unpacked_offset;
 };
+
+/* What is read is in the order of its bytes; a new one is random. */
+#define UUID_SIZE 16
+void image_new_uuid(uint8_t uuid[UUID_SIZE]);
+/* With dashes, as RFC 4122 writes it; `swapped`: the first three fields are little-endian. */
+const char *image_uuid_text(const uint8_t uuid[UUID_SIZE], bool swapped, char room[40]);
 
 extern const struct image_ops raw_ops, qcow2_ops, vdi_ops, vhd_ops, vmdk_ops, vhdx_ops;
 

@@ -11,13 +11,14 @@
 
 #include "base/log.h"
 #include "block/format.h"
+#include "host/random.h"
 
 #define MAX_DEPTH 64
 
 const char *const image_format_names[IMAGE_FORMATS + 1] = { "raw", "qcow2", "vdi", "vhd", "vmdk", "vhdx", NULL };
 
 /* In the order of probing: what is recognised best first, what fits everything last. */
-static const struct image_ops *const formats[] = { &qcow2_ops, &raw_ops };
+static const struct image_ops *const formats[] = { &qcow2_ops, &vdi_ops, &vhd_ops, &raw_ops };
 
 static const struct image_ops *ops_of(enum image_format format)
 {
@@ -72,6 +73,25 @@ char *image_relative(const char *base, const char *name)
 	if (*name == '/' || !slash)
 		return strdup(name);
 	return asprintf(&path, "%.*s%s", (int)(slash - base) + 1, base, name) < 0 ? NULL : path;
+}
+
+void image_new_uuid(uint8_t uuid[UUID_SIZE])
+{
+	host_random(uuid, UUID_SIZE);
+	/* RFC 4122, 4.4 */
+	uuid[6] = (uuid[6] & 0x0f) | 0x40;
+	uuid[8] = (uuid[8] & 0x3f) | 0x80;
+}
+
+const char *image_uuid_text(const uint8_t uuid[UUID_SIZE], bool swapped, char room[40])
+{
+	static const uint8_t order[2][UUID_SIZE] = {
+		{ 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15 }, { 3, 2, 1, 0, 5, 4, 7, 6, 8, 9, 10, 11, 12, 13, 14, 15 },
+	};
+	char *p = room;
+	for (unsigned i = 0; i < UUID_SIZE; i++)
+		p += sprintf(p, "%s%02x", i == 4 || i == 6 || i == 8 || i == 10 ? "-" : "", uuid[order[swapped][i]]);
+	return room;
 }
 
 static struct image *make(const struct image_ops *ops, struct hostfile *file, bool read_only)

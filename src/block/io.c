@@ -345,8 +345,8 @@ static int zero_held(struct image *image, uint64_t offset, uint64_t length, bool
 		if (whole) {
 			image->changed = true;
 			image->unpacked_offset = UINT64_MAX;
-			error = image->ops->zero(image, offset, whole, unmap);
-			step = MIN(whole, end - offset);
+			error = image->ops->zero(image, offset, whole, unmap, &step);
+			step = MIN(step, end - offset);
 		}
 		if (error == ENOTSUP) {
 			/* Up to where whole units begin. */

@@ -109,7 +109,7 @@ int qcow2_map(struct image *image, uint64_t offset, uint64_t length, struct exte
 int qcow2_place(struct image *image, uint64_t offset, uint64_t length, struct extent *place);
 int qcow2_link(struct image *image, uint64_t offset, const struct extent *place);
 void qcow2_unplace(struct image *image, uint64_t offset, const struct extent *place);
-int qcow2_zero(struct image *image, uint64_t offset, uint64_t length, bool unmap);
+int qcow2_zero(struct image *image, uint64_t offset, uint64_t length, bool unmap, uint64_t *done);
 int qcow2_clear(struct image *image);
 int qcow2_clear_from(struct qcow2 *q, uint64_t offset, uint64_t end);
 int qcow2_entry(struct qcow2 *q, uint64_t offset, uint64_t *entry);

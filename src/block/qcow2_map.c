@@ -230,10 +230,11 @@ static int zero_entry(struct qcow2 *q, uint64_t old, bool unmap, uint64_t *entry
 	return 0;
 }
 
-int qcow2_zero(struct image *image, uint64_t offset, uint64_t length, bool unmap)
+int qcow2_zero(struct image *image, uint64_t offset, uint64_t length, bool unmap, uint64_t *done)
 {
 	struct qcow2 *q = qcow2_of(image);
 	uint64_t reach = (uint64_t)image->unit << qcow2_l2_bits(q), entry, old;
+	uint64_t start = offset;
 	int error = make_ready(q);
 	for (uint64_t end = offset + length; offset < end && !error;) {
 		if (l1_index(q, offset) < q->l1_entries && !(q->l1[l1_index(q, offset)] & QCOW2_OFFSET) && !image_has_backing(image)) {
@@ -243,10 +244,15 @@ int qcow2_zero(struct image *image, uint64_t offset, uint64_t length, bool unmap
 		error = qcow2_entry(q, offset, &old);
 		if (!error)
 			error = zero_entry(q, old, unmap, &entry);
+		if (error == ENOTSUP && offset > start) {
+			error = 0;
+			break;
+		}
 		if (!error && entry != old)
 			error = qcow2_set_entry(q, offset, entry);
 		offset += image->unit;
 	}
+	*done = offset - start;
 	return error;
 }
 

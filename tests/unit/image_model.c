@@ -131,7 +131,8 @@ const char *image_path_in_folder(const char *name)
 	static unsigned next;
 	char *path = paths[next++ % 8];
 	if (!*folder) {
-		snprintf(folder, sizeof(folder), "/tmp/visor-image-XXXXXX");
+		/* In memory where that is possible: each flush waits for the disk. */
+		snprintf(folder, sizeof(folder), "%s/visor-image-XXXXXX", access("/dev/shm", W_OK) ? "/tmp" : "/dev/shm");
 		assert_non_null(mkdtemp(folder));
 	}
 	snprintf(path, sizeof(paths[0]), "%s/%s", folder, name);
