@@ -18,7 +18,7 @@
 const char *const image_format_names[IMAGE_FORMATS + 1] = { "raw", "qcow2", "vdi", "vhd", "vmdk", "vhdx", NULL };
 
 /* In the order of probing: what is recognised best first, what fits everything last. */
-static const struct image_ops *const formats[] = { &qcow2_ops, &vdi_ops, &vhd_ops, &raw_ops };
+static const struct image_ops *const formats[] = { &qcow2_ops, &vdi_ops, &vmdk_ops, &vhd_ops, &raw_ops };
 
 static const struct image_ops *ops_of(enum image_format format)
 {

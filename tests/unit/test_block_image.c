@@ -77,6 +77,8 @@ static const struct image_create kinds[] = {
 	{ .format = IMAGE_VDI, .size = 9 * MIB, .fixed = true },
 	{ .format = IMAGE_VHD, .size = 19 * MIB + 512 },
 	{ .format = IMAGE_VHD, .size = 9 * MIB, .fixed = true },
+	{ .format = IMAGE_VMDK, .size = 49 * MIB + 512 },
+	{ .format = IMAGE_VMDK, .size = 9 * MIB, .fixed = true },
 };
 
 static const char *path_of(const struct image_create *kind, const char *name)
@@ -134,8 +136,10 @@ static void size_changes(void **state)
 		struct error err = { 0 };
 		image_model_init(&m, kind.size + 20 * MIB, i + 200);
 		m.size = kind.size = 3 * MIB;
-		if (kind.format == IMAGE_VDI && kind.fixed)
-			continue;
+		if ((kind.format == IMAGE_VDI && kind.fixed) || kind.format == IMAGE_VMDK) {
+			image_model_free(&m);
+			continue; /* it says so */
+		}
 		create(path, &kind);
 		for (unsigned n = 0; n < 4; n++) {
 			run_model(path, &kind, &m, 1, 60);
