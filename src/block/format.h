@@ -102,6 +102,9 @@ void image_new_uuid(uint8_t uuid[UUID_SIZE]);
 /* With dashes, as RFC 4122 writes it; `swapped`: the first three fields are little-endian. */
 const char *image_uuid_text(const uint8_t uuid[UUID_SIZE], bool swapped, char room[40]);
 
+/* A Windows path in UTF-16 as one of this system: in UTF-8, slashes the other way. The caller frees it; NULL: out of memory. */
+char *image_windows_path(const uint8_t *p, unsigned bytes, bool big_endian);
+
 extern const struct image_ops raw_ops, qcow2_ops, vdi_ops, vhd_ops, vmdk_ops, vhdx_ops;
 
 /* An unmapped range may read as something else than zeros. */

@@ -18,7 +18,7 @@
 const char *const image_format_names[IMAGE_FORMATS + 1] = { "raw", "qcow2", "vdi", "vhd", "vmdk", "vhdx", NULL };
 
 /* In the order of probing: what is recognised best first, what fits everything last. */
-static const struct image_ops *const formats[] = { &qcow2_ops, &vdi_ops, &vmdk_ops, &vhd_ops, &raw_ops };
+static const struct image_ops *const formats[] = { &qcow2_ops, &vdi_ops, &vmdk_ops, &vhdx_ops, &vhd_ops, &raw_ops };
 
 static const struct image_ops *ops_of(enum image_format format)
 {
@@ -92,6 +92,31 @@ const char *image_uuid_text(const uint8_t uuid[UUID_SIZE], bool swapped, char ro
 	for (unsigned i = 0; i < UUID_SIZE; i++)
 		p += sprintf(p, "%s%02x", i == 4 || i == 6 || i == 8 || i == 10 ? "-" : "", uuid[order[swapped][i]]);
 	return room;
+}
+
+char *image_windows_path(const uint8_t *p, unsigned bytes, bool big_endian)
+{
+	char *path = malloc(bytes * 2 + 1), *to = path;
+	for (unsigned i = 0; path && i + 2 <= bytes; i += 2) {
+		unsigned c = big_endian ? load_be16(p + i) : load_le16(p + i);
+		if (!c)
+			break;
+		if (c == '\\')
+			c = '/';
+		if (c < 0x80) {
+			*to++ = (char)c;
+		} else if (c < 0x800) {
+			*to++ = (char)(0xc0 | c >> 6);
+			*to++ = (char)(0x80 | (c & 0x3f));
+		} else {
+			*to++ = (char)(0xe0 | c >> 12);
+			*to++ = (char)(0x80 | (c >> 6 & 0x3f));
+			*to++ = (char)(0x80 | (c & 0x3f));
+		}
+	}
+	if (path)
+		*to = 0;
+	return path;
 }
 
 static struct image *make(const struct image_ops *ops, struct hostfile *file, bool read_only)

@@ -37,32 +37,6 @@ static int read_error(const struct image *image, int error, struct error *err)
 
 /* --- the image behind --- */
 
-/* A Windows path in UTF-16 as one of this system: ASCII and two- and three-byte UTF-8, slashes the other way. */
-static char *windows_path(const uint8_t *p, unsigned bytes, bool big_endian)
-{
-	char *path = malloc(bytes * 2 + 1), *to = path;
-	for (unsigned i = 0; path && i + 2 <= bytes; i += 2) {
-		unsigned c = big_endian ? load_be16(p + i) : load_le16(p + i);
-		if (!c)
-			break;
-		if (c == '\\')
-			c = '/';
-		if (c < 0x80) {
-			*to++ = (char)c;
-		} else if (c < 0x800) {
-			*to++ = (char)(0xc0 | c >> 6);
-			*to++ = (char)(0x80 | (c & 0x3f));
-		} else {
-			*to++ = (char)(0xe0 | c >> 12);
-			*to++ = (char)(0x80 | (c >> 6 & 0x3f));
-			*to++ = (char)(0x80 | (c & 0x3f));
-		}
-	}
-	if (path)
-		*to = 0;
-	return path;
-}
-
 static char *read_locator(struct vhd *vhd, const uint8_t *header, uint32_t code)
 {
 	for (unsigned i = 0; i < VHD_LOCATORS; i++) {
@@ -72,7 +46,7 @@ static char *read_locator(struct vhd *vhd, const uint8_t *header, uint32_t code)
 		if (load_be32(l) != code || length > sizeof(data) || load_be64(l + 16) > INT64_MAX - sizeof(data))
 			continue;
 		if (hostfile_read(vhd->image.file, data, length, load_be64(l + 16)) == 0)
-			return windows_path(data, length, false);
+			return image_windows_path(data, length, false);
 	}
 	return NULL;
 }
@@ -87,7 +61,7 @@ static int find_backing(struct vhd *vhd, const uint8_t *header, struct error *er
 		name = read_locator(vhd, header, VHD_W2KU);
 		if (!name || *name != '/') {
 			free(name);
-			name = windows_path(header + VHD_H_PARENT_NAME, VHD_PARENT_NAME_SIZE, true);
+			name = image_windows_path(header + VHD_H_PARENT_NAME, VHD_PARENT_NAME_SIZE, true);
 		}
 	}
 	if (!name || !*name) {
