@@ -12,10 +12,16 @@
 
 #include "block/qcow2.h"
 
+struct l2_table {
+	uint32_t users; /* entries of L1 tables */
+	bool active;    /* the current state has it */
+};
+
 struct checker {
 	struct qcow2 *q;
 	struct image_check *check;
 	uint32_t *counted;
+	struct l2_table *tables; /* by cluster */
 	uint64_t clusters;
 	int error; /* of the host */
 };
@@ -36,8 +42,8 @@ static void report(struct checker *c, const char *format, ...)
 
 #define hex(x) ((unsigned long long)(x))
 
-/* A reference to bytes of the file; `what` is for the report. */
-static void count(struct checker *c, uint64_t at, uint64_t length, const char *what)
+/* `weight` references to bytes of the file; `what` is for the report. */
+static void count_times(struct checker *c, uint64_t at, uint64_t length, uint32_t weight, const char *what)
 {
 	uint64_t first = at >> c->q->cluster_bits, end = at + length;
 	if (!length)
@@ -48,77 +54,81 @@ static void count(struct checker *c, uint64_t at, uint64_t length, const char *w
 		return;
 	}
 	for (uint64_t i = first; i <= (end - 1) >> c->q->cluster_bits; i++)
-		c->counted[i] += c->counted[i] != UINT32_MAX;
+		c->counted[i] = c->counted[i] > UINT32_MAX - weight ? UINT32_MAX : c->counted[i] + weight;
 }
 
-static void count_entry(struct checker *c, uint64_t entry)
+static void count(struct checker *c, uint64_t at, uint64_t length, const char *what)
+{
+	count_times(c, at, length, 1, what);
+}
+
+static void count_entry(struct checker *c, uint64_t entry, uint32_t weight, bool active)
 {
 	struct qcow2 *q = c->q;
-	uint64_t at = entry & QCOW2_OFFSET, length = qcow2_cluster_size(q);
+	uint64_t at = entry & QCOW2_OFFSET, size = qcow2_cluster_size(q), length = size;
 	if (entry & QCOW2_PACKED) {
 		qcow2_packed_range(q, entry, &at, &length);
 		/* The last sector may be cut off by the end of the file. */
 		uint64_t end = c->clusters << q->cluster_bits;
-		count(c, at, at < end ? MIN(length, end - at) : length, "a compressed cluster");
-		c->check->compressed += qcow2_cluster_size(q);
-		c->check->allocated += qcow2_cluster_size(q);
-	} else if (at % length) {
+		count_times(c, at, at < end ? MIN(length, end - at) : length, weight, "a compressed cluster");
+	} else if (at % size) {
 		report(c, "a cluster is said to be at 0x%llx", hex(at));
 		c->check->errors++;
 	} else if (at) {
-		count(c, at, length, "a cluster");
-		c->check->allocated += length;
+		count_times(c, at, size, weight, "a cluster");
 	}
+	c->check->allocated += active && at ? size : 0;
+	c->check->compressed += active && entry & QCOW2_PACKED ? size : 0;
 }
 
-static uint64_t *read_l2(struct checker *c, uint64_t at)
-{
-	int error;
-	uint64_t entries = qcow2_cluster_size(c->q) / 8, *table = qcow2_read_table(c->q, at, entries, &error);
-	if (!table && error != EIO)
-		c->error = error;
-	if (!table) {
-		report(c, "the L2 table at 0x%llx cannot be read", hex(at));
-		c->check->errors++;
-	}
-	return table;
-}
-
-static void count_l1(struct checker *c, const uint64_t *l1, uint64_t at, uint32_t entries)
+/* The L2 tables of an L1 table are only noted: many states may share them, and each is read once. */
+static void note_l1(struct checker *c, const uint64_t *l1, uint64_t at, uint32_t entries, bool active)
 {
 	uint64_t size = qcow2_cluster_size(c->q);
 	count(c, at, ALIGN_UP(entries * 8ull, size), "an L1 table");
-	for (uint32_t i = 0; i < entries && !c->error; i++) {
-		uint64_t table = l1[i] & QCOW2_OFFSET;
+	for (uint32_t i = 0; i < entries; i++) {
+		uint64_t table = l1[i] & QCOW2_OFFSET, cluster = table >> c->q->cluster_bits;
 		if (!table)
 			continue;
-		cleanup_free uint64_t *l2 = read_l2(c, table);
-		if (!l2)
+		if (table % size || cluster >= c->clusters) {
+			report(c, "an L2 table is said to be at 0x%llx", hex(table));
+			c->check->errors++;
 			continue;
-		count(c, table, size, "an L2 table");
-		for (uint64_t j = 0; j < size / 8; j++)
-			count_entry(c, l2[j]);
+		}
+		c->tables[cluster].users += c->tables[cluster].users != UINT32_MAX;
+		c->tables[cluster].active |= active;
 	}
 }
 
-static void count_snapshots(struct checker *c)
+static void count_tables(struct checker *c)
+{
+	uint64_t size = qcow2_cluster_size(c->q);
+	for (uint64_t i = 0; i < c->clusters && !c->error; i++) {
+		const struct l2_table *table = &c->tables[i];
+		if (!table->users)
+			continue;
+		count_times(c, i << c->q->cluster_bits, size, table->users, "an L2 table");
+		cleanup_free uint64_t *l2 = qcow2_read_table(c->q, i << c->q->cluster_bits, size / 8, &c->error);
+		for (uint64_t j = 0; l2 && j < size / 8; j++)
+			count_entry(c, l2[j], table->users, table->active);
+	}
+}
+
+static void note_snapshots(struct checker *c)
 {
 	struct qcow2 *q = c->q;
-	uint64_t allocated = c->check->allocated, compressed = c->check->compressed;
 	count(c, q->snapshots_offset, q->snapshots_size, "the list of snapshots");
-	for (uint32_t i = 0; i < q->snapshot_count && !c->error; i++) {
+	for (uint32_t i = 0; i < q->snapshot_count; i++) {
 		int error;
 		cleanup_free uint64_t *l1 = q->snapshots[i].l1_entries <= QCOW2_MAX_L1
 			? qcow2_read_table(q, q->snapshots[i].l1_offset, q->snapshots[i].l1_entries, &error) : NULL;
 		if (l1) {
-			count_l1(c, l1, q->snapshots[i].l1_offset, q->snapshots[i].l1_entries);
+			note_l1(c, l1, q->snapshots[i].l1_offset, q->snapshots[i].l1_entries, false);
 			continue;
 		}
 		report(c, "the tables of snapshot '%s' cannot be read", q->snapshots[i].name);
 		c->check->errors++;
 	}
-	c->check->allocated = allocated; /* of the current state alone */
-	c->check->compressed = compressed;
 }
 
 /* Persistent dirty bitmaps of other programs: a directory, in it tables, in them clusters. */
@@ -281,14 +291,17 @@ int qcow2_check(struct image *image, struct image_check *check, struct error *er
 	struct qcow2 *q = qcow2_of(image);
 	struct checker c = { .q = q, .check = check, .clusters = q->file_end >> q->cluster_bits };
 	cleanup_free uint32_t *counted = calloc(c.clusters + 1, sizeof(*counted));
+	cleanup_free struct l2_table *tables = calloc(c.clusters + 1, sizeof(*tables));
 	c.counted = counted;
-	if (!counted)
+	c.tables = tables;
+	if (!counted || !tables)
 		return error_set(err, ENOMEM, "out of memory to check %s", image->file->path);
 	/* What the next sync would do, so that the file and the tables in memory say the same. */
 	c.error = check->repair ? qcow2_count_down(q) : 0;
 	count(&c, 0, qcow2_cluster_size(q), "the header");
-	count_l1(&c, q->l1, q->l1_offset, q->l1_entries);
-	count_snapshots(&c);
+	note_l1(&c, q->l1, q->l1_offset, q->l1_entries, true);
+	note_snapshots(&c);
+	count_tables(&c);
 	count_bitmaps(&c);
 	uint64_t before = check->errors_fixed;
 	count_refcounts(&c);

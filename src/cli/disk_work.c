@@ -216,7 +216,8 @@ static int compare_run(const void *values, const struct operands *operands)
 	disk_progress_end();
 	bool equal = differ == UINT64_MAX;
 	if (v->json)
-		disk_print_json(json_pack("{s:b, s:I*}", "equal", equal, "offset", (json_int_t)(equal ? 0 : differ)));
+		disk_print_json(equal ? json_pack("{s:b}", "equal", 1)
+				      : json_pack("{s:b, s:I}", "equal", 0, "differ_at", (json_int_t)differ));
 	else if (equal)
 		puts("the disks are equal");
 	else

@@ -175,7 +175,8 @@ struct image *image_must_open(const char *path, bool read_only)
 
 static void print_finding(void *opaque, const char *text)
 {
-	print_message("%s\n", text);
+	if (strncmp(text, "leak", 4))
+		print_message("%s\n", text);
 }
 
 void image_must_be_clean(const char *path, bool leaks)
