@@ -54,7 +54,16 @@ static void disk_close(struct block *block)
 	free(disk);
 }
 
+static int disk_direct(struct block *block, const struct block_request *request)
+{
+	struct disk *disk = container_of(block, struct disk, block);
+	if (request->op == BLOCK_WRITE && disk->cache == BLOCK_WRITE_THROUGH)
+		return -1;
+	return image_direct(disk->image, request->op == BLOCK_WRITE, request->offset, request->length);
+}
+
 static const struct block_ops disk_ops = { .perform = disk_perform, .close = disk_close };
+static const struct block_ops file_ops = { .perform = disk_perform, .close = disk_close, .direct = disk_direct };
 
 static struct image *open_image(const struct block_config *config, struct error *err)
 {
@@ -84,7 +93,7 @@ struct block *block_open(const struct block_config *config, struct error *err)
 	disk->image = image;
 	disk->cache = config->cache;
 	disk->block = (struct block){
-		.ops = &disk_ops, .name = name, .size = image_size(image), .read_only = image_read_only(image),
+		.ops = image_format(image) == IMAGE_RAW ? &file_ops : &disk_ops, .name = name, .size = image_size(image), .read_only = image_read_only(image),
 		.physical_block = image_physical_block(image),
 	};
 	return block_start(&disk->block, config, err) < 0 ? NULL : &disk->block;

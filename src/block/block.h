@@ -51,6 +51,9 @@ struct block_ops {
 	/* Performs one request, on a thread of the pool; 0 or an errno value. */
 	int (*perform)(struct block *block, const struct block_request *request);
 	void (*close)(struct block *block);
+	/* The descriptor of a file that has the request's data at the same offset, so that the kernel may do it alone; -1: perform must.
+	 * What the kernel does not do in whole is performed again. May be missing; any thread. */
+	int (*direct)(struct block *block, const struct block_request *request);
 };
 
 /* Format drivers put this first into their own struct and call block_start when the file is open. */

@@ -18,6 +18,8 @@
 
 #define ZERO_CHUNK (64u << 10)
 #define PIECES 64
+#define LOCK_TRIES 100
+#define LOCK_PAUSE_US 10000
 
 /* The parts of an iovec that hold bytes [skip, skip + length), at most PIECES of them. */
 static int slice(const struct iovec *iov, unsigned count, uint64_t skip, uint64_t length, struct iovec part[PIECES])
@@ -227,11 +229,18 @@ static int lock_file(struct hostfile *file, struct error *err)
 {
 	struct flock range = { .l_type = file->read_only ? F_RDLCK : F_WRLCK, .l_whence = SEEK_SET };
 	char who[160];
-	if (fcntl(file->fd, F_OFD_SETLK, &range) == 0)
-		return 0;
-	if (errno == EAGAIN || errno == EACCES)
-		return error_set(err, EBUSY, "disk image %s is in use by %s; stop that one first, or use a copy of the image", file->path,
-				 host_lock_holder(file->fd, who, sizeof(who)) ? who : "another machine or program");
+	/* The kernel closes the ring of a killed process, and with it its files, some time after the process is gone. */
+	for (unsigned tries = 0; fcntl(file->fd, F_OFD_SETLK, &range) < 0; tries++) {
+		if (errno != EAGAIN && errno != EACCES)
+			goto unsupported;
+		bool known = host_lock_holder(file->fd, who, sizeof(who));
+		if (known || tries == LOCK_TRIES)
+			return error_set(err, EBUSY, "disk image %s is in use by %s; stop that one first, or use a copy of the image", file->path,
+					 known ? who : "another machine or program");
+		usleep(LOCK_PAUSE_US);
+	}
+	return 0;
+unsupported:
 	/* Some network and FUSE file systems have no locks; the image is usable, at the user's risk. */
 	log_warn("disk image %s cannot be locked (%s): make sure that no other machine uses it", file->path, strerror(errno));
 	return 0;

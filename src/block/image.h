@@ -60,6 +60,8 @@ int image_write(struct image *image, const void *data, uint64_t offset, uint64_t
 int image_zero(struct image *image, uint64_t offset, uint64_t length, bool unmap);
 int image_discard(struct image *image, uint64_t offset, uint64_t length);
 int image_flush(struct image *image);
+/* The descriptor of a file that has this range at the same offset, and may be read or written there; -1: there is none. */
+int image_direct(struct image *image, bool write, uint64_t offset, uint64_t length);
 
 enum image_content {
 	IMAGE_BEHIND, /* not in this image: in the ones behind it, or zeros */

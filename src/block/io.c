@@ -403,6 +403,12 @@ int image_write_compressed(struct image *image, const void *data, uint64_t offse
 	return error;
 }
 
+int image_direct(struct image *image, bool write, uint64_t offset, uint64_t length)
+{
+	bool guarded = write && image->guessed && (offset < PROBE_SIZE || offset + length > image->size - BLOCK_SECTOR);
+	return image->ops == &raw_ops && !guarded ? image->file->fd : -1;
+}
+
 int image_sync_alone(struct image *image)
 {
 	int error;

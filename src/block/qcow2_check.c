@@ -12,6 +12,8 @@
 
 #include "block/qcow2.h"
 
+#define MAX_CLUSTERS (1u << 28)
+
 struct l2_table {
 	uint32_t users; /* entries of L1 tables */
 	bool active;    /* the current state has it */
@@ -290,6 +292,8 @@ int qcow2_check(struct image *image, struct image_check *check, struct error *er
 {
 	struct qcow2 *q = qcow2_of(image);
 	struct checker c = { .q = q, .check = check, .clusters = q->file_end >> q->cluster_bits };
+	if (c.clusters > MAX_CLUSTERS)
+		return error_set(err, EFBIG, "%s: its file is too large to be checked; copy it with 'visor disk convert'", image->file->path);
 	cleanup_free uint32_t *counted = calloc(c.clusters + 1, sizeof(*counted));
 	cleanup_free struct l2_table *tables = calloc(c.clusters + 1, sizeof(*tables));
 	c.counted = counted;

@@ -325,7 +325,7 @@ static void journal_close(struct block *block)
 {
 }
 
-static const struct block_ops journal_ops = { journal_perform, journal_close };
+static const struct block_ops journal_ops = { .perform = journal_perform, .close = journal_close };
 
 static void journal_rig_init(struct blk_rig *r, struct block *block)
 {
