@@ -180,6 +180,68 @@ static void shrunk_images_forget(void **state)
 	}
 }
 
+/* A guest must not turn its disk into something that names files of the host. */
+static void guessed_raw_stays_raw(void **state)
+{
+	static const struct {
+		const char *magic;
+		unsigned length;
+		uint64_t at;
+	} marks[] = {
+		{ "QFI\xfb", 4, 0 }, { "QFI\xfb\0\0\0\3", 8, 0 }, { "KDMV", 4, 0 }, { "COWD", 4, 0 }, { "# Disk DescriptorFile\n", 22, 0 },
+		{ "conectix", 8, 0 }, { "vhdxfile", 8, 0 }, { "\x7f\x10\xda\xbe", 4, 0x40 },
+	};
+	const char *path = image_path_in_folder("guessed.img");
+	const struct image_create kind = { .format = IMAGE_RAW, .size = MIB };
+	const struct image_config told = { .path = path, .format = IMAGE_RAW };
+	uint8_t sectors[1024] = { 0 };
+	struct error err;
+	create(path, &kind);
+	for (unsigned i = 0; i < ARRAY_SIZE(marks); i++) {
+		struct image *image = image_must_open(path, false);
+		assert_true(image_guessed(image));
+		memset(sectors, 0, sizeof(sectors));
+		memcpy(sectors + marks[i].at, marks[i].magic, marks[i].length);
+		assert_int_equal(image_write(image, sectors, 0, 512), EPERM);
+		assert_int_equal(image_write(image, sectors, 0, 1024), EPERM);
+		assert_int_equal(image_write(image, sectors, 512, 1024), 0);
+		assert_true(image_direct(image, true, 0, 512) < 0 && image_direct(image, true, MIB - 512, 512) < 0);
+		image_close(image);
+		image = image_open(&told, &err);
+		assert_non_null(image);
+		assert_false(image_guessed(image));
+		assert_int_equal(image_write(image, sectors, 0, 512), 0);
+		memset(sectors, 0, sizeof(sectors));
+		assert_int_equal(image_write(image, sectors, 0, 512), 0);
+		image_close(image);
+	}
+	struct image *image = image_must_open(path, false);
+	memcpy(sectors, "conectix", 8);
+	sectors[63] = 2; /* a fixed VHD's footer */
+	assert_int_equal(image_write(image, sectors, MIB - 512, 512), EPERM);
+	memset(sectors, 0xeb, sizeof(sectors)); /* a boot sector */
+	assert_int_equal(image_write(image, sectors, 0, 512), 0);
+	image_close(image);
+	unlink(path);
+}
+
+/* Too many to name are refused, and an image that is behind itself. */
+static void endless_chains_are_refused(void **state)
+{
+	struct image_create kind = { .format = IMAGE_QCOW2, .size = MIB };
+	const char *path = image_path_in_folder("self.qcow2");
+	const struct image_config config = { .path = path, .format = IMAGE_BY_CONTENT, .read_only = true };
+	const struct image_config alone = { .path = path, .format = IMAGE_BY_CONTENT, .alone = true };
+	struct error err = { 0 };
+	create(path, &kind);
+	struct image *image = image_open(&alone, &err);
+	assert_int_equal(image_set_backing(image, "self.qcow2", "qcow2", &err), 0);
+	image_close(image);
+	assert_null(image_open(&config, &err));
+	assert_int_equal(err.code, ELOOP);
+	unlink(path);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -187,6 +249,8 @@ int main(void)
 		cmocka_unit_test(random_requests_on_a_chain),
 		cmocka_unit_test(size_changes),
 		cmocka_unit_test(shrunk_images_forget),
+		cmocka_unit_test(guessed_raw_stays_raw),
+		cmocka_unit_test(endless_chains_are_refused),
 	};
 	int failed = cmocka_run_group_tests(tests, NULL, NULL);
 	image_folder_remove();
