@@ -191,6 +191,11 @@ static const struct image_ops *choose(struct hostfile *file, int format, struct 
 	return ops;
 }
 
+static int check_size(const struct image *image, struct error *err)
+{
+	return image->size ? 0 : error_set(err, EINVAL, "%s: its disk has a size of 0; make a new image", image->file->path);
+}
+
 static struct image *open_chain(const struct image_config *config, unsigned depth, struct error *err)
 {
 	struct hostfile *file = config->unlocked ? hostfile_open_unlocked(config->path, err)
@@ -204,7 +209,7 @@ static struct image *open_chain(const struct image_config *config, unsigned dept
 		return NULL;
 	}
 	image->guessed = ops == &raw_ops && config->format == IMAGE_BY_CONTENT;
-	if (ops->open(image, config, err) == 0 && (config->alone || open_backing(image, config, depth, err) == 0) &&
+	if (ops->open(image, config, err) == 0 && check_size(image, err) == 0 && (config->alone || open_backing(image, config, depth, err) == 0) &&
 	    (!ops->chained || !image->backing || ops->chained(image, err) == 0))
 		return image;
 	image_close(image);
