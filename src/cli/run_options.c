@@ -46,8 +46,11 @@ const struct option run_options[] = {
 	  .help = "the kernel's command line; say console=ttyS0 to see Linux" },
 	{ .name = "bios", .kind = OPTION_OPTIONAL, AT(bios), .argument = "FILE", .completion = COMPLETE_FILE,
 	  .help = "start firmware from the reset vector; Debian's SeaBIOS without a file, and for a machine without --kernel" },
-	{ .name = "disk", .kind = OPTION_LIST, AT(disks), .argument = "FILE[,ro]", .completion = COMPLETE_FILE,
-	  .help = "a raw disk image as a virtio disk; ro: read only. May be given several times" },
+	{ .name = "disk", .kind = OPTION_LIST, AT(disks), .argument = "FILE[,OPTION]...", .completion = COMPLETE_FILE,
+	  .help = "a disk image or block device as a virtio disk, of format raw, qcow2, vdi, vhd, vmdk or vhdx. ro: read only; "
+		  "format=FORMAT, else the content says it; cache=writeback, writethrough (each write is on the disk when it is complete) "
+		  "or unsafe (nothing is waited for); snapshot=NAME: a qcow2 image's snapshot, read only; backing=FILE: the image behind it. "
+		  "May be given several times" },
 	{ .name = "console", .kind = OPTION_STRING, AT(console), .argument = "WHERE",
 	  .help = "the first serial port: stdio, none, file:PATH (output only) or pipe:PATH (the FIFOs PATH.in and PATH.out); "
 		  "stdio without it" },
@@ -82,19 +85,41 @@ const struct run_values run_defaults = {
 	.serial2 = "none",
 };
 
-/* "FILE,ro"; the path without its suffix goes into `room`. */
+/* One option at the end of a --disk; false: it is a part of the file's name. */
+static bool take_disk_option(char *option, struct machine_disk *disk)
+{
+	static const char *const caches[] = { "cache=writeback", "cache=writethrough", "cache=unsafe" };
+	const struct {
+		const char *name;
+		const char **value;
+	} values[] = { { "format=", &disk->format }, { "snapshot=", &disk->snapshot }, { "backing=", &disk->backing } };
+	for (unsigned i = 0; i < ARRAY_SIZE(caches); i++)
+		if (!strcmp(option, caches[i])) {
+			disk->cache = i;
+			return true;
+		}
+	for (unsigned i = 0; i < ARRAY_SIZE(values); i++)
+		if (!strncmp(option, values[i].name, strlen(values[i].name))) {
+			*values[i].value = option + strlen(values[i].name);
+			return true;
+		}
+	disk->read_only |= !strcmp(option, "ro");
+	return !strcmp(option, "ro");
+}
+
+/* "FILE,ro,format=raw"; a file's name may have commas. `room` is as long-lived as argv, of which it holds a part. */
 static int parse_disk(const char *text, struct machine_disk *disk, char room[PATH_MAX], struct error *err)
 {
-	const char *comma = strrchr(text, ',');
 	size_t length = strlen(text);
-	disk->read_only = comma && !strcmp(comma, ",ro");
-	if (disk->read_only)
-		length = (size_t)(comma - text);
-	if (!length || length >= PATH_MAX)
+	char *comma;
+	*disk = (struct machine_disk){ .path = room };
+	if (length < PATH_MAX) {
+		memcpy(room, text, length + 1);
+		while ((comma = strrchr(room, ',')) && take_disk_option(comma + 1, disk))
+			*comma = 0;
+	}
+	if (length >= PATH_MAX || !*room)
 		return error_set(err, EINVAL, "--disk '%s': the file's name is missing or too long; write --disk FILE or FILE,ro", text);
-	memcpy(room, text, length);
-	room[length] = 0;
-	disk->path = room;
 	return 0;
 }
 

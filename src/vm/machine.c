@@ -288,6 +288,33 @@ static int copy_string(const char **string, struct error *err)
 	return 0;
 }
 
+static void free_disk(struct machine_disk *disk)
+{
+	free((void *)disk->path);
+	free((void *)disk->format);
+	free((void *)disk->snapshot);
+	free((void *)disk->backing);
+}
+
+static int copy_disk(struct machine_disk *disk, struct error *err)
+{
+	struct machine_disk from = *disk;
+	disk->path = disk->format = disk->snapshot = disk->backing = NULL;
+	const struct {
+		const char **to, *text;
+	} strings[] = { { &disk->path, from.path }, { &disk->format, from.format }, { &disk->snapshot, from.snapshot },
+			{ &disk->backing, from.backing } };
+	for (unsigned i = 0; i < ARRAY_SIZE(strings); i++) {
+		*strings[i].to = strings[i].text;
+		if (copy_string(strings[i].to, err) < 0) {
+			*strings[i].to = NULL;
+			free_disk(disk);
+			return -1;
+		}
+	}
+	return 0;
+}
+
 static int copy_config(struct machine *m, const struct machine_config *config, struct error *err)
 {
 	struct machine_config *c = &m->config;
@@ -305,7 +332,7 @@ static int copy_config(struct machine *m, const struct machine_config *config, s
 	if (disks > MACHINE_MAX_DISKS)
 		return error_set(err, EINVAL, "%u disks; a machine has at most %d", disks, MACHINE_MAX_DISKS);
 	for (; c->disk_count < disks; c->disk_count++)
-		if (copy_string(&c->disks[c->disk_count].path, err) < 0)
+		if (copy_disk(&c->disks[c->disk_count], err) < 0)
 			return -1;
 	c->memory = c->memory ? c->memory : 256ull << 20;
 	c->started_ns = c->started_ns ? c->started_ns : host_time_ns();
@@ -450,7 +477,7 @@ static void free_config(struct machine_config *c)
 	free((void *)c->bios);
 	free((void *)c->code_dump);
 	for (unsigned i = 0; i < c->disk_count; i++)
-		free((void *)c->disks[i].path);
+		free_disk(&c->disks[i]);
 }
 
 void machine_destroy(struct machine *m)

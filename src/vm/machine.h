@@ -46,7 +46,9 @@ enum machine_port {
 
 struct machine_disk {
 	const char *path;
+	const char *format, *snapshot, *backing; /* as in block/block.h; may be NULL */
 	bool read_only;
+	unsigned cache;                          /* enum block_cache */
 };
 
 /* What happened to the machine, in the words of the caller's log. */

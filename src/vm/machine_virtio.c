@@ -79,8 +79,11 @@ static int add_console(struct machine *m, struct error *err)
 static int add_disk(struct machine *m, unsigned index, struct error *err)
 {
 	const struct machine_disk *disk = &m->config.disks[index];
-	const struct block_config file = { .path = disk->path, .read_only = disk->read_only, .worker = { loop_post, m->loop } };
-	struct block *block = block_open_raw(&file, err);
+	const struct block_config file = {
+		.path = disk->path, .format = disk->format, .snapshot = disk->snapshot, .backing = disk->backing,
+		.read_only = disk->read_only, .cache = (enum block_cache)disk->cache, .worker = { loop_post, m->loop },
+	};
+	struct block *block = block_open(&file, err);
 	if (!block)
 		return -1;
 	char name[24];
@@ -119,8 +122,10 @@ void machine_remove_virtio(struct machine *m)
 void machine_drain_virtio(struct machine *m)
 {
 	for (unsigned i = 0; m->virtio && i < ARRAY_SIZE(m->virtio->disk); i++)
-		if (m->virtio->disk[i])
+		if (m->virtio->disk[i]) {
 			block_drain(m->virtio->disk[i]);
+			block_settle(m->virtio->disk[i]);
+		}
 }
 
 size_t machine_hvc_input(struct machine *m, const uint8_t *data, size_t size)

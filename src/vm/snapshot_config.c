@@ -12,6 +12,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/util.h"
+#include "block/block.h"
 #include "vm/snapshot.h"
 
 const char *const cpu_model_names[] = {
@@ -57,8 +58,10 @@ json_t *machine_config_json(const struct machine *machine)
 	const struct machine_config *c = machine_config(machine);
 	json_t *disks = json_array(), *ports = json_array();
 	for (unsigned i = 0; i < c->disk_count; i++) {
-		json_t *disk = json_pack("{s:o, s:b}", "path", path_json(c->disks[i].path), "read_only", c->disks[i].read_only);
-		add_disk_stamp(disk, c->disks[i].path);
+		const struct machine_disk *d = &c->disks[i];
+		json_t *disk = json_pack("{s:o, s:b, s:i, s:s*, s:s*, s:o*}", "path", path_json(d->path), "read_only", d->read_only, "cache",
+					 (int)d->cache, "format", d->format, "snapshot", d->snapshot, "backing", path_json(d->backing));
+		add_disk_stamp(disk, d->path);
 		json_array_append_new(disks, disk);
 	}
 	for (unsigned i = 0; i < MACHINE_PORTS; i++)
@@ -114,11 +117,15 @@ static int read_disks(const json_t *list, struct machine_config *config, struct 
 	if (json_array_size(list) > MACHINE_MAX_DISKS)
 		return error_set(err, EINVAL, "the saved machine has more than %d disks", MACHINE_MAX_DISKS);
 	json_array_foreach(list, i, disk) {
-		const char *path;
-		if (json_get_string(disk, "path", &path, err) < 0 ||
-		    json_get_bool(disk, "read_only", &config->disks[i].read_only, err) < 0)
+		struct machine_disk *d = &config->disks[i];
+		uint64_t cache = 0;
+		if (json_get_string(disk, "path", &d->path, err) < 0 || json_get_bool(disk, "read_only", &d->read_only, err) < 0 ||
+		    (json_object_get(disk, "cache") && json_get_uint(disk, "cache", 0, BLOCK_UNSAFE, &cache, err) < 0))
 			return -1;
-		config->disks[i].path = path;
+		d->cache = (unsigned)cache;
+		d->format = json_string_value(json_object_get(disk, "format"));
+		d->snapshot = json_string_value(json_object_get(disk, "snapshot"));
+		d->backing = json_string_value(json_object_get(disk, "backing"));
 	}
 	config->disk_count = (unsigned)json_array_size(list);
 	return 0;
