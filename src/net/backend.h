@@ -21,7 +21,6 @@ struct net_ops {
 	void (*close)(struct net *net); /* all but the structure itself */
 };
 
-#define NET_MAX_FORWARDS 64u
 
 /* Back ends put this first into their own struct. */
 struct net {

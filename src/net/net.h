@@ -112,6 +112,7 @@ int net_forward_parse(const char *text, struct net_forward *forward, struct erro
 /* The same form back; room: NET_FORWARD_TEXT. */
 #define NET_FORWARD_TEXT 72
 void net_forward_print(const struct net_forward *forward, char *text, size_t room);
+#define NET_MAX_FORWARDS 64u
 int net_add_forward(struct net *net, const struct net_forward *forward, struct error *err);
 int net_remove_forward(struct net *net, const struct net_forward *forward, struct error *err);
 /* The forwards there are, by index; false beyond the last. */
