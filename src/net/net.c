@@ -285,7 +285,7 @@ static struct net *open_none(const struct net_config *config, struct error *err)
 struct net *net_open(const struct net_config *config, struct error *err)
 {
 	static struct net *(*const open[])(const struct net_config *config, struct error *err) = {
-		[NET_NONE] = open_none, [NET_USER] = net_user_open, [NET_SWITCH] = open_none, [NET_TAP] = open_none,
+		[NET_NONE] = open_none, [NET_USER] = net_user_open, [NET_SWITCH] = net_switch_open, [NET_TAP] = open_none,
 		[NET_BRIDGE] = open_none,
 	};
 	struct net *net = open[config->kind](config, err);
