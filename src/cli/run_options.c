@@ -54,7 +54,8 @@ const struct option run_options[] = {
 	{ .name = "net", .kind = OPTION_LIST, AT(nets), .argument = "NET[,model=MODEL][,mac=MAC]",
 	  .help = "a network interface and what it leads to: user (reaches what the host reaches, by address translation), switch:NAME "
 		  "(the guests of one host that name it), tap:IF or bridge:IF (an interface of the host, as root), or none for no "
-		  "network; user without it. May be given several times. The card's model is virtio or e1000 (Intel 82540EM)" },
+		  "network; user without it. May be given several times. The card's model is virtio, "
+		  "e1000 (Intel 82540EM) or pcnet (AMD Am79C970A); virtio without it" },
 	{ .name = "hostfwd", .letter = 'p', .kind = OPTION_LIST, AT(forwards), .argument = "[ADDR:]HOSTPORT:PORT[/udp]",
 	  .help = "forward a port of the host to the guest, by the first user network; on 127.0.0.1 unless another address stands "
 		  "before, as 0.0.0.0:8080:80. May be given several times" },

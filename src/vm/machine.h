@@ -51,7 +51,7 @@ struct machine_disk {
 	bool read_only;
 };
 
-enum machine_nic_model { MACHINE_NIC_VIRTIO, MACHINE_NIC_E1000, MACHINE_NIC_MODELS };
+enum machine_nic_model { MACHINE_NIC_VIRTIO, MACHINE_NIC_E1000, MACHINE_NIC_PCNET, MACHINE_NIC_MODELS };
 extern const char *const machine_nic_models[MACHINE_NIC_MODELS + 1]; /* their names, NULL at the end */
 #define MACHINE_MAX_FORWARDS NET_MAX_FORWARDS
 

@@ -5,6 +5,7 @@
 
 #include "base/util.h"
 #include "dev/net/e1000.h"
+#include "dev/net/pcnet.h"
 #include "dev/virtio/net.h"
 #include "vm/machine_parts.h"
 #include "vm/nic.h"
@@ -52,9 +53,29 @@ static int add_e1000(struct machine *m, unsigned index, struct net *net, struct 
 	return 0;
 }
 
+static int add_pcnet(struct machine *m, unsigned index, struct net *net, struct error *err)
+{
+	char name[24];
+	snprintf(name, sizeof(name), "pcnet%u", index);
+	struct pcnet_config config = {
+		.name = name, .bus = m->pci, .devfn = PCI_DEVFN(m->next_slot++, 0), .dma = { &m->memory }, .worker = { loop_post, m->loop },
+		.clock = &m->clock, .net = net,
+	};
+	memcpy(config.mac, m->config.nics[index].mac, sizeof(config.mac));
+	struct pcnet *card = pcnet_create(&config, err);
+	if (!card) {
+		net_close(net);
+		return -1;
+	}
+	m->nets[index] = net;
+	machine_add_device(m, (struct device *)card);
+	return 0;
+}
+
 static int (*const add_card[MACHINE_NIC_MODELS])(struct machine *m, unsigned index, struct net *net, struct error *err) = {
 	[MACHINE_NIC_VIRTIO] = add_virtio,
 	[MACHINE_NIC_E1000] = add_e1000,
+	[MACHINE_NIC_PCNET] = add_pcnet,
 };
 
 static struct net *open_net(struct machine *m, unsigned index, struct error *err)

@@ -8,7 +8,9 @@
 #include "base/json.h"
 #include "base/util.h"
 
-const char *const machine_nic_models[MACHINE_NIC_MODELS + 1] = { [MACHINE_NIC_VIRTIO] = "virtio", [MACHINE_NIC_E1000] = "e1000", NULL };
+const char *const machine_nic_models[MACHINE_NIC_MODELS + 1] = {
+	[MACHINE_NIC_VIRTIO] = "virtio", [MACHINE_NIC_E1000] = "e1000", [MACHINE_NIC_PCNET] = "pcnet", NULL,
+};
 
 static const struct {
 	const char *name;
