@@ -285,8 +285,8 @@ static struct net *open_none(const struct net_config *config, struct error *err)
 struct net *net_open(const struct net_config *config, struct error *err)
 {
 	static struct net *(*const open[])(const struct net_config *config, struct error *err) = {
-		[NET_NONE] = open_none, [NET_USER] = net_user_open, [NET_SWITCH] = net_switch_open, [NET_TAP] = open_none,
-		[NET_BRIDGE] = open_none,
+		[NET_NONE] = open_none, [NET_USER] = net_user_open, [NET_SWITCH] = net_switch_open, [NET_TAP] = net_tap_open,
+		[NET_BRIDGE] = net_tap_open,
 	};
 	struct net *net = open[config->kind](config, err);
 	if (net && config->capture && !(net->capture = capture_open(config->capture, err))) {

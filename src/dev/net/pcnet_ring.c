@@ -137,11 +137,8 @@ void pcnet_initialize(struct pcnet *p)
 
 static bool hash_match(const struct pcnet *p, const uint8_t *mac)
 {
-	/* The upper six bits of the register that makes the check sequence; zlib gives its complement, mirrored. */
-	uint32_t crc = ~(uint32_t)crc32(0, mac, NET_MAC_SIZE);
-	unsigned bit = 0;
-	for (unsigned i = 0; i < 6; i++)
-		bit = bit << 1 | (crc >> i & 1);
+	/* The upper six bits of the register that makes the check sequence; zlib gives its complement. */
+	unsigned bit = ~(uint32_t)crc32(0, mac, NET_MAC_SIZE) >> 26;
 	return p->csr[CSR_LADRF + bit / 16] >> bit % 16 & 1;
 }
 
