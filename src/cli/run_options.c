@@ -53,7 +53,8 @@ const struct option run_options[] = {
 	  .help = "a raw disk image as a virtio disk; ro: read only. May be given several times" },
 	{ .name = "net", .kind = OPTION_LIST, AT(nets), .argument = "NET[,model=MODEL][,mac=MAC]",
 	  .help = "a network interface and what it leads to: user (reaches what the host reaches, by address translation), switch:NAME "
-		  "(the guests of one host that name it), tap:IF or bridge:IF (an interface of the host, as root), or none for no "
+		  "(the guests of one host that name it; with ,mode=host the host too, at 10.0.2.2, and addresses by DHCP; with ,mode=nat "
+		  "all that the host reaches), tap:IF or bridge:IF (an interface of the host, as root), or none for no "
 		  "network; user without it. May be given several times. The card's model is virtio, "
 		  "e1000 (Intel 82540EM) or pcnet (AMD Am79C970A); virtio without it" },
 	{ .name = "hostfwd", .letter = 'p', .kind = OPTION_LIST, AT(forwards), .argument = "[ADDR:]HOSTPORT:PORT[/udp]",

@@ -68,8 +68,13 @@ struct net;
 
 enum net_kind { NET_NONE, NET_USER, NET_SWITCH, NET_TAP, NET_BRIDGE };
 
+/* What a switch leads to besides its members. With a gateway one of the members that ask for it, at any time, is it:
+ * addresses by DHCP, the host's loopback at 10.0.2.2, and with NAT what the host reaches, as with NET_USER. */
+enum net_switch_mode { NET_SWITCH_ISOLATED, NET_SWITCH_HOST, NET_SWITCH_NAT };
+
 struct net_config {
 	enum net_kind kind;
+	enum net_switch_mode mode;
 	const char *name;         /* of the switch, tap device or bridge */
 	const char *owner;        /* for messages: "net0" */
 	const char *capture;      /* file for a copy of all frames, or NULL */

@@ -30,6 +30,7 @@
 #include "host/rundir.h"
 #include "host/time.h"
 #include "net/backend.h"
+#include "net/gateway.h"
 #include "net/packet.h"
 
 #define MAGIC 0x31775376u         /* "vSw1": another layout of the header is another magic */
@@ -77,6 +78,8 @@ struct vswitch {
 	struct peer *peers[MAX_PEERS];
 	unsigned peer_count;
 	struct mac_slot macs[MAC_SLOTS];
+	struct gateway *gateway;      /* when it is ours to be */
+	bool no_gateway;              /* it could not be made */
 	uint8_t room[NET_FRAME_MAX];
 };
 
@@ -155,6 +158,21 @@ static bool parse_id(const char *name, uint64_t *id)
 	return strlen(name) == 16 && !*end && *id != NO_PEER && strspn(name, "0123456789abcdef") == 16;
 }
 
+/* Of the members that want a gateway the one that gets the directory's lock is it; when its process ends, the lock is free again. */
+static void become_gateway(struct vswitch *s)
+{
+	struct net_config config = s->net.config;
+	struct error err;
+	if (config.mode == NET_SWITCH_ISOLATED || s->gateway || s->no_gateway || flock(s->directory, LOCK_EX | LOCK_NB) < 0)
+		return;
+	config.name = s->name;
+	config.owner = "gateway";
+	s->gateway = gateway_open(&config, config.mode == NET_SWITCH_HOST, &err);
+	s->no_gateway = !s->gateway;
+	if (!s->gateway)
+		log_warn("%s: there is no gateway: %s", s->net.name, err.text);
+}
+
 /* Who is there and who is not any more. */
 static void look(struct vswitch *s)
 {
@@ -178,6 +196,7 @@ static void look(struct vswitch *s)
 		if (parse_id(entry->d_name, &id))
 			meet(s, id);
 	closedir(directory);
+	net_post(&s->net);
 }
 
 static void on_notify(void *opaque, uint32_t ready)
@@ -375,6 +394,7 @@ static void work(struct net *net)
 	for (unsigned i = s->peer_count; i--;)
 		if (s->peers[i]->gone)
 			remove_peer(s, i);
+	become_gateway(s);
 }
 
 /* --- life --- */
@@ -397,6 +417,10 @@ static void close_switch(struct net *net)
 {
 	struct vswitch *s = container_of(net, struct vswitch, net);
 	struct loop *loop = net->config.loop;
+	/* Free before the others hear that this member goes: one of them takes it. */
+	gateway_close(s->gateway);
+	if (s->gateway)
+		flock(s->directory, LOCK_UN);
 	while (s->peer_count)
 		remove_peer(s, s->peer_count - 1);
 	if (s->fd >= 0) {

@@ -59,6 +59,7 @@ extern const char *const machine_nic_models[MACHINE_NIC_MODELS + 1]; /* their na
 struct machine_nic {
 	enum net_kind kind;
 	char name[64];            /* of the switch, tap device or bridge */
+	enum net_switch_mode mode;
 	enum machine_nic_model model;
 	uint8_t mac[NET_MAC_SIZE];
 	struct net_forward forwards[MACHINE_MAX_FORWARDS]; /* NET_USER */

@@ -92,7 +92,7 @@ static struct net *open_net(struct machine *m, unsigned index, struct error *err
 		capture = path;
 	}
 	struct net_config config = {
-		.kind = nic->kind, .name = nic->name[0] ? nic->name : NULL, .owner = owner, .capture = capture,
+		.kind = nic->kind, .mode = nic->mode, .name = nic->name[0] ? nic->name : NULL, .owner = owner, .capture = capture,
 		.jumbo = nic->model == MACHINE_NIC_VIRTIO, .worker = { loop_post, m->loop }, .loop = m->loop,
 		.now = machine_time, .now_opaque = &m->clock,
 	};

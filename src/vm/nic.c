@@ -62,6 +62,21 @@ static int set_model(const char *name, struct machine_nic *nic, struct error *er
 	return error_set(err, EINVAL, "'%s' is no model of a network card; choose from: %s", name, all);
 }
 
+static const char *const modes[] = { [NET_SWITCH_ISOLATED] = "isolated", [NET_SWITCH_HOST] = "host", [NET_SWITCH_NAT] = "nat" };
+
+static int set_mode(const char *name, struct machine_nic *nic, struct error *err)
+{
+	if (nic->kind != NET_SWITCH)
+		return error_set(err, EINVAL, "mode=%s: only a switch has modes; leave it out", name);
+	for (unsigned i = 0; i < ARRAY_SIZE(modes); i++) {
+		if (!strcmp(name, modes[i])) {
+			nic->mode = (enum net_switch_mode)i;
+			return 0;
+		}
+	}
+	return error_set(err, EINVAL, "'%s' is no mode of a switch; choose from: isolated, host, nat", name);
+}
+
 static int set_option(char *word, struct machine_nic *nic, bool *has_mac, struct error *err)
 {
 	char *value = strchr(word, '=');
@@ -69,11 +84,13 @@ static int set_option(char *word, struct machine_nic *nic, bool *has_mac, struct
 		*value++ = 0;
 	if (value && !strcmp(word, "model"))
 		return set_model(value, nic, err);
+	if (value && !strcmp(word, "mode"))
+		return set_mode(value, nic, err);
 	if (value && !strcmp(word, "mac")) {
 		*has_mac = true;
 		return net_mac_parse(value, nic->mac, err);
 	}
-	return error_set(err, EINVAL, "'%s' is no option of a network; there are model=MODEL and mac=ADDRESS", word);
+	return error_set(err, EINVAL, "'%s' is no option of a network; there are model=MODEL, mac=ADDRESS and, for a switch, mode=MODE", word);
 }
 
 int nic_parse(const char *text, struct machine_nic *nic, bool *has_mac, struct error *err)
@@ -106,7 +123,8 @@ json_t *nic_json(const struct machine_nic *nic)
 		json_array_append_new(forwards, json_string(text));
 	}
 	net_mac_print(nic->mac, mac);
-	return json_pack("{s:s, s:s*, s:s, s:s, s:o}", "net", kind, "name", nic->name[0] ? nic->name : NULL, "model",
+	return json_pack("{s:s, s:s*, s:s*, s:s, s:s, s:o}", "net", kind, "name", nic->name[0] ? nic->name : NULL, "mode",
+			 nic->kind == NET_SWITCH ? modes[nic->mode] : NULL, "model",
 			 machine_nic_models[nic->model], "mac", mac, "forwards", forwards);
 }
 
@@ -128,6 +146,7 @@ static int forwards_from_json(const json_t *list, struct machine_nic *nic, struc
 int nic_from_json(const json_t *json, struct machine_nic *nic, struct error *err)
 {
 	const char *kind, *model, *mac, *name = json_string_value(json_object_get(json, "name"));
+	const char *mode = json_string_value(json_object_get(json, "mode"));
 	*nic = (struct machine_nic){ 0 };
 	if (json_get_string(json, "net", &kind, err) < 0 || json_get_string(json, "model", &model, err) < 0 ||
 	    json_get_string(json, "mac", &mac, err) < 0)
@@ -142,7 +161,7 @@ int nic_from_json(const json_t *json, struct machine_nic *nic, struct error *err
 		if (set_kind(word, nic, err) < 0)
 			return -1;
 	}
-	if (set_model(model, nic, err) < 0 || net_mac_parse(mac, nic->mac, err) < 0)
+	if ((mode && set_mode(mode, nic, err) < 0) || set_model(model, nic, err) < 0 || net_mac_parse(mac, nic->mac, err) < 0)
 		return -1;
 	return forwards_from_json(json_object_get(json, "forwards"), nic, err);
 }

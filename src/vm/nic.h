@@ -9,7 +9,7 @@
 /*
  * A network interface as text, as --net has it:
  *
- *   user | switch:NAME | tap:IF | bridge:IF [,model=MODEL] [,mac=ADDRESS]
+ *   user | switch:NAME | tap:IF | bridge:IF [,model=MODEL] [,mac=ADDRESS] [,mode=isolated|host|nat]
  *
  * and as JSON, as the save file and the control socket have it.
  */
