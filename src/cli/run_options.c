@@ -125,6 +125,56 @@ static int set_disks(const struct run_values *v, struct machine_config *config, 
 	return 0;
 }
 
+/* Flags that say what the saved machine already is. */
+static int refuse_with_restore(const struct run_values *v, struct error *err)
+{
+	const struct {
+		const char *name;
+		bool given;
+	} flags[] = {
+		{ "memory", v->memory }, { "cpus", v->cpus }, { "cpu", v->cpu != RUN_CPU_DEFAULT }, { "kernel", v->kernel }, { "initrd", v->initrd },
+		{ "append", v->append }, { "bios", v->bios }, { "debug-exit", v->debug_exit },
+		{ "net", v->nets.count },
+	};
+	for (size_t i = 0; i < ARRAY_SIZE(flags); i++)
+		if (flags[i].given)
+			return error_set(err, EINVAL, "--%s: cannot be given with --restore, the saved machine has its own; leave it out",
+					 flags[i].name);
+	return 0;
+}
+
+static int check_boot(const struct run_values *v, struct error *err)
+{
+	if (!v->kernel && (v->initrd || v->append))
+		return error_set(err, EINVAL, "--%s: belongs to a kernel; give --kernel FILE too", v->initrd ? "initrd" : "append");
+	if (v->memory % (1u << 20))
+		return error_set(err, EINVAL, "--memory: must be a whole number of MiB, as 256M");
+	if (!v->kernel && !v->bios && !v->disks.count)
+		return error_set(err, EINVAL, "there is nothing to start: give --kernel FILE, --disk FILE, --bios or --restore FILE");
+	return 0;
+}
+
+static int check_consoles(const struct run_values *v, struct error *err)
+{
+	const struct {
+		const char *flag, *spec;
+	} consoles[] = { { "console", v->console }, { "serial2", v->serial2 }, { "virtio-console", v->virtio_console } };
+	const char *taken = NULL;
+	for (size_t i = 0; i < ARRAY_SIZE(consoles); i++) {
+		if (!consoles[i].spec)
+			continue;
+		if (channel_check(consoles[i].spec, err) < 0)
+			return error_prefix(err, "--%s", consoles[i].flag);
+		if (strcmp(consoles[i].spec, "stdio"))
+			continue;
+		if (taken)
+			return error_set(err, EINVAL, "--%s: stdio is taken by --%s; send one of them elsewhere, as --%s none",
+					 consoles[i].flag, taken, taken);
+		taken = consoles[i].flag;
+	}
+	return 0;
+}
+
 /* The first user network takes the forwards. */
 static int set_forwards(const struct run_values *v, struct machine_config *config, struct error *err)
 {
@@ -176,54 +226,17 @@ static int set_nets(const struct run_values *v, struct machine_config *config, s
 	return 0;
 }
 
-/* Flags that say what the saved machine already is. */
-static int refuse_with_restore(const struct run_values *v, struct error *err)
+/* What --net and --hostfwd say, read into nowhere. */
+static int check_nets(const struct run_values *v, struct error *err)
 {
-	const struct {
-		const char *name;
-		bool given;
-	} flags[] = {
-		{ "memory", v->memory }, { "cpus", v->cpus }, { "cpu", v->cpu != RUN_CPU_DEFAULT }, { "kernel", v->kernel }, { "initrd", v->initrd },
-		{ "append", v->append }, { "bios", v->bios }, { "debug-exit", v->debug_exit },
-		{ "net", v->nets.count },
-	};
-	for (size_t i = 0; i < ARRAY_SIZE(flags); i++)
-		if (flags[i].given)
-			return error_set(err, EINVAL, "--%s: cannot be given with --restore, the saved machine has its own; leave it out",
-					 flags[i].name);
-	return 0;
-}
-
-static int check_boot(const struct run_values *v, struct error *err)
-{
-	if (!v->kernel && (v->initrd || v->append))
-		return error_set(err, EINVAL, "--%s: belongs to a kernel; give --kernel FILE too", v->initrd ? "initrd" : "append");
-	if (v->memory % (1u << 20))
-		return error_set(err, EINVAL, "--memory: must be a whole number of MiB, as 256M");
-	if (!v->kernel && !v->bios && !v->disks.count)
-		return error_set(err, EINVAL, "there is nothing to start: give --kernel FILE, --disk FILE, --bios or --restore FILE");
-	return 0;
-}
-
-static int check_consoles(const struct run_values *v, struct error *err)
-{
-	const struct {
-		const char *flag, *spec;
-	} consoles[] = { { "console", v->console }, { "serial2", v->serial2 }, { "virtio-console", v->virtio_console } };
-	const char *taken = NULL;
-	for (size_t i = 0; i < ARRAY_SIZE(consoles); i++) {
-		if (!consoles[i].spec)
-			continue;
-		if (channel_check(consoles[i].spec, err) < 0)
-			return error_prefix(err, "--%s", consoles[i].flag);
-		if (strcmp(consoles[i].spec, "stdio"))
-			continue;
-		if (taken)
-			return error_set(err, EINVAL, "--%s: stdio is taken by --%s; send one of them elsewhere, as --%s none",
-					 consoles[i].flag, taken, taken);
-		taken = consoles[i].flag;
+	struct machine_config config = { 0 };
+	if (v->restore) {
+		config.nic_count = 1;
+		config.nics[0].kind = NET_USER;
+	} else if (set_nets(v, &config, err) < 0) {
+		return -1;
 	}
-	return 0;
+	return set_forwards(v, &config, err);
 }
 
 int run_check(const struct run_values *v, struct error *err)
@@ -234,7 +247,7 @@ int run_check(const struct run_values *v, struct error *err)
 		return error_set(err, EINVAL, "--disk: a machine has at most %d disks", MACHINE_MAX_DISKS);
 	if ((v->restore ? refuse_with_restore : check_boot)(v, err) < 0)
 		return -1;
-	return check_consoles(v, err);
+	return check_nets(v, err) < 0 ? -1 : check_consoles(v, err);
 }
 
 int run_configure(const struct run_values *v, const struct snapshot *snapshot, struct machine_config *config,

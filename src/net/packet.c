@@ -172,6 +172,17 @@ static void finish_ip(uint8_t *segment, size_t size, const struct packet_layers 
 	store_le16(ip + IPV4_CHECKSUM, (uint16_t)~packet_fold(packet_sum(0, ip, layers->transport - layers->network)));
 }
 
+/* The sum that stands in the checksum's place is not relied upon: for large packets drivers leave the length out, or not. */
+bool packet_finish_whole(uint8_t *frame, size_t size, const struct net_offload *offload)
+{
+	struct cut cut;
+	if (!prepare(frame, size, offload, &cut))
+		return false;
+	finish_ip(frame, size, &cut.layers, cut.id);
+	finish_tcp(frame, size, &cut.layers);
+	return true;
+}
+
 bool packet_segment(const uint8_t *frame, size_t size, const struct net_offload *offload, uint8_t *segment,
 		    bool (*emit)(void *opaque, const uint8_t *segment, size_t size), void *opaque)
 {

@@ -31,6 +31,10 @@ void packet_layers(const uint8_t *frame, size_t size, struct packet_layers *laye
 bool packet_segment(const uint8_t *frame, size_t size, const struct net_offload *offload, uint8_t *segment,
 		    bool (*emit)(void *opaque, const uint8_t *segment, size_t size), void *opaque);
 
+/* Fills in all lengths and checksums of a frame with gso that is not to be cut: for who takes one IP packet of up to 64 KiB. False:
+ * the frame is not what its offload part says. */
+bool packet_finish_whole(uint8_t *frame, size_t size, const struct net_offload *offload);
+
 /* Copies `size` bytes, beginning `skip` bytes in, of the pieces; the number copied. */
 size_t packet_gather(const struct iovec *iov, unsigned count, size_t skip, void *buffer, size_t size);
 

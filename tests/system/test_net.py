@@ -168,7 +168,7 @@ g.power_off()
 
 kernel = os.path.join(GUESTS, "cloud-amd64", "vmlinuz")
 for arguments, status, text in (
-        (["--net", "usr"], 1, "user, switch"), (["--net", "user:x"], 1, "leave out"), (["--net", "user,model=ne2000"], 1, "virtio"),
-        (["--net", "user,mac=1"], 1, "52:54"), (["--net", "user,mac=01:00:00:00:00:01"], 1, "even"), (["--net", "none", "-p", "1:2"], 1, "--net user"),
-        (["-p", "x"], 1, "HOSTPORT"), (["-p", f"{server.server_port}:80"], 1, str(server.server_port)), (["-p"], 2, "missing")):
+        (["--net", "usr"], 2, "user, switch"), (["--net", "user:x"], 2, "leave out"), (["--net", "user,model=ne2000"], 2, "virtio"),
+        (["--net", "user,mac=1"], 2, "52:54"), (["--net", "user,mac=01:00:00:00:00:01"], 2, "even"), (["--net", "none", "-p", "1:2"], 2, "--net user"),
+        (["-p", "x"], 2, "HOSTPORT"), (["-p", f"{server.server_port}:80"], 1, str(server.server_port)), (["-p"], 2, "missing")):
     check(text in visor("run", "--kernel", kernel, *arguments, status=status).stderr, f"{arguments}: the error does not say '{text}'")

@@ -59,4 +59,4 @@ c.power_off()
 check(not [n for n in os.listdir(RUNDIR) if n.startswith("switch-")], f"left behind: {os.listdir(RUNDIR)}")
 kernel = os.path.join(GUESTS, "cloud-amd64", "vmlinuz")
 for net, text in (("switch:lan,mode=x", "isolated"), ("user,mode=host", "only a switch")):
-    check(text in visor("run", "--kernel", kernel, "--net", net, status=1).stderr, f"{net}: the error does not say '{text}'")
+    check(text in visor("run", "--kernel", kernel, "--net", net, status=2).stderr, f"{net}: the error does not say '{text}'")
