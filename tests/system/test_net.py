@@ -77,7 +77,7 @@ class Echo(socketserver.StreamRequestHandler):
 
 def dial(port, what=b"", kind=socket.SOCK_STREAM, address="127.0.0.1"):
     """Sends to a port of the host; what comes back."""
-    with socket.socket(socket.AF_INET, kind) as c:
+    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, kind) as c:
         c.settimeout(20 * PATIENCE)
         c.connect((address, port))
         c.sendall(what)
@@ -100,7 +100,7 @@ url = f"http://10.0.2.2:{server.server_port}"
 capture = os.path.join(TMP, "frames.pcap")
 folder, = prepare("cloud-amd64")
 initrd = with_programs(f"{folder}/initrd.gz", net_peer="tests/system/net_peer.c")
-g = linux("cloud-amd64", "--name", "net", "--memory", "1G", "--cpus", "2", "-p", "8080:80", "--hostfwd", "127.0.0.1:8053:53/udp",
+g = linux("cloud-amd64", "--name", "net", "--memory", "1G", "--cpus", "2", "-p", "8080:80", "--hostfwd", "127.0.0.1:8053:53/udp", "-p", "[::1]:8080:80",
           "--capture", capture, initrd=initrd)
 g.command("ip link set eth0 up; udhcpc -i eth0 -n -q")
 check("10.0.2.15/24" in g.command("ip addr show eth0"), "no address by DHCP")
@@ -128,12 +128,13 @@ check("500 connections are good" in g.command(f"net_peer many 10.0.2.2 {echo.ser
 # Forwards: the first from the start, others while it runs.
 g.command("mkdir -p /tmp/www; echo from-the-guest >/tmp/www/index.html; httpd -p 80 -h /tmp/www; net_peer udp 53 >/tmp/udp & sleep 1; cat /tmp/udp")
 check(b"from-the-guest" in dial(8080, b"GET / HTTP/1.0\r\n\r\n"), "the forward of port 8080")
+check(b"from-the-guest" in dial(8080, b"GET / HTTP/1.0\r\n\r\n", address="::1"), "the forward of port 8080 by IPv6")
 check(dial(8053, b"echo", socket.SOCK_DGRAM) == b"echo", "the forward of UDP port 8053")
 check(len(dial(8053, b"x" * 20000, socket.SOCK_DGRAM)) == 20000, "a large datagram")
 visor("net", "net", "-p", "8081:80")
 check(b"from-the-guest" in dial(8081, b"GET / HTTP/1.0\r\n\r\n"), "a forward that was added")
 listing = json.loads(visor("net", "net", "--json").stdout)
-check(listing[0]["forwards"] == ["127.0.0.1:8080:80/tcp", "127.0.0.1:8053:53/udp", "127.0.0.1:8081:80/tcp"], f"{listing}")
+check(listing[0]["forwards"] == ["127.0.0.1:8080:80/tcp", "127.0.0.1:8053:53/udp", "[::1]:8080:80/tcp", "127.0.0.1:8081:80/tcp"], f"{listing}")
 check("8081:80" in visor("net", "net").stdout, "the list of forwards")
 check("already" in visor("net", "net", "-p", "8081:81", status=1).stderr, "a port twice")
 check(str(server.server_port) in visor("net", "net", "-p", f"{server.server_port}:80", status=1).stderr, "a port that is taken")
