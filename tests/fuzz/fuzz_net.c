@@ -242,7 +242,7 @@ static void virtio_chain(unsigned queue, uint64_t address, uint32_t length, uint
 static void tcp_packet(uint64_t at)
 {
 	write4(at + 12, 0x00450008);
-	write4(at + 16, 0xdc05 << 16 >> 16 | 0x0100u << 16);
+	write4(at + 16, 0x0100dc05);
 	write4(at + 20, 0x06400000);
 	write4(at + 44, 0x10500000);
 }

@@ -171,7 +171,7 @@ static void configuration_space(void **state)
 static void frames_are_sent(void **state)
 {
 	static struct net_rig r;
-	static uint8_t frame[NET_FRAME_MAX];
+	static uint8_t frame[NET_FRAME_MAX + 1];
 	const struct header none = { 0 };
 	net_rig_init(&r, 1, NET_OFFLOAD_ALL);
 	net_rig_start(&r, F_USUAL, 3);
