@@ -16,12 +16,12 @@ enum {
 /* One row each, in the file that carries the command out. */
 extern const struct command command_run;
 extern const struct command command_list, command_stats, command_pause, command_resume, command_reset, command_save, command_engine, command_stop;
-extern const struct command command_disk;
+extern const struct command command_net, command_disk;
 extern const struct command command_version, command_help;
 
 /* All of them in the order of the help, NULL at the end. */
 extern const struct command *const commands[];
-#define COMMANDS_MAX_VALUES 1024 /* room for the values of any command */
+#define COMMANDS_MAX_VALUES 2048 /* room for the values of any command */
 
 /* The last word of its name. */
 const char *command_word(const struct command *command);

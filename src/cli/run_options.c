@@ -4,11 +4,14 @@
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/util.h"
 #include "host/channel.h"
 #include "host/rundir.h"
+#include "vm/nic.h"
 #include "vm/snapshot_config.h"
 
 #define MEMORY_DEFAULT (512ull << 20)
@@ -51,6 +54,17 @@ const struct option run_options[] = {
 		  "format=FORMAT, else the content says it; cache=writeback, writethrough (each write is on the disk when it is complete) "
 		  "or unsafe (nothing is waited for); snapshot=NAME: a qcow2 image's snapshot, read only; backing=FILE: the image behind it. "
 		  "May be given several times" },
+	{ .name = "net", .kind = OPTION_LIST, AT(nets), .argument = "NET[,model=MODEL][,mac=MAC]",
+	  .help = "a network interface and what it leads to: user (reaches what the host reaches, by address translation), switch:NAME "
+		  "(the guests of one host that name it; with ,mode=host the host too, at 10.0.2.2, and addresses by DHCP; with ,mode=nat "
+		  "all that the host reaches), tap:IF or bridge:IF (an interface of the host, as root), or none for no "
+		  "network; user without it. May be given several times. The card's model is virtio, "
+		  "e1000 (Intel 82540EM) or pcnet (AMD Am79C970A); virtio without it" },
+	{ .name = "hostfwd", .letter = 'p', .kind = OPTION_LIST, AT(forwards), .argument = "[ADDR:]HOSTPORT:PORT[/udp]",
+	  .help = "forward a port of the host to the guest, by the first user network; on 127.0.0.1 unless another address stands "
+		  "before, as 0.0.0.0:8080:80. May be given several times" },
+	{ .name = "capture", .kind = OPTION_STRING, AT(capture), .argument = "FILE", .completion = COMPLETE_FILE,
+	  .help = "write the frames of the first network interface to a pcap file, those of further ones to FILE.1 and so on" },
 	{ .name = "console", .kind = OPTION_STRING, AT(console), .argument = "WHERE",
 	  .help = "the first serial port: stdio, none, file:PATH (output only) or pipe:PATH (the FIFOs PATH.in and PATH.out); "
 		  "stdio without it" },
@@ -145,6 +159,7 @@ static int refuse_with_restore(const struct run_values *v, struct error *err)
 	} flags[] = {
 		{ "memory", v->memory }, { "cpus", v->cpus }, { "cpu", v->cpu != RUN_CPU_DEFAULT }, { "kernel", v->kernel }, { "initrd", v->initrd },
 		{ "append", v->append }, { "bios", v->bios }, { "debug-exit", v->debug_exit },
+		{ "net", v->nets.count },
 	};
 	for (size_t i = 0; i < ARRAY_SIZE(flags); i++)
 		if (flags[i].given)
@@ -185,6 +200,70 @@ static int check_consoles(const struct run_values *v, struct error *err)
 	return 0;
 }
 
+/* The first user network takes the forwards. */
+static int set_forwards(const struct run_values *v, struct machine_config *config, struct error *err)
+{
+	struct machine_nic *nic = config->nics, *end = nic + config->nic_count;
+	while (nic < end && nic->kind != NET_USER)
+		nic++;
+	if (!v->forwards.count)
+		return 0;
+	if (nic == end)
+		return error_set(err, EINVAL, "--hostfwd: the machine has no user network; add --net user");
+	nic->forward_count = 0;
+	for (unsigned i = 0; i < v->forwards.count; i++)
+		if (net_forward_parse(v->forwards.values[i], &nic->forwards[nic->forward_count++], err) < 0)
+			return error_prefix(err, "--hostfwd");
+	return 0;
+}
+
+/* The same in every run: from the machine's name or, without one, from its first disk's. */
+static void set_macs(const struct run_values *v, struct machine_config *config, const bool *has_mac)
+{
+	char path[PATH_MAX], name[32];
+	const char *origin = v->name;
+	if (!origin && config->disk_count)
+		origin = realpath(config->disks[0].path, path);
+	if (!origin) {
+		snprintf(name, sizeof(name), "vm-%ld", (long)getpid());
+		origin = name;
+	}
+	for (unsigned i = 0; i < config->nic_count; i++)
+		if (!has_mac[i])
+			net_mac_derive(origin, i, config->nics[i].mac);
+}
+
+static int set_nets(const struct run_values *v, struct machine_config *config, struct error *err)
+{
+	bool has_mac[MACHINE_MAX_NICS] = { false };
+	const struct option_list standard = { { "user" }, 1 };
+	const struct option_list *list = v->nets.count ? &v->nets : &standard;
+	for (unsigned i = 0; i < list->count; i++) {
+		if (!strcmp(list->values[i], "none") && list->count == 1)
+			continue;
+		if (config->nic_count == MACHINE_MAX_NICS)
+			return error_set(err, EINVAL, "--net: a machine has at most %d network interfaces", MACHINE_MAX_NICS);
+		if (nic_parse(list->values[i], &config->nics[config->nic_count], &has_mac[config->nic_count], err) < 0)
+			return error_prefix(err, "--net");
+		config->nic_count++;
+	}
+	set_macs(v, config, has_mac);
+	return 0;
+}
+
+/* What --net and --hostfwd say, read into nowhere. */
+static int check_nets(const struct run_values *v, struct error *err)
+{
+	struct machine_config config = { 0 };
+	if (v->restore) {
+		config.nic_count = 1;
+		config.nics[0].kind = NET_USER;
+	} else if (set_nets(v, &config, err) < 0) {
+		return -1;
+	}
+	return set_forwards(v, &config, err);
+}
+
 int run_check(const struct run_values *v, struct error *err)
 {
 	if (v->name && !rundir_name_ok(v->name))
@@ -193,7 +272,7 @@ int run_check(const struct run_values *v, struct error *err)
 		return error_set(err, EINVAL, "--disk: a machine has at most %d disks", MACHINE_MAX_DISKS);
 	if ((v->restore ? refuse_with_restore : check_boot)(v, err) < 0)
 		return -1;
-	return check_consoles(v, err);
+	return check_nets(v, err) < 0 ? -1 : check_consoles(v, err);
 }
 
 int run_configure(const struct run_values *v, const struct snapshot *snapshot, struct machine_config *config,
@@ -207,7 +286,7 @@ int run_configure(const struct run_values *v, const struct snapshot *snapshot, s
 			return -1;
 		snapshot_check_disks(snapshot, config);
 	} else {
-		if (set_disks(v, config, err) < 0)
+		if (set_disks(v, config, err) < 0 || set_nets(v, config, err) < 0)
 			return -1;
 		config->memory = v->memory ? v->memory : MEMORY_DEFAULT;
 		config->cpus = v->cpus ? (unsigned)v->cpus : 1;
@@ -218,6 +297,9 @@ int run_configure(const struct run_values *v, const struct snapshot *snapshot, s
 		config->bios = v->bios;
 		config->debug_exit = v->debug_exit;
 	}
+	if (set_forwards(v, config, err) < 0)
+		return -1;
+	config->capture = v->capture;
 	if (v->engine || !config->engine)
 		config->engine = engine_by_name(v->engine ? engines[v->engine] : ENGINE_AUTO);
 	config->no_reboot = v->no_reboot;

@@ -100,6 +100,50 @@ static void post_engine(struct control *c, json_t *body, struct http_reply *repl
 		http_reply_error(reply, 500, err.text);
 }
 
+static void get_net(struct control *c, json_t *body, struct http_reply *reply)
+{
+	reply->body = machine_nets_json(c->machine);
+}
+
+/* The interface that the request is about: "nic", or the first one with a user network. */
+static struct net *find_net(struct control *c, const json_t *body, struct error *err)
+{
+	const struct machine_config *config = machine_config(c->machine);
+	uint64_t index = 0;
+	while (index < config->nic_count && config->nics[index].kind != NET_USER)
+		index++;
+	if (json_object_get(body, "nic") && json_get_uint(body, "nic", 0, MACHINE_MAX_NICS - 1, &index, err) < 0)
+		return NULL;
+	struct net *net = index < config->nic_count ? machine_net(c->machine, (unsigned)index) : NULL;
+	if (!net)
+		error_set(err, ENOENT, "the machine has no such network interface; 'visor net' shows those that there are");
+	return net;
+}
+
+static void change_forward(struct control *c, const json_t *body, struct http_reply *reply,
+			   int (*change)(struct net *net, const struct net_forward *forward, struct error *err))
+{
+	const char *text;
+	struct net_forward forward;
+	struct error err;
+	struct net *net;
+	if (json_get_string(body, "forward", &text, &err) < 0 || net_forward_parse(text, &forward, &err) < 0 ||
+	    !(net = find_net(c, body, &err)))
+		http_reply_error(reply, 400, err.text);
+	else if (change(net, &forward, &err) < 0)
+		http_reply_error(reply, 409, err.text);
+}
+
+static void post_forward(struct control *c, json_t *body, struct http_reply *reply)
+{
+	change_forward(c, body, reply, net_add_forward);
+}
+
+static void post_unforward(struct control *c, json_t *body, struct http_reply *reply)
+{
+	change_forward(c, body, reply, net_remove_forward);
+}
+
 static void post_stop(struct control *c, json_t *body, struct http_reply *reply)
 {
 	machine_request_stop(c->machine, 0);
@@ -123,6 +167,9 @@ static const struct route {
 	{ "GET", "/stats", get_stats },
 	{ "POST", "/pause", post_pause },
 	{ "POST", "/resume", post_resume },
+	{ "GET", "/net", get_net },
+	{ "POST", "/net/forward", post_forward },
+	{ "POST", "/net/unforward", post_unforward },
 	{ "POST", "/save", post_save },
 	{ "POST", "/engine", post_engine },
 	{ "POST", "/stop", post_stop },

@@ -14,6 +14,9 @@
  *   GET  /stats        machine_stats_json
  *   POST /pause        once, however often it is asked; /resume likewise
  *   POST /save         {"file": absolute path, "stop": bool}
+ *   GET  /net          machine_nets_json
+ *   POST /net/forward  {"forward": "[ADDRESS:]HOSTPORT:GUESTPORT[/udp]", "nic": index, else the first user network}
+ *   POST /net/unforward  the same
  *   POST /stop         ends the machine at once
  *   POST /reset, /powerbutton
  */

@@ -320,7 +320,7 @@ static int copy_config(struct machine *m, const struct machine_config *config, s
 	struct machine_config *c = &m->config;
 	*c = *config;
 	/* Strings that were not copied yet must not be freed on the way out. */
-	const char **strings[] = { &c->kernel, &c->initrd, &c->append, &c->bios, &c->code_dump };
+	const char **strings[] = { &c->kernel, &c->initrd, &c->append, &c->bios, &c->code_dump, &c->capture };
 	unsigned disks = c->disk_count;
 	c->disk_count = 0;
 	for (unsigned i = 0; i < ARRAY_SIZE(strings); i++)
@@ -334,6 +334,8 @@ static int copy_config(struct machine *m, const struct machine_config *config, s
 	for (; c->disk_count < disks; c->disk_count++)
 		if (copy_disk(&c->disks[c->disk_count], err) < 0)
 			return -1;
+	if (c->nic_count > MACHINE_MAX_NICS)
+		return error_set(err, EINVAL, "%u network interfaces; a machine has at most %d", c->nic_count, MACHINE_MAX_NICS);
 	c->memory = c->memory ? c->memory : 256ull << 20;
 	c->started_ns = c->started_ns ? c->started_ns : host_time_ns();
 	c->cpus = c->cpus ? c->cpus : 1;
@@ -436,7 +438,8 @@ struct machine *machine_create(const struct machine_config *config, struct error
 	device_init(&m->device, &machine_type, "machine", NULL);
 	machine_add_device(m, &m->device);
 	if (copy_config(m, config, err) < 0 || (!machine_direct_boot(m) && firmware_read(&m->bios, m->config.bios, err) < 0) ||
-	    create_core(m, err) < 0 || machine_add_board(m, err) < 0 || machine_add_virtio(m, err) < 0)
+	    create_core(m, err) < 0 || machine_add_board(m, err) < 0 || machine_add_virtio(m, err) < 0 ||
+	    machine_add_nics(m, err) < 0)
 		goto fail;
 	m->vcpus.stopped = vcpu_stopped;
 	m->vcpus.opaque = m;
@@ -476,6 +479,7 @@ static void free_config(struct machine_config *c)
 	free((void *)c->append);
 	free((void *)c->bios);
 	free((void *)c->code_dump);
+	free((void *)c->capture);
 	for (unsigned i = 0; i < c->disk_count; i++)
 		free_disk(&c->disks[i]);
 }

@@ -14,6 +14,7 @@
 #include "engine/engine.h"
 #include "host/loop.h"
 #include "mem/memory.h"
+#include "net/net.h"
 
 /*
  * A virtual machine: an i440FX-class PC. Several may live in one process.
@@ -26,6 +27,7 @@ struct machine;
 
 #define MACHINE_MAX_CPUS 16
 #define MACHINE_MAX_DISKS 8
+#define MACHINE_MAX_NICS 8
 
 /* Where a character device's bytes go, and come from by machine_console_input. */
 struct machine_console {
@@ -49,6 +51,21 @@ struct machine_disk {
 	const char *format, *snapshot, *backing; /* as in block/block.h; may be NULL */
 	bool read_only;
 	unsigned cache;                          /* enum block_cache */
+};
+
+enum machine_nic_model { MACHINE_NIC_VIRTIO, MACHINE_NIC_E1000, MACHINE_NIC_PCNET, MACHINE_NIC_MODELS };
+extern const char *const machine_nic_models[MACHINE_NIC_MODELS + 1]; /* their names, NULL at the end */
+#define MACHINE_MAX_FORWARDS NET_MAX_FORWARDS
+
+/* A network interface: its card, and what the cable leads to. */
+struct machine_nic {
+	enum net_kind kind;
+	char name[64];            /* of the switch, tap device or bridge */
+	enum net_switch_mode mode;
+	enum machine_nic_model model;
+	uint8_t mac[NET_MAC_SIZE];
+	struct net_forward forwards[MACHINE_MAX_FORWARDS]; /* NET_USER */
+	unsigned forward_count;
 };
 
 /* What happened to the machine, in the words of the caller's log. */
@@ -80,6 +97,9 @@ struct machine_config {
 	const char *bios;                 /* NULL or empty: Debian's SeaBIOS when there is no kernel */
 	struct machine_disk disks[MACHINE_MAX_DISKS];
 	unsigned disk_count;
+	struct machine_nic nics[MACHINE_MAX_NICS];
+	unsigned nic_count;
+	const char *capture;              /* file for the frames of the first interface; those of the others go to FILE.1 and so on */
 	struct machine_console console[MACHINE_PORTS];
 	bool debug_exit;                  /* the isa-debug-exit device at port 0xf4 */
 	bool no_reboot;                   /* a reset ends the machine */
@@ -133,6 +153,13 @@ struct vclock *machine_clock(struct machine *machine);
 /* The list of devices, linked by `next`, in an order that does not change: controllers before what hangs on them.
  * The first is "machine" itself with the clock. CPUs are not in it. */
 struct device *machine_devices(struct machine *machine);
+
+/* The network of an interface; NULL beyond the last. */
+struct net *machine_net(struct machine *machine, unsigned index);
+/* An interface as it is now, with the forwards of its network. */
+void machine_nic(const struct machine *machine, unsigned index, struct machine_nic *nic);
+/* [{"net", "name", "model", "mac", "forwards": [...], "sent", "sent_bytes", "received", "received_bytes", "dropped"}, ...] */
+json_t *machine_nets_json(struct machine *machine);
 
 /* --- debugger: vm/ knows of stops only; breakpoints are cpu.debug_check's --- */
 

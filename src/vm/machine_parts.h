@@ -5,6 +5,7 @@
 #include "base/lock.h"
 #include "bus/space.h"
 #include "dev/pc/apic_bus.h"
+#include "dev/virtio/virtio.h"
 #include "vm/boot.h"
 #include "vm/machine.h"
 #include "vm/vcpu.h"
@@ -63,6 +64,8 @@ struct machine {
 	struct fw_cfg *fw_cfg;
 	struct pci_bus *pci;
 	struct machine_virtio *virtio;
+	unsigned next_slot;         /* the first PCI slot that is free */
+	struct net *nets[MACHINE_MAX_NICS]; /* belong to their cards, which close them */
 	unsigned disk_slot[MACHINE_MAX_DISKS]; /* PCI slots, for the firmware's boot order */
 	char debug_line[256];       /* what the firmware has written to its debug port since the last newline */
 	unsigned debug_length;
@@ -90,7 +93,12 @@ void machine_add_device(struct machine *m, struct device *device);
 int machine_add_virtio(struct machine *m, struct error *err);
 void machine_remove_virtio(struct machine *m);
 void machine_drain_virtio(struct machine *m);
+/* Puts a device and its transport into the next slot. */
+int machine_plug_virtio(struct machine *m, struct virtio_device *device, struct error *err);
 size_t machine_hvc_input(struct machine *m, const uint8_t *data, size_t size);
+
+/* --- machine_net.c: network cards --- */
+int machine_add_nics(struct machine *m, struct error *err);
 
 /* --- machine_boot.c --- */
 /* After a reset: puts the boot code (kernel and initrd are read anew) into guest memory and the first processor at its start. */

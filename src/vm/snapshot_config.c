@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "base/util.h"
 #include "block/block.h"
+#include "vm/nic.h"
 #include "vm/snapshot.h"
 
 const char *const cpu_model_names[] = {
@@ -53,6 +54,18 @@ static json_t *path_json(const char *path)
 	return json;
 }
 
+/* As they are now: forwards may have been added. */
+static json_t *nics_json(const struct machine *machine)
+{
+	json_t *list = json_array();
+	for (unsigned i = 0; i < machine_config(machine)->nic_count; i++) {
+		struct machine_nic nic;
+		machine_nic(machine, i, &nic);
+		json_array_append_new(list, nic_json(&nic));
+	}
+	return list;
+}
+
 json_t *machine_config_json(const struct machine *machine)
 {
 	const struct machine_config *c = machine_config(machine);
@@ -67,10 +80,10 @@ json_t *machine_config_json(const struct machine *machine)
 	for (unsigned i = 0; i < MACHINE_PORTS; i++)
 		if (c->console[i].output)
 			json_array_append_new(ports, json_string(port_names[i]));
-	return json_pack("{s:I, s:i, s:s, s:s, s:o*, s:o*, s:s*, s:o*, s:o, s:o, s:b}", "memory", (json_int_t)c->memory, "cpus",
+	return json_pack("{s:I, s:i, s:s, s:s, s:o*, s:o*, s:s*, s:o*, s:o, s:o, s:o, s:b}", "memory", (json_int_t)c->memory, "cpus",
 			 (int)c->cpus, "cpu", cpu_model_names[c->cpu_model], "engine", c->engine ? c->engine->name : "interp", "kernel",
 			 path_json(c->kernel), "initrd", path_json(c->initrd), "append", c->append, "bios", path_json(c->bios), "disks",
-			 disks, "ports", ports, "debug_exit", c->debug_exit);
+			 disks, "nics", nics_json(machine), "ports", ports, "debug_exit", c->debug_exit);
 }
 
 json_t *snapshot_make_info(const struct machine *machine)
@@ -131,6 +144,20 @@ static int read_disks(const json_t *list, struct machine_config *config, struct 
 	return 0;
 }
 
+/* Older files have none. */
+static int read_nics(const json_t *list, struct machine_config *config, struct error *err)
+{
+	size_t i;
+	json_t *nic;
+	if (json_array_size(list) > MACHINE_MAX_NICS)
+		return error_set(err, EINVAL, "the saved machine has more than %d network interfaces", MACHINE_MAX_NICS);
+	json_array_foreach(list, i, nic)
+		if (nic_from_json(nic, &config->nics[i], err) < 0)
+			return error_prefix(err, "the saved machine's network interface %zu", i);
+	config->nic_count = (unsigned)json_array_size(list);
+	return 0;
+}
+
 static void read_ports(const json_t *list, bool has_port[MACHINE_PORTS])
 {
 	size_t i;
@@ -153,7 +180,8 @@ int snapshot_config(const struct snapshot *snapshot, struct machine_config *conf
 	if (json_get_uint(m, "memory", 1u << 20, 1ull << 40, &config->memory, err) < 0 ||
 	    json_get_uint(m, "cpus", 1, MACHINE_MAX_CPUS, &cpus, err) < 0 || json_get_string(m, "cpu", &cpu, err) < 0 ||
 	    json_get_string(m, "engine", &engine, err) < 0 || json_get_bool(m, "debug_exit", &config->debug_exit, err) < 0 ||
-	    choose(cpu, cpu_model_names, &model, err) < 0 || read_disks(json_object_get(m, "disks"), config, err) < 0)
+	    choose(cpu, cpu_model_names, &model, err) < 0 || read_disks(json_object_get(m, "disks"), config, err) < 0 ||
+	    read_nics(json_object_get(m, "nics"), config, err) < 0)
 		return -1;
 	read_ports(json_object_get(m, "ports"), has_port);
 	if (config->memory % (1u << 20))
