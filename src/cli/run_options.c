@@ -46,8 +46,10 @@ const struct option run_options[] = {
 	  .help = "the kernel's command line; say console=ttyS0 to see Linux" },
 	{ .name = "bios", .kind = OPTION_OPTIONAL, AT(bios), .argument = "FILE", .completion = COMPLETE_FILE,
 	  .help = "start firmware from the reset vector; Debian's SeaBIOS without a file, and for a machine without --kernel" },
-	{ .name = "disk", .kind = OPTION_LIST, AT(disks), .argument = "FILE[,ro]", .completion = COMPLETE_FILE,
-	  .help = "a raw disk image as a virtio disk; ro: read only. May be given several times" },
+	{ .name = "disk", .kind = OPTION_LIST, AT(disks), .argument = "FILE[,ro][,ide]", .completion = COMPLETE_FILE,
+	  .help = "a raw disk image as a virtio disk; ro: read only; ide: at the IDE controller. May be given several times" },
+	{ .name = "cdrom", .kind = OPTION_LIST, AT(cdroms), .argument = "FILE", .completion = COMPLETE_FILE,
+	  .help = "an ISO image in a CD-ROM drive at the IDE controller; none: an empty drive. May be given several times" },
 	{ .name = "console", .kind = OPTION_STRING, AT(console), .argument = "WHERE",
 	  .help = "the first serial port: stdio, none, file:PATH (output only) or pipe:PATH (the FIFOs PATH.in and PATH.out); "
 		  "stdio without it" },
@@ -82,14 +84,18 @@ const struct run_values run_defaults = {
 	.serial2 = "none",
 };
 
-/* "FILE,ro"; the path without its suffix goes into `room`. */
-static int parse_disk(const char *text, struct machine_disk *disk, char room[PATH_MAX], struct error *err)
+/* What may follow a disk's file, each after a comma. */
+static bool take_suffix(const char *text, size_t *length, const char *suffix)
 {
-	const char *comma = strrchr(text, ',');
-	size_t length = strlen(text);
-	disk->read_only = comma && !strcmp(comma, ",ro");
-	if (disk->read_only)
-		length = (size_t)(comma - text);
+	size_t size = strlen(suffix);
+	if (*length <= size || memcmp(text + *length - size, suffix, size))
+		return false;
+	*length -= size;
+	return true;
+}
+
+static int put_path(const char *text, size_t length, struct machine_disk *disk, char room[PATH_MAX], struct error *err)
+{
 	if (!length || length >= PATH_MAX)
 		return error_set(err, EINVAL, "--disk '%s': the file's name is missing or too long; write --disk FILE or FILE,ro", text);
 	memcpy(room, text, length);
@@ -98,16 +104,55 @@ static int parse_disk(const char *text, struct machine_disk *disk, char room[PAT
 	return 0;
 }
 
+/* "FILE,ro"; the path without its suffixes goes into `room`. */
+static int parse_disk(const char *text, struct machine_disk *disk, char room[PATH_MAX], struct error *err)
+{
+	size_t length = strlen(text);
+	*disk = (struct machine_disk){ 0 };
+	for (bool more = true; more;) {
+		bool ro = take_suffix(text, &length, ",ro"), ide = take_suffix(text, &length, ",ide");
+		disk->read_only |= ro;
+		if (ide)
+			disk->bus = MACHINE_DISK_IDE;
+		more = ro || ide;
+	}
+	return put_path(text, length, disk, room, err);
+}
+
+static int parse_cdrom(const char *text, struct machine_disk *disk, char room[PATH_MAX], struct error *err)
+{
+	*disk = (struct machine_disk){ .read_only = true, .bus = MACHINE_CDROM };
+	return strcmp(text, "none") ? put_path(text, strlen(text), disk, room, err) : 0;
+}
+
 static int set_disks(const struct run_values *v, struct machine_config *config, struct error *err)
 {
 	static char paths[MACHINE_MAX_DISKS][PATH_MAX]; /* as long-lived as argv, of which they are a part */
-	if (v->restore && v->disks.count != config->disk_count)
+	unsigned count = 0;
+	for (unsigned i = 0; i < v->disks.count; i++, count++)
+		if (parse_disk(v->disks.values[i], &config->disks[count], paths[count], err) < 0)
+			return -1;
+	for (unsigned i = 0; i < v->cdroms.count; i++, count++)
+		if (parse_cdrom(v->cdroms.values[i], &config->disks[count], paths[count], err) < 0)
+			return -1;
+	config->disk_count = count;
+	return 0;
+}
+
+/* Other files in the places of the saved machine's; what they hang on is in the snapshot. */
+static int replace_disks(const struct run_values *v, struct machine_config *config, struct error *err)
+{
+	struct machine_config given = { 0 };
+	if (v->disks.count + v->cdroms.count != config->disk_count)
 		return error_set(err, EINVAL, "--disk: the saved machine has %u disk(s); give each of them, or none for their old places",
 				 config->disk_count);
-	for (unsigned i = 0; i < v->disks.count; i++)
-		if (parse_disk(v->disks.values[i], &config->disks[i], paths[i], err) < 0)
-			return -1;
-	config->disk_count = v->disks.count;
+	if (set_disks(v, &given, err) < 0)
+		return -1;
+	for (unsigned i = 0; i < config->disk_count; i++) {
+		enum machine_disk_bus bus = config->disks[i].bus;
+		config->disks[i] = given.disks[i];
+		config->disks[i].bus = bus;
+	}
 	return 0;
 }
 
@@ -134,8 +179,8 @@ static int check_boot(const struct run_values *v, struct error *err)
 		return error_set(err, EINVAL, "--%s: belongs to a kernel; give --kernel FILE too", v->initrd ? "initrd" : "append");
 	if (v->memory % (1u << 20))
 		return error_set(err, EINVAL, "--memory: must be a whole number of MiB, as 256M");
-	if (!v->kernel && !v->bios && !v->disks.count)
-		return error_set(err, EINVAL, "there is nothing to start: give --kernel FILE, --disk FILE, --bios or --restore FILE");
+	if (!v->kernel && !v->bios && !v->disks.count && !v->cdroms.count)
+		return error_set(err, EINVAL, "there is nothing to start: give --kernel FILE, --disk FILE, --cdrom FILE, --bios or --restore FILE");
 	return 0;
 }
 
@@ -164,7 +209,7 @@ int run_check(const struct run_values *v, struct error *err)
 {
 	if (v->name && !rundir_name_ok(v->name))
 		return error_set(err, EINVAL, "--name: '%s' cannot be a name; use up to 63 letters, digits, '-', '_' and '.'", v->name);
-	if (v->disks.count > MACHINE_MAX_DISKS)
+	if (v->disks.count + v->cdroms.count > MACHINE_MAX_DISKS)
 		return error_set(err, EINVAL, "--disk: a machine has at most %d disks", MACHINE_MAX_DISKS);
 	if ((v->restore ? refuse_with_restore : check_boot)(v, err) < 0)
 		return -1;
@@ -178,7 +223,7 @@ int run_configure(const struct run_values *v, const struct snapshot *snapshot, s
 	if (v->restore) {
 		if (snapshot_config(snapshot, config, has_port, err) < 0)
 			return error_prefix(err, "%s", v->restore);
-		if (v->disks.count && set_disks(v, config, err) < 0)
+		if (v->disks.count + v->cdroms.count && replace_disks(v, config, err) < 0)
 			return -1;
 		snapshot_check_disks(snapshot, config);
 	} else {

@@ -97,14 +97,23 @@ static int add_e820(struct machine *m, struct error *err)
 	return fw_cfg_add_file(m->fw_cfg, "etc/e820", map, m->memory.ram_size > low ? 40 : 20, err);
 }
 
-/* Disks in their order, by Open Firmware path. */
+/* The Open Firmware path that SeaBIOS knows a disk by. */
+static int boot_path(const struct machine *m, unsigned disk, char *text, size_t size)
+{
+	unsigned at = m->disk_slot[disk];
+	if (m->config.disks[disk].bus == MACHINE_DISK_VIRTIO)
+		return snprintf(text, size, "/pci@i0cf8/scsi@%x/disk@0,0", at);
+	return snprintf(text, size, "/pci@i0cf8/ide@%x,1/drive@%u/disk@%u", ISA_BRIDGE_SLOT, at / 2, at % 2);
+}
+
 static int add_boot_order(struct machine *m, struct error *err)
 {
 	char order[MACHINE_MAX_DISKS * 48] = "";
 	size_t length = 0;
-	for (unsigned i = 0; i < m->config.disk_count; i++)
-		length += (size_t)snprintf(order + length, sizeof(order) - length, "%s/pci@i0cf8/scsi@%x/disk@0,0", i ? "\n" : "",
-					   m->disk_slot[i]);
+	for (unsigned i = 0; i < m->config.disk_count; i++) {
+		length += (size_t)snprintf(order + length, sizeof(order) - length, "%s", i ? "\n" : "");
+		length += (size_t)boot_path(m, i, order + length, sizeof(order) - length);
+	}
 	return length ? fw_cfg_add_file(m->fw_cfg, "bootorder", order, length + 1, err) : 0;
 }
 

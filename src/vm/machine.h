@@ -44,9 +44,18 @@ enum machine_port {
 	MACHINE_PORTS
 };
 
+enum machine_disk_bus {
+	MACHINE_DISK_VIRTIO,
+	MACHINE_DISK_IDE,
+	MACHINE_CDROM,       /* an ATAPI drive; read only */
+	MACHINE_DISK_BUSES
+};
+extern const char *const machine_disk_bus_names[];
+
 struct machine_disk {
-	const char *path;
+	const char *path;    /* NULL: a CD-ROM drive without a disc */
 	bool read_only;
+	enum machine_disk_bus bus;
 };
 
 /* What happened to the machine, in the words of the caller's log. */

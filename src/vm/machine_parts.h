@@ -5,6 +5,7 @@
 #include "base/lock.h"
 #include "bus/space.h"
 #include "dev/pc/apic_bus.h"
+#include "dev/pc/gsi.h"
 #include "vm/boot.h"
 #include "vm/machine.h"
 #include "vm/vcpu.h"
@@ -63,7 +64,8 @@ struct machine {
 	struct fw_cfg *fw_cfg;
 	struct pci_bus *pci;
 	struct machine_virtio *virtio;
-	unsigned disk_slot[MACHINE_MAX_DISKS]; /* PCI slots, for the firmware's boot order */
+	struct ide *ide;
+	unsigned disk_slot[MACHINE_MAX_DISKS]; /* PCI slots or places at the controller, for the firmware's boot order */
 	char debug_line[256];       /* what the firmware has written to its debug port since the last newline */
 	unsigned debug_length;
 
@@ -85,6 +87,11 @@ struct machine {
 int machine_add_board(struct machine *m, struct error *err);
 /* Appends a device to the list. */
 void machine_add_device(struct machine *m, struct device *device);
+
+/* --- machine_storage.c: other disks --- */
+int machine_add_ide(struct machine *m, struct error *err);
+/* With the machine's worker; NULL and err. */
+struct block *machine_open_image(struct machine *m, const struct machine_disk *disk, struct error *err);
 
 /* --- machine_virtio.c: disks, console, random numbers on the PCI bus --- */
 int machine_add_virtio(struct machine *m, struct error *err);

@@ -23,6 +23,10 @@ static const char *const port_names[MACHINE_PORTS] = {
 	[MACHINE_DEBUGCON] = "debugcon",
 };
 
+const char *const machine_disk_bus_names[] = {
+	[MACHINE_DISK_VIRTIO] = "virtio", [MACHINE_DISK_IDE] = "ide", [MACHINE_CDROM] = "cdrom", NULL,
+};
+
 static const struct engine_type *const engines[] = { &engine_jit, &engine_interp };
 
 const struct engine_type *engine_by_name(const char *name)
@@ -57,8 +61,10 @@ json_t *machine_config_json(const struct machine *machine)
 	const struct machine_config *c = machine_config(machine);
 	json_t *disks = json_array(), *ports = json_array();
 	for (unsigned i = 0; i < c->disk_count; i++) {
-		json_t *disk = json_pack("{s:o, s:b}", "path", path_json(c->disks[i].path), "read_only", c->disks[i].read_only);
-		add_disk_stamp(disk, c->disks[i].path);
+		json_t *disk = json_pack("{s:o*, s:b, s:s}", "path", path_json(c->disks[i].path), "read_only", c->disks[i].read_only,
+					 "bus", machine_disk_bus_names[c->disks[i].bus]);
+		if (c->disks[i].path)
+			add_disk_stamp(disk, c->disks[i].path);
 		json_array_append_new(disks, disk);
 	}
 	for (unsigned i = 0; i < MACHINE_PORTS; i++)
@@ -77,7 +83,7 @@ json_t *snapshot_make_info(const struct machine *machine)
 
 /* --- reading: the file may say anything --- */
 
-static int choose(const char *name, const char *const *names, unsigned *index, struct error *err)
+static int choose(const char *name, const char *what, const char *const *names, unsigned *index, struct error *err)
 {
 	for (unsigned i = 0; names[i]; i++) {
 		if (!strcmp(name, names[i])) {
@@ -85,7 +91,7 @@ static int choose(const char *name, const char *const *names, unsigned *index, s
 			return 0;
 		}
 	}
-	return error_set(err, EINVAL, "the saved machine has a processor '%s' that this visor lacks; use the visor that wrote it", name);
+	return error_set(err, EINVAL, "the saved machine has a %s '%s' that this visor lacks; use the visor that wrote it", what, name);
 }
 
 static bool disk_changed(const json_t *saved, const char *path)
@@ -102,7 +108,7 @@ void snapshot_check_disks(const struct snapshot *snapshot, const struct machine_
 {
 	const json_t *disks = json_object_get(json_object_get(snapshot->info, "machine"), "disks");
 	for (unsigned i = 0; i < config->disk_count; i++)
-		if (!config->disks[i].read_only && disk_changed(json_array_get(disks, i), config->disks[i].path))
+		if (config->disks[i].path && !config->disks[i].read_only && disk_changed(json_array_get(disks, i), config->disks[i].path))
 			log_warn("%s: the disk was changed after the machine was saved; the guest may find its files damaged",
 				 config->disks[i].path);
 }
@@ -114,11 +120,15 @@ static int read_disks(const json_t *list, struct machine_config *config, struct 
 	if (json_array_size(list) > MACHINE_MAX_DISKS)
 		return error_set(err, EINVAL, "the saved machine has more than %d disks", MACHINE_MAX_DISKS);
 	json_array_foreach(list, i, disk) {
-		const char *path;
-		if (json_get_string(disk, "path", &path, err) < 0 ||
-		    json_get_bool(disk, "read_only", &config->disks[i].read_only, err) < 0)
+		const char *bus = json_string_value(json_object_get(disk, "bus"));
+		unsigned kind = MACHINE_DISK_VIRTIO;
+		if (json_get_bool(disk, "read_only", &config->disks[i].read_only, err) < 0 ||
+		    (bus && choose(bus, "disk on bus", machine_disk_bus_names, &kind, err) < 0))
 			return -1;
-		config->disks[i].path = path;
+		config->disks[i].bus = (enum machine_disk_bus)kind;
+		config->disks[i].path = json_string_value(json_object_get(disk, "path"));
+		if (!config->disks[i].path && kind != MACHINE_CDROM)
+			return error_set(err, EINVAL, "the saved machine has a disk without a name; the file is damaged");
 	}
 	config->disk_count = (unsigned)json_array_size(list);
 	return 0;
@@ -146,7 +156,7 @@ int snapshot_config(const struct snapshot *snapshot, struct machine_config *conf
 	if (json_get_uint(m, "memory", 1u << 20, 1ull << 40, &config->memory, err) < 0 ||
 	    json_get_uint(m, "cpus", 1, MACHINE_MAX_CPUS, &cpus, err) < 0 || json_get_string(m, "cpu", &cpu, err) < 0 ||
 	    json_get_string(m, "engine", &engine, err) < 0 || json_get_bool(m, "debug_exit", &config->debug_exit, err) < 0 ||
-	    choose(cpu, cpu_model_names, &model, err) < 0 || read_disks(json_object_get(m, "disks"), config, err) < 0)
+	    choose(cpu, "processor", cpu_model_names, &model, err) < 0 || read_disks(json_object_get(m, "disks"), config, err) < 0)
 		return -1;
 	read_ports(json_object_get(m, "ports"), has_port);
 	if (config->memory % (1u << 20))

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <errno.h>
+#include <stdio.h>
+
+#include "base/util.h"
+#include "block/block.h"
+#include "dev/ide/ide.h"
+#include "host/loop.h"
+#include "vm/machine_parts.h"
+
+/* Disks, discs and their controllers other than virtio. */
+
+struct block *machine_open_image(struct machine *m, const struct machine_disk *disk, struct error *err)
+{
+	const struct block_config file = { .path = disk->path, .read_only = disk->read_only, .worker = { loop_post, m->loop } };
+	return block_open_raw(&file, err);
+}
+
+/* CD-ROM drives come first on the second channel, disks on the first: what systems expect. */
+static int free_place(const struct ide_config *config, enum machine_disk_bus bus)
+{
+	static const uint8_t order[2][IDE_DRIVES] = { { 0, 1, 3, 2 }, { 2, 3, 1, 0 } };
+	for (unsigned i = 0; i < IDE_DRIVES; i++) {
+		unsigned place = order[bus == MACHINE_CDROM][i];
+		if (config->drive[place].kind == IDE_NONE)
+			return (int)place;
+	}
+	return -1;
+}
+
+static int add_drives(struct machine *m, enum machine_disk_bus bus, struct ide_config *config, struct error *err)
+{
+	for (unsigned i = 0; i < m->config.disk_count; i++) {
+		struct machine_disk *disk = &m->config.disks[i];
+		if (disk->bus != bus)
+			continue;
+		int place = free_place(config, bus);
+		if (place < 0)
+			return error_set(err, ENOSPC, "%s: the two IDE channels have room for %d drives; use virtio for some disks",
+					 disk->path ? disk->path : "a CD-ROM drive", IDE_DRIVES);
+		disk->read_only |= bus == MACHINE_CDROM;
+		struct block *block = disk->path ? machine_open_image(m, disk, err) : NULL;
+		if (disk->path && !block)
+			return -1;
+		config->drive[place] = (struct ide_drive_config){ .kind = bus == MACHINE_CDROM ? IDE_CDROM : IDE_DISK, .block = block };
+		m->disk_slot[i] = (unsigned)place;
+	}
+	return 0;
+}
+
+static void close_drives(const struct ide_config *config)
+{
+	for (unsigned i = 0; i < IDE_DRIVES; i++)
+		block_close(config->drive[i].block);
+}
+
+int machine_add_ide(struct machine *m, struct error *err)
+{
+	struct ide_config config = {
+		.bus = m->pci, .devfn = PCI_DEVFN(ISA_BRIDGE_SLOT, 1), .ports = &m->ports, .dma = { &m->memory },
+		.irq = { gsi_line(m->gsi, 14), gsi_line(m->gsi, 15) }, .enabled_at_reset = machine_direct_boot(m),
+	};
+	bool open = add_drives(m, MACHINE_CDROM, &config, err) == 0 && add_drives(m, MACHINE_DISK_IDE, &config, err) == 0;
+	m->ide = open ? ide_create(&config, err) : NULL;
+	if (!m->ide) {
+		close_drives(&config);
+		return -1;
+	}
+	machine_add_device(m, (struct device *)m->ide);
+	return 0;
+}
