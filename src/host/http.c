@@ -35,19 +35,29 @@ void http_reply_error(struct http_reply *reply, unsigned status, const char *tex
 	reply->body = json_pack("{s:s}", "error", text);
 }
 
-static enum MHD_Result send_reply(struct MHD_Connection *connection, struct http_reply *reply)
+/* The answer's JSON as text in `data`. */
+static void make_text(struct http_reply *reply)
 {
 	if (!reply->body)
 		reply->body = json_object();
-	char *text = reply->body ? json_dumps(reply->body, JSON_INDENT(2) | JSON_ENSURE_ASCII) : NULL;
+	reply->data = reply->body ? json_dumps(reply->body, JSON_INDENT(2) | JSON_ENSURE_ASCII) : NULL;
+	reply->size = reply->data ? strlen(reply->data) : 0;
+	reply->type = "application/json";
 	json_decref(reply->body);
+	reply->body = NULL;
+}
+
+static enum MHD_Result send_reply(struct MHD_Connection *connection, struct http_reply *reply)
+{
+	if (!reply->data)
+		make_text(reply);
 	struct MHD_Response *response =
-		text ? MHD_create_response_from_buffer(strlen(text), text, MHD_RESPMEM_MUST_FREE) : NULL;
+		reply->data ? MHD_create_response_from_buffer(reply->size, reply->data, MHD_RESPMEM_MUST_FREE) : NULL;
 	if (!response) {
-		free(text);
+		free(reply->data);
 		return MHD_NO;
 	}
-	MHD_add_response_header(response, "Content-Type", "application/json");
+	MHD_add_response_header(response, "Content-Type", reply->type);
 	MHD_add_response_header(response, "Connection", "close");
 	if (reply->allow)
 		MHD_add_response_header(response, "Allow", reply->allow);

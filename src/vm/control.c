@@ -100,6 +100,33 @@ static void post_engine(struct control *c, json_t *body, struct http_reply *repl
 		http_reply_error(reply, 500, err.text);
 }
 
+/* A picture can be large: drawn and packed on the loop's thread all the same, since a screen is looked at seldom. */
+static void get_screenshot(struct control *c, json_t *body, struct http_reply *reply)
+{
+	struct display_source source;
+	struct surface surface = { 0 };
+	struct error err;
+	reply->type = "image/png";
+	if (machine_display(c->machine, &source, &err) < 0)
+		http_reply_error(reply, 404, err.text);
+	else if (source.draw(source.opaque, &surface, &err) < 0 || !(reply->data = surface_png(&surface, &reply->size, &err)))
+		http_reply_error(reply, 500, err.text);
+	surface_destroy(&surface);
+}
+
+static void get_screen(struct control *c, json_t *body, struct http_reply *reply)
+{
+	struct display_source source;
+	struct error err;
+	if (machine_display(c->machine, &source, &err) < 0) {
+		http_reply_error(reply, 404, err.text);
+		return;
+	}
+	char *text = source.text(source.opaque);
+	reply->body = json_pack("{s:s?}", "text", text);
+	free(text);
+}
+
 static void post_stop(struct control *c, json_t *body, struct http_reply *reply)
 {
 	machine_request_stop(c->machine, 0);
@@ -125,6 +152,8 @@ static const struct route {
 	{ "POST", "/resume", post_resume },
 	{ "POST", "/save", post_save },
 	{ "POST", "/engine", post_engine },
+	{ "GET", "/screenshot", get_screenshot },
+	{ "GET", "/screen", get_screen },
 	{ "POST", "/stop", post_stop },
 	{ "POST", "/reset", post_reset },
 	{ "POST", "/powerbutton", post_powerbutton },
@@ -187,7 +216,7 @@ static void on_request(void *opaque, const struct http_request *request, struct 
 			continue;
 		if (!strcmp(request->method, routes[i].method)) {
 			run_on_loop(opaque, routes[i].fn, request->body, reply);
-			if (reply->status == 200 && !reply->body)
+			if (reply->status == 200 && !reply->body && !reply->data)
 				reply->body = json_object();
 			return;
 		}

@@ -14,6 +14,8 @@
  *   GET  /stats        machine_stats_json
  *   POST /pause        once, however often it is asked; /resume likewise
  *   POST /save         {"file": absolute path, "stop": bool}
+ *   GET  /screenshot   what the screen shows, as image/png
+ *   GET  /screen       {"text": the lines of a text mode, or null in a graphics mode}
  *   POST /stop         ends the machine at once
  *   POST /reset, /powerbutton
  */

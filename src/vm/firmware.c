@@ -160,7 +160,7 @@ static int describe(struct machine *m, struct error *err)
 	    add_number_file(m, "etc/boot-menu-wait", BOOT_MENU_WAIT_MS, 2, err) < 0 ||
 	    add_number_file(m, "etc/sercon-port", 0x3f8, 2, err) < 0)
 		return -1;
-	if (add_e820(m, err) < 0 || add_boot_order(m, err) < 0 || add_acpi(m, err) < 0)
+	if (add_e820(m, err) < 0 || add_boot_order(m, err) < 0 || add_acpi(m, err) < 0 || firmware_add_vga_rom(m, err) < 0)
 		return -1;
 	return add_smbios(m, err);
 }

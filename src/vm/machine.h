@@ -11,6 +11,7 @@
 #include "bus/clock.h"
 #include "bus/device.h"
 #include "cpu/cpu.h"
+#include "display/surface.h"
 #include "engine/engine.h"
 #include "host/loop.h"
 #include "mem/memory.h"
@@ -140,6 +141,9 @@ struct vclock *machine_clock(struct machine *machine);
 /* The list of devices, linked by `next`, in an order that does not change: controllers before what hangs on them.
  * The first is "machine" itself with the clock. CPUs are not in it. */
 struct device *machine_devices(struct machine *machine);
+
+/* The machine's screen; fails (ENODEV) when it has none. */
+int machine_display(struct machine *machine, struct display_source *source, struct error *err);
 
 /* --- debugger: vm/ knows of stops only; breakpoints are cpu.debug_check's --- */
 

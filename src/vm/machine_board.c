@@ -265,7 +265,7 @@ int machine_add_board(struct machine *m, struct error *err)
 {
 	static int (*const parts[])(struct machine *, struct error *) = {
 		add_lapics, add_interrupt_controllers, add_timers, add_pm, add_serial, add_small_devices, add_pci,
-		add_ferr, machine_add_ide,
+		add_ferr, machine_add_ide, machine_add_vga,
 	};
 	for (unsigned i = 0; i < ARRAY_SIZE(parts); i++)
 		if (parts[i](m, err) < 0)

@@ -14,6 +14,7 @@
 
 #define ISA_BRIDGE_SLOT 1
 #define FIRST_VIRTIO_SLOT 2
+#define VGA_SLOT 30 /* out of the way of those that are counted up */
 
 /* What may be asked of the loop's thread, by bit. */
 enum machine_request {
@@ -65,6 +66,7 @@ struct machine {
 	struct pci_bus *pci;
 	struct machine_virtio *virtio;
 	struct ide *ide;
+	struct vga *vga;
 	unsigned disk_slot[MACHINE_MAX_DISKS]; /* PCI slots or places at the controller, for the firmware's boot order */
 	char debug_line[256];       /* what the firmware has written to its debug port since the last newline */
 	unsigned debug_length;
@@ -92,6 +94,10 @@ void machine_add_device(struct machine *m, struct device *device);
 int machine_add_ide(struct machine *m, struct error *err);
 /* With the machine's worker; NULL and err. */
 struct block *machine_open_image(struct machine *m, const struct machine_disk *disk, struct error *err);
+
+/* --- machine_display.c --- */
+int machine_add_vga(struct machine *m, struct error *err);
+int firmware_add_vga_rom(struct machine *m, struct error *err);
 
 /* --- machine_virtio.c: disks, console, random numbers on the PCI bus --- */
 int machine_add_virtio(struct machine *m, struct error *err);
