@@ -97,3 +97,62 @@ const struct command command_screenshot = {
 	.values_size = sizeof(struct screenshot_values),
 	.run = screenshot_run,
 };
+
+/* --- type and key --- */
+
+static int post_text(const char *machine, const char *path, const char *name, const char *text)
+{
+	struct error err;
+	json_t *body = json_pack("{s:s}", name, text), *answer = NULL;
+	if (!body)
+		error_set(&err, EINVAL, "'%s': no text in UTF-8", text);
+	else
+		answer = client_request(machine, "POST", path, body, &err);
+	if (!answer)
+		return fail(&err);
+	json_decref(answer);
+	return STATUS_OK;
+}
+
+static int type_run(const void *values, const struct operands *operands)
+{
+	return post_text(operands->values[0], "/type", "text", operands->values[1]);
+}
+
+static int key_run(const void *values, const struct operands *operands)
+{
+	for (unsigned i = 1; i < operands->count; i++) {
+		int status = post_text(operands->values[0], "/key", "keys", operands->values[i]);
+		if (status != STATUS_OK)
+			return status;
+	}
+	return STATUS_OK;
+}
+
+static const struct option no_options[] = { OPTION_END };
+
+const struct command command_type = {
+	.name = "type",
+	.operands = "NAME TEXT",
+	.min_operands = 2,
+	.max_operands = 2,
+	.completion = { COMPLETE_MACHINE },
+	.summary = "type a text on a machine's keyboard",
+	.description = "A newline in the text is the Enter key. The keyboard has the US layout.",
+	.options = no_options,
+	.run = type_run,
+};
+
+const struct command command_key = {
+	.name = "key",
+	.operands = "NAME KEYS...",
+	.min_operands = 2,
+	.max_operands = OPTIONS_MAX_OPERANDS,
+	.completion = { COMPLETE_MACHINE },
+	.summary = "press keys on a machine's keyboard, as ctrl-alt-delete",
+	.description = "Keys that are joined by dashes are held together. Names: letters and digits, f1 to f12, esc, enter, tab, space, backspace, "
+		       "ctrl, alt, shift, meta, up, down, left, right, home, end, page-up, page-down, insert, delete, print, pause, menu; "
+		       "right-ctrl and its like; kp-0 and its like for the numeric pad.",
+	.options = no_options,
+	.run = key_run,
+};

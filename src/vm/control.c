@@ -127,6 +127,22 @@ static void get_screen(struct control *c, json_t *body, struct http_reply *reply
 	free(text);
 }
 
+static void post_type(struct control *c, json_t *body, struct http_reply *reply)
+{
+	const char *text;
+	struct error err;
+	if (json_get_string(body, "text", &text, &err) < 0 || machine_type_text(c->machine, text, &err) < 0)
+		http_reply_error(reply, 400, err.text);
+}
+
+static void post_key(struct control *c, json_t *body, struct http_reply *reply)
+{
+	const char *keys;
+	struct error err;
+	if (json_get_string(body, "keys", &keys, &err) < 0 || machine_press_keys(c->machine, keys, &err) < 0)
+		http_reply_error(reply, 400, err.text);
+}
+
 static void post_stop(struct control *c, json_t *body, struct http_reply *reply)
 {
 	machine_request_stop(c->machine, 0);
@@ -154,6 +170,8 @@ static const struct route {
 	{ "POST", "/engine", post_engine },
 	{ "GET", "/screenshot", get_screenshot },
 	{ "GET", "/screen", get_screen },
+	{ "POST", "/type", post_type },
+	{ "POST", "/key", post_key },
 	{ "POST", "/stop", post_stop },
 	{ "POST", "/reset", post_reset },
 	{ "POST", "/powerbutton", post_powerbutton },

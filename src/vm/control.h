@@ -16,6 +16,8 @@
  *   POST /save         {"file": absolute path, "stop": bool}
  *   GET  /screenshot   what the screen shows, as image/png
  *   GET  /screen       {"text": the lines of a text mode, or null in a graphics mode}
+ *   POST /type         {"text": what to type on the keyboard}
+ *   POST /key          {"keys": "ctrl-alt-delete"}
  *   POST /stop         ends the machine at once
  *   POST /reset, /powerbutton
  */

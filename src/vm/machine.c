@@ -379,6 +379,7 @@ static int create_core(struct machine *m, struct error *err)
 	const struct vclock_source source = { .now = clock_now, .wake = loop_wake, .opaque = m->loop };
 	vclock_init(&m->clock, &source);
 	loop_set_timers(m->loop, run_timers, m);
+	machine_init_input(m);
 	/* The host would grant it, and end some process when the guest takes it. */
 	uint64_t host = host_memory_size();
 	if (m->config.memory > host)
@@ -464,6 +465,7 @@ void machine_destroy(struct machine *m)
 	/* A reset takes the queues from the guest: then work that is still posted finds nothing to do and posts no more. */
 	for (struct device *d = m->devices; d; d = d->next)
 		device_reset(d);
+	machine_stop_input(m);
 	if (m->loop)
 		loop_drain(m->loop);
 	destroy_devices(m);

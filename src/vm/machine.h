@@ -142,6 +142,14 @@ struct vclock *machine_clock(struct machine *machine);
  * The first is "machine" itself with the clock. CPUs are not in it. */
 struct device *machine_devices(struct machine *machine);
 
+/* Types a text (ASCII) on a US keyboard, or presses keys at once and lets them go ("ctrl-alt-delete"). They come one after another
+ * in the guest's time; EINVAL: no such key, ENOSPC: too many wait, ENODEV: no keyboard. */
+int machine_type_text(struct machine *machine, const char *text, struct error *err);
+int machine_press_keys(struct machine *machine, const char *chord, struct error *err);
+/* One key by its Linux input code, and the mouse, at once; from any thread. */
+void machine_key(struct machine *machine, unsigned code, bool down);
+void machine_mouse(struct machine *machine, int dx, int dy, int dz, unsigned buttons);
+
 /* The machine's screen; fails (ENODEV) when it has none. */
 int machine_display(struct machine *machine, struct display_source *source, struct error *err);
 

@@ -33,6 +33,14 @@ struct machine_file {
 	size_t size;
 };
 
+/* Keys yet to be pressed and let go, of the loop's thread. Not saved: whose keys they are asks again. */
+#define INPUT_RELEASE 0x80u
+struct machine_input {
+	struct timer timer;
+	uint16_t events[8192];
+	unsigned count, next;
+};
+
 struct machine {
 	struct device device;       /* "machine": the clock in a save file */
 	uint64_t clock_ns;          /* saved: virtual time */
@@ -68,6 +76,7 @@ struct machine {
 	struct ide *ide;
 	struct vga *vga;
 	unsigned disk_slot[MACHINE_MAX_DISKS]; /* PCI slots or places at the controller, for the firmware's boot order */
+	struct machine_input input;
 	char debug_line[256];       /* what the firmware has written to its debug port since the last newline */
 	unsigned debug_length;
 
@@ -94,6 +103,10 @@ void machine_add_device(struct machine *m, struct device *device);
 int machine_add_ide(struct machine *m, struct error *err);
 /* With the machine's worker; NULL and err. */
 struct block *machine_open_image(struct machine *m, const struct machine_disk *disk, struct error *err);
+
+/* --- machine_input.c --- */
+void machine_init_input(struct machine *m);
+void machine_stop_input(struct machine *m);
 
 /* --- machine_display.c --- */
 int machine_add_vga(struct machine *m, struct error *err);
