@@ -126,6 +126,7 @@ static int open_ports(struct run *run, struct machine_config *config, const bool
 	} ports[] = {
 		{ MACHINE_SERIAL0, "console", v->console },
 		{ MACHINE_SERIAL1, "serial2", v->serial2 },
+		{ MACHINE_PARALLEL0, "parallel", v->parallel },
 		{ MACHINE_HVC0, "virtio-console", v->virtio_console },
 		{ MACHINE_DEBUGCON, "debugcon", v->debugcon ? debugcon : NULL },
 	};

@@ -16,8 +16,8 @@ struct run_values {
 	unsigned engine, machine;
 	uint64_t jit_cache;
 	const char *kernel, *initrd, *append, *bios;
-	struct option_list disks, cdroms;
-	const char *console, *serial2, *virtio_console, *debugcon;
+	struct option_list disks, cdroms, floppies;
+	const char *console, *serial2, *parallel, *virtio_console, *debugcon;
 	bool debug_exit, no_reboot, verbose;
 	const char *gdb;
 	uint64_t time_limit;

@@ -15,7 +15,6 @@
 
 static const char *const engines[] = { "auto", "interp", "jit", NULL };
 #define ENGINE_AUTO "jit" /* the fastest there is */
-static const char *const machines[] = { "pc", NULL };
 
 #define AT(member) .offset = offsetof(struct run_values, member)
 
@@ -36,8 +35,9 @@ const struct option run_options[] = {
 	{ .name = "jit-dump", .kind = OPTION_OPTIONAL, AT(jit_dump), .argument = "SYMBOLS", .completion = COMPLETE_FILE,
 	  .help = "name translated code for perf, in /tmp/perf-PID.map: guest address, size and privilege, and with a System.map or a copy of "
 		  "the guest's /proc/kallsyms the kernel's function" },
-	{ .name = "machine", .kind = OPTION_CHOICE, AT(machine), .argument = "TYPE", .choices = machines,
-	  .help = "the kind of machine: pc (i440FX board)" },
+	{ .name = "machine", .kind = OPTION_CHOICE, AT(machine), .argument = "TYPE", .choices = machine_profile_names,
+	  .help = "the kind of machine: pc (i440FX board with VGA, IDE and virtio), micro (starts a --kernel fast, virtio alone), classic (the "
+		  "parts that old systems have drivers for)" },
 	{ .name = "kernel", .kind = OPTION_STRING, AT(kernel), .argument = "FILE", .completion = COMPLETE_FILE,
 	  .help = "a kernel to start: a Linux bzImage, or an ELF file for PVH or Multiboot" },
 	{ .name = "initrd", .kind = OPTION_STRING, AT(initrd), .argument = "FILE", .completion = COMPLETE_FILE,
@@ -50,11 +50,15 @@ const struct option run_options[] = {
 	  .help = "a raw disk image as a virtio disk; ro: read only; ide: at the IDE controller. May be given several times" },
 	{ .name = "cdrom", .kind = OPTION_LIST, AT(cdroms), .argument = "FILE", .completion = COMPLETE_FILE,
 	  .help = "an ISO image in a CD-ROM drive at the IDE controller; none: an empty drive. May be given several times" },
+	{ .name = "floppy", .kind = OPTION_LIST, AT(floppies), .argument = "FILE[,ro]", .completion = COMPLETE_FILE,
+	  .help = "a floppy disk image in a drive for 1.44 MB; none: an empty drive. May be given twice" },
 	{ .name = "console", .kind = OPTION_STRING, AT(console), .argument = "WHERE",
 	  .help = "the first serial port: stdio, none, file:PATH (output only) or pipe:PATH (the FIFOs PATH.in and PATH.out); "
 		  "stdio without it" },
 	{ .name = "serial2", .kind = OPTION_STRING, AT(serial2), .argument = "WHERE",
 	  .help = "the second serial port, in the same words; none without it" },
+	{ .name = "parallel", .kind = OPTION_STRING, AT(parallel), .argument = "WHERE",
+	  .help = "adds a printer port, and says where its output goes: file:PATH or none" },
 	{ .name = "virtio-console", .kind = OPTION_STRING, AT(virtio_console), .argument = "WHERE",
 	  .help = "adds a virtio console (hvc0 in Linux), in the same words" },
 	{ .name = "debugcon", .kind = OPTION_STRING, AT(debugcon), .argument = "FILE", .completion = COMPLETE_FILE,
@@ -125,6 +129,20 @@ static int parse_cdrom(const char *text, struct machine_disk *disk, char room[PA
 	return strcmp(text, "none") ? put_path(text, strlen(text), disk, room, err) : 0;
 }
 
+static int parse_floppy(const char *text, struct machine_disk *disk, char room[PATH_MAX], struct error *err)
+{
+	size_t length = strlen(text);
+	*disk = (struct machine_disk){ .bus = MACHINE_FLOPPY };
+	disk->read_only = take_suffix(text, &length, ",ro");
+	return strcmp(text, "none") ? put_path(text, length, disk, room, err) : 0;
+}
+
+/* How many drives the flags name, with a disk or without. */
+static unsigned drive_count(const struct run_values *v)
+{
+	return v->disks.count + v->cdroms.count + v->floppies.count;
+}
+
 static int set_disks(const struct run_values *v, struct machine_config *config, struct error *err)
 {
 	static char paths[MACHINE_MAX_DISKS][PATH_MAX]; /* as long-lived as argv, of which they are a part */
@@ -135,6 +153,9 @@ static int set_disks(const struct run_values *v, struct machine_config *config, 
 	for (unsigned i = 0; i < v->cdroms.count; i++, count++)
 		if (parse_cdrom(v->cdroms.values[i], &config->disks[count], paths[count], err) < 0)
 			return -1;
+	for (unsigned i = 0; i < v->floppies.count; i++, count++)
+		if (parse_floppy(v->floppies.values[i], &config->disks[count], paths[count], err) < 0)
+			return -1;
 	config->disk_count = count;
 	return 0;
 }
@@ -143,7 +164,7 @@ static int set_disks(const struct run_values *v, struct machine_config *config, 
 static int replace_disks(const struct run_values *v, struct machine_config *config, struct error *err)
 {
 	struct machine_config given = { 0 };
-	if (v->disks.count + v->cdroms.count != config->disk_count)
+	if (drive_count(v) != config->disk_count)
 		return error_set(err, EINVAL, "--disk: the saved machine has %u disk(s); give each of them, or none for their old places",
 				 config->disk_count);
 	if (set_disks(v, &given, err) < 0)
@@ -165,6 +186,7 @@ static int refuse_with_restore(const struct run_values *v, struct error *err)
 	} flags[] = {
 		{ "memory", v->memory }, { "cpus", v->cpus }, { "cpu", v->cpu != RUN_CPU_DEFAULT }, { "kernel", v->kernel }, { "initrd", v->initrd },
 		{ "append", v->append }, { "bios", v->bios }, { "debug-exit", v->debug_exit },
+		{ "machine", v->machine },
 	};
 	for (size_t i = 0; i < ARRAY_SIZE(flags); i++)
 		if (flags[i].given)
@@ -177,9 +199,11 @@ static int check_boot(const struct run_values *v, struct error *err)
 {
 	if (!v->kernel && (v->initrd || v->append))
 		return error_set(err, EINVAL, "--%s: belongs to a kernel; give --kernel FILE too", v->initrd ? "initrd" : "append");
+	if (v->machine == MACHINE_MICRO && !v->kernel)
+		return error_set(err, EINVAL, "--machine micro: has no firmware to start from a disk; give --kernel FILE too, or use --machine pc");
 	if (v->memory % (1u << 20))
 		return error_set(err, EINVAL, "--memory: must be a whole number of MiB, as 256M");
-	if (!v->kernel && !v->bios && !v->disks.count && !v->cdroms.count)
+	if (!v->kernel && !v->bios && !drive_count(v))
 		return error_set(err, EINVAL, "there is nothing to start: give --kernel FILE, --disk FILE, --cdrom FILE, --bios or --restore FILE");
 	return 0;
 }
@@ -188,7 +212,8 @@ static int check_consoles(const struct run_values *v, struct error *err)
 {
 	const struct {
 		const char *flag, *spec;
-	} consoles[] = { { "console", v->console }, { "serial2", v->serial2 }, { "virtio-console", v->virtio_console } };
+	} consoles[] = { { "console", v->console }, { "serial2", v->serial2 }, { "virtio-console", v->virtio_console },
+		       { "parallel", v->parallel } };
 	const char *taken = NULL;
 	for (size_t i = 0; i < ARRAY_SIZE(consoles); i++) {
 		if (!consoles[i].spec)
@@ -209,7 +234,7 @@ int run_check(const struct run_values *v, struct error *err)
 {
 	if (v->name && !rundir_name_ok(v->name))
 		return error_set(err, EINVAL, "--name: '%s' cannot be a name; use up to 63 letters, digits, '-', '_' and '.'", v->name);
-	if (v->disks.count + v->cdroms.count > MACHINE_MAX_DISKS)
+	if (drive_count(v) > MACHINE_MAX_DISKS)
 		return error_set(err, EINVAL, "--disk: a machine has at most %d disks", MACHINE_MAX_DISKS);
 	if ((v->restore ? refuse_with_restore : check_boot)(v, err) < 0)
 		return -1;
@@ -223,7 +248,7 @@ int run_configure(const struct run_values *v, const struct snapshot *snapshot, s
 	if (v->restore) {
 		if (snapshot_config(snapshot, config, has_port, err) < 0)
 			return error_prefix(err, "%s", v->restore);
-		if (v->disks.count + v->cdroms.count && replace_disks(v, config, err) < 0)
+		if (drive_count(v) && replace_disks(v, config, err) < 0)
 			return -1;
 		snapshot_check_disks(snapshot, config);
 	} else {
@@ -232,6 +257,7 @@ int run_configure(const struct run_values *v, const struct snapshot *snapshot, s
 		config->memory = v->memory ? v->memory : MEMORY_DEFAULT;
 		config->cpus = v->cpus ? (unsigned)v->cpus : 1;
 		config->cpu_model = v->cpu != RUN_CPU_DEFAULT ? (enum cpu_model)v->cpu : CPU_HOST;
+		config->profile = (enum machine_profile)v->machine;
 		config->kernel = v->kernel;
 		config->initrd = v->initrd;
 		config->append = v->append;

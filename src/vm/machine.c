@@ -6,7 +6,6 @@
 
 #include "base/log.h"
 #include "base/util.h"
-#include "dev/ide/ide.h"
 #include "dev/pc/pm.h"
 #include "dev/pc/uart.h"
 #include "host/limits.h"
@@ -125,7 +124,7 @@ bool machine_paused(const struct machine *m)
 int machine_drain(struct machine *m, struct error *err)
 {
 	machine_drain_virtio(m);
-	ide_drain(m->ide);
+	machine_drain_storage(m);
 	return 0;
 }
 

@@ -42,6 +42,7 @@ enum machine_port {
 	MACHINE_SERIAL1,     /* COM2, 0x2f8 */
 	MACHINE_HVC0,        /* the virtio console; only there when its output is set */
 	MACHINE_DEBUGCON,    /* debug ports 0xe9 and 0x402; output only */
+	MACHINE_PARALLEL0,   /* the printer port, 0x378; output only. Only there when its output is set, or on classic */
 	MACHINE_PORTS
 };
 
@@ -49,12 +50,13 @@ enum machine_disk_bus {
 	MACHINE_DISK_VIRTIO,
 	MACHINE_DISK_IDE,
 	MACHINE_CDROM,       /* an ATAPI drive; read only */
+	MACHINE_FLOPPY,
 	MACHINE_DISK_BUSES
 };
 extern const char *const machine_disk_bus_names[];
 
 struct machine_disk {
-	const char *path;    /* NULL: a CD-ROM drive without a disc */
+	const char *path;    /* NULL: a CD-ROM or floppy drive without a disk */
 	bool read_only;
 	enum machine_disk_bus bus;
 };
@@ -75,8 +77,17 @@ struct machine_event {
 	const char *text; /* one line: what happened and where the guest was */
 };
 
+enum machine_profile {
+	MACHINE_PC,          /* virtio for what is fast, IDE, VGA, PS/2 */
+	MACHINE_MICRO,       /* starts a kernel, without what only firmware and old systems want */
+	MACHINE_CLASSIC,     /* the fixed list of parts that old systems have drivers for */
+	MACHINE_PROFILES
+};
+extern const char *const machine_profile_names[];
+
 /* Strings and the structure itself are copied; console and event are called as long as the machine lives. */
 struct machine_config {
+	enum machine_profile profile;
 	uint64_t memory;                  /* bytes, a multiple of 1 MiB; 0: 256 MiB */
 	unsigned cpus;                    /* 1..MACHINE_MAX_CPUS; 0: 1 */
 	enum cpu_model cpu_model;

@@ -93,6 +93,9 @@ static int set_up_pci(struct machine *m, struct error *err)
 	pci_config_write(m->pci, PCI_DEVFN(0, 0), 0x59, 0x30, 1);
 	for (unsigned reg = 0x5a; reg <= 0x5f; reg++)
 		pci_config_write(m->pci, PCI_DEVFN(0, 0), reg, 0x33, 1);
+	/* The first DMA controller hangs on the second one's channel 4. */
+	io_write(&m->ports, 0xd6, 0xc0, 1);
+	io_write(&m->ports, 0xd4, 0x00, 1);
 	io_write(&m->ports, 0x4d1, 0x0e, 1); /* IRQ9 to IRQ11: level, as the SCI and PCI are */
 	return pci_bus_assign(m->pci, &windows, err);
 }

@@ -74,6 +74,8 @@ struct machine {
 	struct pci_bus *pci;
 	struct machine_virtio *virtio;
 	struct ide *ide;
+	struct i8237 *i8237;
+	struct floppy *floppy;
 	struct vga *vga;
 	unsigned disk_slot[MACHINE_MAX_DISKS]; /* PCI slots or places at the controller, for the firmware's boot order */
 	struct machine_input input;
@@ -101,6 +103,8 @@ void machine_add_device(struct machine *m, struct device *device);
 
 /* --- machine_storage.c: other disks --- */
 int machine_add_ide(struct machine *m, struct error *err);
+int machine_add_floppy(struct machine *m, struct error *err);
+void machine_drain_storage(struct machine *m);
 /* With the machine's worker; NULL and err. */
 struct block *machine_open_image(struct machine *m, const struct machine_disk *disk, struct error *err);
 

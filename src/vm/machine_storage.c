@@ -5,6 +5,9 @@
 #include "base/util.h"
 #include "block/block.h"
 #include "dev/ide/ide.h"
+#include "dev/pc/floppy.h"
+#include "dev/pc/i8237.h"
+#include "dev/pc/rtc.h"
 #include "host/loop.h"
 #include "vm/machine_parts.h"
 
@@ -68,4 +71,62 @@ int machine_add_ide(struct machine *m, struct error *err)
 	}
 	machine_add_device(m, (struct device *)m->ide);
 	return 0;
+}
+
+/* The images of --floppy in their order; classic has both drives in any case. */
+static int open_floppies(struct machine *m, struct floppy_config *config, struct error *err)
+{
+	unsigned next = 0;
+	for (unsigned i = 0; i < FLOPPY_DRIVES; i++)
+		config->drive[i].present = m->config.profile == MACHINE_CLASSIC;
+	for (unsigned i = 0; i < m->config.disk_count; i++) {
+		struct machine_disk *disk = &m->config.disks[i];
+		if (disk->bus != MACHINE_FLOPPY)
+			continue;
+		if (next == FLOPPY_DRIVES)
+			return error_set(err, ENOSPC, "a machine has at most %d floppy drives", FLOPPY_DRIVES);
+		struct block *block = disk->path ? machine_open_image(m, disk, err) : NULL;
+		if (disk->path && !block)
+			return -1;
+		m->disk_slot[i] = next;
+		config->drive[next].present = true;
+		config->drive[next++].block = block;
+	}
+	return 0;
+}
+
+/* CMOS 0x10: types of the two drives, 4 for 1.44 MB; 0x14: how many there are. */
+static void describe_floppies(struct machine *m, const struct floppy_config *config)
+{
+	bool first = config->drive[0].present, second = config->drive[1].present;
+	rtc_set_cmos(m->rtc, 0x10, (uint8_t)((first ? 0x40 : 0) | (second ? 0x04 : 0)));
+	rtc_set_cmos(m->rtc, 0x14, (uint8_t)(0x06 | (first ? 0x01 : 0) | (second ? 0x40 : 0)));
+}
+
+int machine_add_floppy(struct machine *m, struct error *err)
+{
+	struct floppy_config config = {
+		.lock = &m->board_lock, .ports = &m->ports, .irq = gsi_line(m->gsi, 6), .dma = m->i8237, .clock = &m->clock,
+	};
+	if (open_floppies(m, &config, err) == 0) {
+		if (!config.drive[0].present)
+			return 0;
+		m->floppy = floppy_create(&config, err);
+	}
+	if (!m->floppy) {
+		for (unsigned i = 0; i < FLOPPY_DRIVES; i++)
+			block_close(config.drive[i].block);
+		return -1;
+	}
+	describe_floppies(m, &config);
+	machine_add_device(m, (struct device *)m->floppy);
+	return 0;
+}
+
+void machine_drain_storage(struct machine *m)
+{
+	if (m->ide)
+		ide_drain(m->ide);
+	if (m->floppy)
+		floppy_drain(m->floppy);
 }

@@ -20,11 +20,16 @@ const char *const cpu_model_names[] = {
 
 static const char *const port_names[MACHINE_PORTS] = {
 	[MACHINE_SERIAL0] = "serial0", [MACHINE_SERIAL1] = "serial1", [MACHINE_HVC0] = "hvc0",
-	[MACHINE_DEBUGCON] = "debugcon",
+	[MACHINE_DEBUGCON] = "debugcon", [MACHINE_PARALLEL0] = "parallel0",
+};
+
+const char *const machine_profile_names[] = {
+	[MACHINE_PC] = "pc", [MACHINE_MICRO] = "micro", [MACHINE_CLASSIC] = "classic", NULL,
 };
 
 const char *const machine_disk_bus_names[] = {
-	[MACHINE_DISK_VIRTIO] = "virtio", [MACHINE_DISK_IDE] = "ide", [MACHINE_CDROM] = "cdrom", NULL,
+	[MACHINE_DISK_VIRTIO] = "virtio", [MACHINE_DISK_IDE] = "ide", [MACHINE_CDROM] = "cdrom", [MACHINE_FLOPPY] = "floppy",
+	NULL,
 };
 
 static const struct engine_type *const engines[] = { &engine_jit, &engine_interp };
@@ -70,7 +75,7 @@ json_t *machine_config_json(const struct machine *machine)
 	for (unsigned i = 0; i < MACHINE_PORTS; i++)
 		if (c->console[i].output)
 			json_array_append_new(ports, json_string(port_names[i]));
-	return json_pack("{s:I, s:i, s:s, s:s, s:o*, s:o*, s:s*, s:o*, s:o, s:o, s:b}", "memory", (json_int_t)c->memory, "cpus",
+	return json_pack("{s:s, s:I, s:i, s:s, s:s, s:o*, s:o*, s:s*, s:o*, s:o, s:o, s:b}", "machine", machine_profile_names[c->profile], "memory", (json_int_t)c->memory, "cpus",
 			 (int)c->cpus, "cpu", cpu_model_names[c->cpu_model], "engine", c->engine ? c->engine->name : "interp", "kernel",
 			 path_json(c->kernel), "initrd", path_json(c->initrd), "append", c->append, "bios", path_json(c->bios), "disks",
 			 disks, "ports", ports, "debug_exit", c->debug_exit);
@@ -127,7 +132,7 @@ static int read_disks(const json_t *list, struct machine_config *config, struct 
 			return -1;
 		config->disks[i].bus = (enum machine_disk_bus)kind;
 		config->disks[i].path = json_string_value(json_object_get(disk, "path"));
-		if (!config->disks[i].path && kind != MACHINE_CDROM)
+		if (!config->disks[i].path && kind != MACHINE_CDROM && kind != MACHINE_FLOPPY)
 			return error_set(err, EINVAL, "the saved machine has a disk without a name; the file is damaged");
 	}
 	config->disk_count = (unsigned)json_array_size(list);
@@ -151,16 +156,17 @@ int snapshot_config(const struct snapshot *snapshot, struct machine_config *conf
 {
 	const json_t *m = json_object_get(snapshot->info, "machine");
 	uint64_t cpus;
-	const char *cpu, *engine;
-	unsigned model = 0;
+	const char *cpu, *engine, *type = json_string_value(json_object_get(m, "machine"));
+	unsigned model = 0, profile = MACHINE_PC;
 	if (json_get_uint(m, "memory", 1u << 20, 1ull << 40, &config->memory, err) < 0 ||
 	    json_get_uint(m, "cpus", 1, MACHINE_MAX_CPUS, &cpus, err) < 0 || json_get_string(m, "cpu", &cpu, err) < 0 ||
 	    json_get_string(m, "engine", &engine, err) < 0 || json_get_bool(m, "debug_exit", &config->debug_exit, err) < 0 ||
-	    choose(cpu, "processor", cpu_model_names, &model, err) < 0 || read_disks(json_object_get(m, "disks"), config, err) < 0)
+	    (type && choose(type, "type", machine_profile_names, &profile, err) < 0) || choose(cpu, "processor", cpu_model_names, &model, err) < 0 || read_disks(json_object_get(m, "disks"), config, err) < 0)
 		return -1;
 	read_ports(json_object_get(m, "ports"), has_port);
 	if (config->memory % (1u << 20))
 		return error_set(err, EINVAL, "the saved machine's memory is no whole number of MiB; the file is damaged");
+	config->profile = (enum machine_profile)profile;
 	config->cpus = (unsigned)cpus;
 	config->cpu_model = (enum cpu_model)model;
 	config->engine = engine_by_name(engine); /* state is the same for all: one that is missing here is no obstacle */

@@ -76,7 +76,7 @@ def usage():
 def memory():
     expect(["host has", "--memory"], *run("--memory", "1T"))
     if not sanitized:
-        expect(["4112 MiB", "memory"], *run("--memory", "4G"), **limit(resource.RLIMIT_AS, 2 << 30))
+        expect(["4144 MiB", "memory"], *run("--memory", "4G"), **limit(resource.RLIMIT_AS, 2 << 30))
     expect([large, "--memory"], "run", "--kernel", large, "--memory", "2M", "--console", "none")
     expect(["ulimit -f"], *run(), **limit(resource.RLIMIT_FSIZE, 65536))
 
