@@ -171,7 +171,8 @@ int firmware_install(struct machine *m, struct error *err)
 {
 	uint64_t low = MIN(m->memory.ram_size, MEMORY_LOW_MAX);
 	const struct rtc_shape shape = {
-		.ram_below_4g = low, .ram_above_4g = m->memory.ram_size - low, .cpus = m->cpu_count, .boot_order = { 2 },
+		.ram_below_4g = low, .ram_above_4g = m->memory.ram_size - low, .cpus = m->cpu_count, .floppies = m->floppies,
+		.boot_order = { 2, 3, 1 },
 	};
 	rtc_describe(m->rtc, &shape);
 	if (!machine_direct_boot(m) && memory_add_rom(&m->memory, 1ull << 32, m->bios.data, m->bios.size, err) < 0)

@@ -76,6 +76,7 @@ struct machine {
 	struct ide *ide;
 	struct i8237 *i8237;
 	struct floppy *floppy;
+	unsigned floppies;          /* drives */
 	struct vga *vga;
 	unsigned disk_slot[MACHINE_MAX_DISKS]; /* PCI slots or places at the controller, for the firmware's boot order */
 	struct machine_input input;

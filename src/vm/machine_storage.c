@@ -7,7 +7,6 @@
 #include "dev/ide/ide.h"
 #include "dev/pc/floppy.h"
 #include "dev/pc/i8237.h"
-#include "dev/pc/rtc.h"
 #include "host/loop.h"
 #include "vm/machine_parts.h"
 
@@ -95,14 +94,6 @@ static int open_floppies(struct machine *m, struct floppy_config *config, struct
 	return 0;
 }
 
-/* CMOS 0x10: types of the two drives, 4 for 1.44 MB; 0x14: how many there are. */
-static void describe_floppies(struct machine *m, const struct floppy_config *config)
-{
-	bool first = config->drive[0].present, second = config->drive[1].present;
-	rtc_set_cmos(m->rtc, 0x10, (uint8_t)((first ? 0x40 : 0) | (second ? 0x04 : 0)));
-	rtc_set_cmos(m->rtc, 0x14, (uint8_t)(0x06 | (first ? 0x01 : 0) | (second ? 0x40 : 0)));
-}
-
 int machine_add_floppy(struct machine *m, struct error *err)
 {
 	struct floppy_config config = {
@@ -118,7 +109,7 @@ int machine_add_floppy(struct machine *m, struct error *err)
 			block_close(config.drive[i].block);
 		return -1;
 	}
-	describe_floppies(m, &config);
+	m->floppies = (unsigned)config.drive[0].present + config.drive[1].present;
 	machine_add_device(m, (struct device *)m->floppy);
 	return 0;
 }
