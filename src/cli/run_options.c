@@ -61,6 +61,10 @@ const struct option run_options[] = {
 	  .help = "adds a printer port, and says where its output goes: file:PATH or none" },
 	{ .name = "virtio-console", .kind = OPTION_STRING, AT(virtio_console), .argument = "WHERE",
 	  .help = "adds a virtio console (hvc0 in Linux), in the same words" },
+	{ .name = "vnc", .kind = OPTION_STRING, AT(vnc), .argument = "[HOST:]PORT",
+	  .help = "show the screen by VNC at this port, of the loopback address alone without HOST" },
+	{ .name = "vnc-password", .kind = OPTION_STRING, AT(vnc_password), .argument = "FILE", .completion = COMPLETE_FILE,
+	  .help = "a file whose first line VNC asks for; the protocol looks at 8 characters, and nothing is encrypted" },
 	{ .name = "debugcon", .kind = OPTION_STRING, AT(debugcon), .argument = "FILE", .completion = COMPLETE_FILE,
 	  .help = "what firmware writes to the debug ports 0xe9 and 0x402" },
 	{ .name = "debug-exit", .kind = OPTION_FLAG, AT(debug_exit),
@@ -238,6 +242,8 @@ int run_check(const struct run_values *v, struct error *err)
 		return error_set(err, EINVAL, "--disk: a machine has at most %d disks", MACHINE_MAX_DISKS);
 	if ((v->restore ? refuse_with_restore : check_boot)(v, err) < 0)
 		return -1;
+	if (v->vnc_password && !v->vnc)
+		return error_set(err, EINVAL, "--vnc-password: belongs to --vnc; give that too");
 	return check_consoles(v, err);
 }
 

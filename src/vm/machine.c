@@ -8,6 +8,7 @@
 #include "base/util.h"
 #include "dev/pc/pm.h"
 #include "dev/pc/uart.h"
+#include "display/vnc.h"
 #include "host/limits.h"
 #include "host/time.h"
 #include "vm/machine_parts.h"
@@ -459,6 +460,7 @@ void machine_destroy(struct machine *m)
 {
 	if (!m)
 		return;
+	vnc_destroy(m->vnc);
 	vcpus_destroy(&m->vcpus);
 	m->ended = true;
 	/* A reset takes the queues from the guest: then work that is still posted finds nothing to do and posts no more. */

@@ -161,6 +161,10 @@ int machine_press_keys(struct machine *machine, const char *chord, struct error 
 void machine_key(struct machine *machine, unsigned code, bool down);
 void machine_mouse(struct machine *machine, int dx, int dy, int dz, unsigned buttons);
 
+/* Shows the screen by VNC (display/vnc.h: address, password or NULL) until the machine is destroyed; *port: where. */
+int machine_start_vnc(struct machine *machine, const char *address, const char *password, const char *title, unsigned *port,
+		      struct error *err);
+
 /* The machine's screen; fails (ENODEV) when it has none. */
 int machine_display(struct machine *machine, struct display_source *source, struct error *err);
 

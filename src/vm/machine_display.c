@@ -7,6 +7,7 @@
 #include "dev/pc/fw_cfg.h"
 #include "dev/pc/i8042.h"
 #include "dev/vga/vga.h"
+#include "display/vnc.h"
 #include "host/file.h"
 #include "vm/machine_parts.h"
 
@@ -32,6 +33,30 @@ int machine_display(struct machine *m, struct display_source *source, struct err
 	if (!m->vga)
 		return error_set(err, ENODEV, "the machine has no screen");
 	*source = vga_display(m->vga);
+	return 0;
+}
+
+static void on_key(void *opaque, unsigned code, bool down)
+{
+	machine_key(opaque, code, down);
+}
+
+static void on_mouse(void *opaque, int dx, int dy, int dz, unsigned buttons)
+{
+	machine_mouse(opaque, dx, dy, dz, buttons);
+}
+
+int machine_start_vnc(struct machine *m, const char *address, const char *password, const char *title, unsigned *port, struct error *err)
+{
+	struct vnc_config config = {
+		.address = address, .password = password, .title = title, .key = on_key, .mouse = on_mouse, .opaque = m,
+	};
+	if (machine_display(m, &config.source, err) < 0)
+		return -1;
+	m->vnc = vnc_create(&config, err);
+	if (!m->vnc)
+		return -1;
+	*port = vnc_port(m->vnc);
 	return 0;
 }
 

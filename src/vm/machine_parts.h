@@ -78,6 +78,7 @@ struct machine {
 	struct floppy *floppy;
 	unsigned floppies;          /* drives */
 	struct vga *vga;
+	struct vnc *vnc;
 	unsigned disk_slot[MACHINE_MAX_DISKS]; /* PCI slots or places at the controller, for the firmware's boot order */
 	struct machine_input input;
 	char debug_line[256];       /* what the firmware has written to its debug port since the last newline */
