@@ -13,9 +13,9 @@ struct run_values {
 	const char *name;
 	uint64_t memory, cpus; /* 0: not given */
 	unsigned cpu;          /* enum cpu_model, or RUN_CPU_DEFAULT */
-	unsigned engine, machine;
+	unsigned engine, machine, firmware;
 	uint64_t jit_cache;
-	const char *kernel, *initrd, *append, *bios;
+	const char *kernel, *initrd, *append, *bios, *uefi_vars;
 	struct option_list disks, cdroms, floppies;
 	const char *console, *serial2, *parallel, *virtio_console, *debugcon;
 	bool debug_exit, no_reboot, verbose;

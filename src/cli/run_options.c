@@ -4,7 +4,9 @@
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/util.h"
 #include "host/channel.h"
@@ -15,6 +17,8 @@
 
 static const char *const engines[] = { "auto", "interp", "jit", NULL };
 #define ENGINE_AUTO "jit" /* the fastest there is */
+
+static const char *const firmwares[] = { "bios", "uefi", NULL };
 
 #define AT(member) .offset = offsetof(struct run_values, member)
 
@@ -46,6 +50,10 @@ const struct option run_options[] = {
 	  .help = "the kernel's command line; say console=ttyS0 to see Linux" },
 	{ .name = "bios", .kind = OPTION_OPTIONAL, AT(bios), .argument = "FILE", .completion = COMPLETE_FILE,
 	  .help = "start firmware from the reset vector; Debian's SeaBIOS without a file, and for a machine without --kernel" },
+	{ .name = "firmware", .kind = OPTION_CHOICE, AT(firmware), .argument = "KIND", .choices = firmwares,
+	  .help = "what starts from disks and the network: bios (SeaBIOS) or uefi (OVMF); bios without it" },
+	{ .name = "uefi-vars", .kind = OPTION_STRING, AT(uefi_vars), .argument = "FILE", .completion = COMPLETE_FILE,
+	  .help = "the file that keeps the UEFI variables, made when it is missing; without it one for each machine with a --name" },
 	{ .name = "disk", .kind = OPTION_LIST, AT(disks), .argument = "FILE[,ro][,ide]", .completion = COMPLETE_FILE,
 	  .help = "a raw disk image as a virtio disk; ro: read only; ide: at the IDE controller. May be given several times" },
 	{ .name = "cdrom", .kind = OPTION_LIST, AT(cdroms), .argument = "FILE", .completion = COMPLETE_FILE,
@@ -190,7 +198,7 @@ static int refuse_with_restore(const struct run_values *v, struct error *err)
 	} flags[] = {
 		{ "memory", v->memory }, { "cpus", v->cpus }, { "cpu", v->cpu != RUN_CPU_DEFAULT }, { "kernel", v->kernel }, { "initrd", v->initrd },
 		{ "append", v->append }, { "bios", v->bios }, { "debug-exit", v->debug_exit },
-		{ "machine", v->machine },
+		{ "machine", v->machine }, { "firmware", v->firmware }, { "uefi-vars", v->uefi_vars },
 	};
 	for (size_t i = 0; i < ARRAY_SIZE(flags); i++)
 		if (flags[i].given)
@@ -203,11 +211,15 @@ static int check_boot(const struct run_values *v, struct error *err)
 {
 	if (!v->kernel && (v->initrd || v->append))
 		return error_set(err, EINVAL, "--%s: belongs to a kernel; give --kernel FILE too", v->initrd ? "initrd" : "append");
+	if (v->firmware && (v->kernel || v->bios))
+		return error_set(err, EINVAL, "--firmware uefi: cannot go with --%s; leave one of them out", v->kernel ? "kernel" : "bios");
+	if (v->uefi_vars && !v->firmware)
+		return error_set(err, EINVAL, "--uefi-vars: belongs to UEFI; give --firmware uefi too");
 	if (v->machine == MACHINE_MICRO && !v->kernel)
 		return error_set(err, EINVAL, "--machine micro: has no firmware to start from a disk; give --kernel FILE too, or use --machine pc");
 	if (v->memory % (1u << 20))
 		return error_set(err, EINVAL, "--memory: must be a whole number of MiB, as 256M");
-	if (!v->kernel && !v->bios && !drive_count(v))
+	if (!v->kernel && !v->bios && !v->firmware && !drive_count(v))
 		return error_set(err, EINVAL, "there is nothing to start: give --kernel FILE, --disk FILE, --cdrom FILE, --bios or --restore FILE");
 	return 0;
 }
@@ -247,6 +259,22 @@ int run_check(const struct run_values *v, struct error *err)
 	return check_consoles(v, err);
 }
 
+/* For root in /var/lib, else where XDG wants what a program keeps. NULL: a machine without a name has nothing to keep it by. */
+static const char *uefi_vars(const struct run_values *v)
+{
+	static char path[PATH_MAX]; /* as long-lived as the flags */
+	const char *state = getenv("XDG_STATE_HOME"), *home = getenv("HOME");
+	if (v->uefi_vars || !v->name)
+		return v->uefi_vars;
+	if (state && *state == '/')
+		snprintf(path, sizeof(path), "%s/visor/%s.uefi-vars", state, v->name);
+	else if (geteuid() == 0 || !home)
+		snprintf(path, sizeof(path), "/var/lib/visor/%s.uefi-vars", v->name);
+	else
+		snprintf(path, sizeof(path), "%s/.local/state/visor/%s.uefi-vars", home, v->name);
+	return path;
+}
+
 int run_configure(const struct run_values *v, const struct snapshot *snapshot, struct machine_config *config,
 		  bool has_port[MACHINE_PORTS], struct error *err)
 {
@@ -264,6 +292,8 @@ int run_configure(const struct run_values *v, const struct snapshot *snapshot, s
 		config->cpus = v->cpus ? (unsigned)v->cpus : 1;
 		config->cpu_model = v->cpu != RUN_CPU_DEFAULT ? (enum cpu_model)v->cpu : CPU_HOST;
 		config->profile = (enum machine_profile)v->machine;
+		config->uefi = v->firmware;
+		config->uefi_vars = v->firmware ? uefi_vars(v) : NULL;
 		config->kernel = v->kernel;
 		config->initrd = v->initrd;
 		config->append = v->append;

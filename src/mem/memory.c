@@ -148,7 +148,7 @@ struct memory_aperture *memory_add_aperture(struct guest_memory *memory, uint64_
 		return NULL;
 	}
 	struct memory_aperture *aperture = &memory->apertures[memory->aperture_count++];
-	*aperture = (struct memory_aperture){ MEMORY_NOWHERE, size, memory->ram_size + memory->rom_size };
+	*aperture = (struct memory_aperture){ .gpa = MEMORY_NOWHERE, .size = size, .offset = memory->ram_size + memory->rom_size };
 	memory->rom_size += size;
 	return aperture;
 }
@@ -201,13 +201,15 @@ int memory_set_writable(struct guest_memory *memory, uint64_t gpa, uint64_t size
 }
 
 /* Its size and offset never change, so whatever place is read, the host address is right. */
-static uint8_t *in_aperture(const struct guest_memory *memory, uint64_t gpa, uint64_t size)
+static uint8_t *in_aperture(const struct guest_memory *memory, uint64_t gpa, uint64_t size, bool *writable)
 {
 	for (unsigned i = 0; i < memory->aperture_count; i++) {
 		const struct memory_aperture *aperture = &memory->apertures[i];
 		uint64_t at = gpa - atomic_load_explicit((_Atomic uint64_t *)&aperture->gpa, memory_order_relaxed);
-		if (at < aperture->size && size <= aperture->size - at)
-			return memory->host + aperture->offset + at;
+		if (at >= aperture->size || size > aperture->size - at)
+			continue;
+		*writable = !aperture->read_only;
+		return memory->host + aperture->offset + at;
 	}
 	return NULL;
 }
@@ -215,11 +217,8 @@ static uint8_t *in_aperture(const struct guest_memory *memory, uint64_t gpa, uin
 uint8_t *memory_page(const struct guest_memory *memory, uint64_t gpa, bool *writable)
 {
 	const struct memory_slot *slot = slot_find(memory, gpa);
-	if (!slot) {
-		uint8_t *page = in_aperture(memory, ALIGN_DOWN(gpa, GUEST_PAGE_SIZE), GUEST_PAGE_SIZE);
-		*writable |= page != NULL;
-		return page;
-	}
+	if (!slot)
+		return in_aperture(memory, ALIGN_DOWN(gpa, GUEST_PAGE_SIZE), GUEST_PAGE_SIZE, writable);
 	*writable = slot->writable;
 	return memory->host + slot->offset + (ALIGN_DOWN(gpa, GUEST_PAGE_SIZE) - slot->gpa);
 }
@@ -227,8 +226,11 @@ uint8_t *memory_page(const struct guest_memory *memory, uint64_t gpa, bool *writ
 uint8_t *memory_range(const struct guest_memory *memory, uint64_t gpa, uint64_t size, bool for_write)
 {
 	const struct memory_slot *slot = slot_find(memory, gpa);
-	if (!slot)
-		return in_aperture(memory, gpa, size);
+	if (!slot) {
+		bool writable;
+		uint8_t *at = in_aperture(memory, gpa, size, &writable);
+		return at && for_write && !writable ? NULL : at;
+	}
 	if ((for_write && !slot->writable) || size > slot->size - (gpa - slot->gpa))
 		return NULL;
 	return memory->host + slot->offset + (gpa - slot->gpa);

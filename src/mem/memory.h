@@ -37,6 +37,7 @@ struct memory_slot {
 struct memory_aperture {
 	_Atomic uint64_t gpa;  /* MEMORY_NOWHERE: not shown */
 	uint64_t size, offset;
+	bool read_only;        /* writes go to the device */
 };
 
 #define MEMORY_MAX_APERTURES 4

@@ -66,7 +66,8 @@ void firmware_poke(struct machine *m, uint64_t gpa, const void *data, size_t siz
 
 void firmware_shadow(struct machine *m)
 {
-	size_t size = MIN(m->bios.size, SHADOW_MAX);
+	/* UEFI starts at the top of 4 GiB and wants nothing here. */
+	size_t size = m->config.uefi ? 0 : MIN(m->bios.size, SHADOW_MAX);
 	firmware_poke(m, 0x100000 - size, m->bios.data + m->bios.size - size, size);
 }
 

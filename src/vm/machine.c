@@ -295,7 +295,7 @@ static int copy_config(struct machine *m, const struct machine_config *config, s
 	struct machine_config *c = &m->config;
 	*c = *config;
 	/* Strings that were not copied yet must not be freed on the way out. */
-	const char **strings[] = { &c->kernel, &c->initrd, &c->append, &c->bios, &c->code_dump };
+	const char **strings[] = { &c->kernel, &c->initrd, &c->append, &c->bios, &c->code_dump, &c->uefi_vars };
 	unsigned disks = c->disk_count;
 	c->disk_count = 0;
 	for (unsigned i = 0; i < ARRAY_SIZE(strings); i++)
@@ -411,7 +411,7 @@ struct machine *machine_create(const struct machine_config *config, struct error
 	lock_init(&m->board_lock);
 	device_init(&m->device, &machine_type, "machine", NULL);
 	machine_add_device(m, &m->device);
-	if (copy_config(m, config, err) < 0 || (!machine_direct_boot(m) && firmware_read(&m->bios, m->config.bios, err) < 0) ||
+	if (copy_config(m, config, err) < 0 || (machine_wants_bios(m) && firmware_read(&m->bios, m->config.bios, err) < 0) ||
 	    create_core(m, err) < 0 || machine_add_board(m, err) < 0 || machine_add_virtio(m, err) < 0)
 		goto fail;
 	m->vcpus.stopped = vcpu_stopped;
@@ -452,6 +452,7 @@ static void free_config(struct machine_config *c)
 	free((void *)c->append);
 	free((void *)c->bios);
 	free((void *)c->code_dump);
+	free((void *)c->uefi_vars);
 	for (unsigned i = 0; i < c->disk_count; i++)
 		free((void *)c->disks[i].path);
 }
@@ -469,7 +470,9 @@ void machine_destroy(struct machine *m)
 	machine_stop_input(m);
 	if (m->loop)
 		loop_drain(m->loop);
+	machine_store_uefi(m);
 	destroy_devices(m);
+	machine_remove_uefi(m);
 	machine_remove_virtio(m);
 	loop_destroy(m->loop);
 	for (unsigned i = 0; i < m->cpu_count; i++) {

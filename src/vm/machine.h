@@ -96,6 +96,8 @@ struct machine_config {
 	const char *code_dump;   /* names of translated code go to perf's map; a file of the guest kernel's symbols, or ""; NULL: no */
 	bool count_instructions; /* cpu->stats.instructions is wanted */
 	const char *kernel, *initrd, *append; /* direct boot when kernel is set */
+	bool uefi;                        /* OVMF as firmware */
+	const char *uefi_vars;            /* the file of its variables, made when missing; NULL: they are not kept */
 	const char *bios;                 /* NULL or empty: Debian's SeaBIOS when there is no kernel */
 	struct machine_disk disks[MACHINE_MAX_DISKS];
 	unsigned disk_count;

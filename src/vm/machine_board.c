@@ -292,7 +292,7 @@ static int add_parallel(struct machine *m, struct error *err)
 static int add_legacy(struct machine *m, struct error *err)
 {
 	static int (*const parts[])(struct machine *, struct error *) = {
-		machine_add_ide, machine_add_vga, add_dma, machine_add_floppy, add_parallel,
+		machine_add_ide, machine_add_vga, add_dma, machine_add_floppy, add_parallel, machine_add_uefi,
 	};
 	if (m->config.profile == MACHINE_MICRO)
 		return 0;

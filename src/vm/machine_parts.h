@@ -75,6 +75,7 @@ struct machine {
 	struct machine_virtio *virtio;
 	struct ide *ide;
 	struct i8237 *i8237;
+	struct uefi *uefi;
 	struct floppy *floppy;
 	unsigned floppies;          /* drives */
 	struct vga *vga;
@@ -110,6 +111,11 @@ void machine_drain_storage(struct machine *m);
 /* With the machine's worker; NULL and err. */
 struct block *machine_open_image(struct machine *m, const struct machine_disk *disk, struct error *err);
 
+/* --- uefi.c --- */
+int machine_add_uefi(struct machine *m, struct error *err);
+void machine_store_uefi(struct machine *m);
+void machine_remove_uefi(struct machine *m);
+
 /* --- machine_input.c --- */
 void machine_init_input(struct machine *m);
 void machine_stop_input(struct machine *m);
@@ -128,6 +134,7 @@ size_t machine_hvc_input(struct machine *m, const uint8_t *data, size_t size);
 /* After a reset: puts the boot code (kernel and initrd are read anew) into guest memory and the first processor at its start. */
 int machine_boot(struct machine *m, struct error *err);
 static inline bool machine_direct_boot(const struct machine *m) { return m->config.kernel != NULL; }
+static inline bool machine_wants_bios(const struct machine *m) { return !machine_direct_boot(m) && !m->config.uefi; }
 
 /* --- firmware.c --- */
 /* Finds the firmware image when none was named. */

@@ -75,10 +75,10 @@ json_t *machine_config_json(const struct machine *machine)
 	for (unsigned i = 0; i < MACHINE_PORTS; i++)
 		if (c->console[i].output)
 			json_array_append_new(ports, json_string(port_names[i]));
-	return json_pack("{s:s, s:I, s:i, s:s, s:s, s:o*, s:o*, s:s*, s:o*, s:o, s:o, s:b}", "machine", machine_profile_names[c->profile], "memory", (json_int_t)c->memory, "cpus",
+	return json_pack("{s:s, s:I, s:i, s:s, s:s, s:o*, s:o*, s:s*, s:o*, s:o, s:o, s:b, s:b, s:o*}", "machine", machine_profile_names[c->profile], "memory", (json_int_t)c->memory, "cpus",
 			 (int)c->cpus, "cpu", cpu_model_names[c->cpu_model], "engine", c->engine ? c->engine->name : "interp", "kernel",
 			 path_json(c->kernel), "initrd", path_json(c->initrd), "append", c->append, "bios", path_json(c->bios), "disks",
-			 disks, "ports", ports, "debug_exit", c->debug_exit);
+			 disks, "ports", ports, "debug_exit", c->debug_exit, "uefi", c->uefi, "uefi_vars", path_json(c->uefi_vars));
 }
 
 json_t *snapshot_make_info(const struct machine *machine)
@@ -173,6 +173,8 @@ int snapshot_config(const struct snapshot *snapshot, struct machine_config *conf
 	config->kernel = json_string_value(json_object_get(m, "kernel"));
 	config->initrd = json_string_value(json_object_get(m, "initrd"));
 	config->append = json_string_value(json_object_get(m, "append"));
+	config->uefi = json_is_true(json_object_get(m, "uefi"));
+	config->uefi_vars = json_string_value(json_object_get(m, "uefi_vars"));
 	config->bios = json_string_value(json_object_get(m, "bios"));
 	config->restore = true;
 	return 0;
