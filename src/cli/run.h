@@ -19,6 +19,8 @@ struct run_values {
 	struct option_list disks, cdroms, floppies;
 	const char *console, *serial2, *parallel, *virtio_console, *debugcon;
 	bool debug_exit, no_reboot, verbose;
+	const char *boot;
+	struct option_list option_roms;
 	const char *gdb, *vnc, *vnc_password;
 	uint64_t time_limit;
 	const char *trace, *stats, *restore, *jit_dump;

@@ -60,6 +60,10 @@ const struct option run_options[] = {
 	  .help = "an ISO image in a CD-ROM drive at the IDE controller; none: an empty drive. May be given several times" },
 	{ .name = "floppy", .kind = OPTION_LIST, AT(floppies), .argument = "FILE[,ro]", .completion = COMPLETE_FILE,
 	  .help = "a floppy disk image in a drive for 1.44 MB; none: an empty drive. May be given twice" },
+	{ .name = "boot", .kind = OPTION_STRING, AT(boot), .argument = "KIND[,KIND...]",
+	  .help = "the order in which firmware tries the kinds of drives: disk, cdrom, floppy; that order without it. Esc at the start shows a menu" },
+	{ .name = "option-rom", .kind = OPTION_LIST, AT(option_roms), .argument = "FILE", .completion = COMPLETE_FILE,
+	  .help = "an option ROM for SeaBIOS to run, as iPXE's for the network card. May be given several times" },
 	{ .name = "console", .kind = OPTION_STRING, AT(console), .argument = "WHERE",
 	  .help = "the first serial port: stdio, none, file:PATH (output only) or pipe:PATH (the FIFOs PATH.in and PATH.out); "
 		  "stdio without it" },
@@ -207,12 +211,32 @@ static int refuse_with_restore(const struct run_values *v, struct error *err)
 	return 0;
 }
 
+static int check_boot_order(const char *order, struct error *err)
+{
+	static const char *const kinds[] = { "disk", "cdrom", "floppy" };
+	for (const char *at = order; at;) {
+		size_t length = strcspn(at, ",");
+		bool known = false;
+		for (unsigned i = 0; i < ARRAY_SIZE(kinds); i++)
+			known |= length == strlen(kinds[i]) && !memcmp(at, kinds[i], length);
+		if (!known)
+			return error_set(err, EINVAL, "--boot: '%s': nothing boots from '%.*s'; write disk, cdrom and floppy with commas between", order,
+					 (int)length, at);
+		at = at[length] ? at + length + 1 : NULL;
+	}
+	return 0;
+}
+
 static int check_boot(const struct run_values *v, struct error *err)
 {
 	if (!v->kernel && (v->initrd || v->append))
 		return error_set(err, EINVAL, "--%s: belongs to a kernel; give --kernel FILE too", v->initrd ? "initrd" : "append");
 	if (v->firmware && (v->kernel || v->bios))
 		return error_set(err, EINVAL, "--firmware uefi: cannot go with --%s; leave one of them out", v->kernel ? "kernel" : "bios");
+	if (v->option_roms.count > MACHINE_MAX_ROMS)
+		return error_set(err, EINVAL, "--option-rom: a machine takes at most %d", MACHINE_MAX_ROMS);
+	if (check_boot_order(v->boot, err) < 0)
+		return -1;
 	if (v->uefi_vars && !v->firmware)
 		return error_set(err, EINVAL, "--uefi-vars: belongs to UEFI; give --firmware uefi too");
 	if (v->machine == MACHINE_MICRO && !v->kernel)
@@ -292,6 +316,9 @@ int run_configure(const struct run_values *v, const struct snapshot *snapshot, s
 		config->cpus = v->cpus ? (unsigned)v->cpus : 1;
 		config->cpu_model = v->cpu != RUN_CPU_DEFAULT ? (enum cpu_model)v->cpu : CPU_HOST;
 		config->profile = (enum machine_profile)v->machine;
+		config->boot = v->boot;
+		for (unsigned i = 0; i < v->option_roms.count; i++)
+			config->option_roms[config->option_rom_count++] = v->option_roms.values[i];
 		config->uefi = v->firmware;
 		config->uefi_vars = v->firmware ? uefi_vars(v) : NULL;
 		config->kernel = v->kernel;

@@ -127,6 +127,19 @@ static void get_screen(struct control *c, json_t *body, struct http_reply *reply
 	free(text);
 }
 
+static void post_media(struct control *c, json_t *body, struct http_reply *reply)
+{
+	const char *drive, *file = json_string_value(json_object_get(body, "file"));
+	bool force = false;
+	struct error err;
+	if (json_get_string(body, "drive", &drive, &err) < 0 || json_get_optional_bool(body, "force", &force, &err) < 0)
+		http_reply_error(reply, 400, err.text);
+	else if (file && *file != '/')
+		http_reply_error(reply, 400, "\"file\": an absolute path is wanted here");
+	else if (machine_change_medium(c->machine, drive, file, force, &err) < 0)
+		http_reply_error(reply, err.code == ENOENT ? 404 : 409, err.text);
+}
+
 static void post_type(struct control *c, json_t *body, struct http_reply *reply)
 {
 	const char *text;
@@ -170,6 +183,7 @@ static const struct route {
 	{ "POST", "/engine", post_engine },
 	{ "GET", "/screenshot", get_screenshot },
 	{ "GET", "/screen", get_screen },
+	{ "POST", "/media", post_media },
 	{ "POST", "/type", post_type },
 	{ "POST", "/key", post_key },
 	{ "POST", "/stop", post_stop },

@@ -16,6 +16,7 @@
  *   POST /save         {"file": absolute path, "stop": bool}
  *   GET  /screenshot   what the screen shows, as image/png
  *   GET  /screen       {"text": the lines of a text mode, or null in a graphics mode}
+ *   POST /media        {"drive": "cdrom0", "file": absolute path or null for none, "force": bool}
  *   POST /type         {"text": what to type on the keyboard}
  *   POST /key          {"keys": "ctrl-alt-delete"}
  *   POST /stop         ends the machine at once

@@ -109,15 +109,47 @@ static int boot_path(const struct machine *m, unsigned disk, char *text, size_t 
 	return snprintf(text, size, "/pci@i0cf8/ide@%x,1/drive@%u/disk@%u", ISA_BRIDGE_SLOT, at / 2, at % 2);
 }
 
+/* A drive's place in the order that the user wants: of its kind in the list, else after all of those. */
+static unsigned boot_rank(const struct machine *m, unsigned disk)
+{
+	static const char *const kinds[MACHINE_DISK_BUSES] = {
+		[MACHINE_DISK_VIRTIO] = "disk", [MACHINE_DISK_IDE] = "disk", [MACHINE_CDROM] = "cdrom", [MACHINE_FLOPPY] = "floppy",
+	};
+	const char *kind = kinds[m->config.disks[disk].bus], *at = m->config.boot;
+	size_t length = strlen(kind);
+	unsigned rank = 0;
+	for (; at && *at; at = *at ? at + 1 : at, rank++) {
+		if (!strncmp(at, kind, length) && (!at[length] || at[length] == ','))
+			return rank;
+		at += strcspn(at, ",");
+	}
+	return rank;
+}
+
 static int add_boot_order(struct machine *m, struct error *err)
 {
-	char order[MACHINE_MAX_DISKS * 48] = "";
+	char order[MACHINE_MAX_DISKS * 64] = "";
 	size_t length = 0;
-	for (unsigned i = 0; i < m->config.disk_count; i++) {
-		length += (size_t)snprintf(order + length, sizeof(order) - length, "%s", i ? "\n" : "");
-		length += (size_t)boot_path(m, i, order + length, sizeof(order) - length);
+	for (unsigned rank = 0; rank <= MACHINE_DISK_BUSES; rank++) {
+		for (unsigned i = 0; i < m->config.disk_count; i++) {
+			if (MIN(boot_rank(m, i), (unsigned)MACHINE_DISK_BUSES) != rank)
+				continue;
+			length += (size_t)snprintf(order + length, sizeof(order) - length, "%s", length ? "\n" : "");
+			length += (size_t)boot_path(m, i, order + length, sizeof(order) - length);
+		}
 	}
 	return length ? fw_cfg_add_file(m->fw_cfg, "bootorder", order, length + 1, err) : 0;
+}
+
+static int add_option_roms(struct machine *m, struct error *err)
+{
+	char name[32];
+	for (unsigned i = 0; i < m->config.option_rom_count; i++) {
+		snprintf(name, sizeof(name), "genroms/option%u.rom", i);
+		if (firmware_add_rom(m, name, m->config.option_roms[i], err) < 0)
+			return -1;
+	}
+	return firmware_add_vga_rom(m, err);
 }
 
 static int add_acpi(struct machine *m, struct error *err)
@@ -163,7 +195,7 @@ static int describe(struct machine *m, struct error *err)
 	    add_number_file(m, "etc/boot-menu-wait", BOOT_MENU_WAIT_MS, 2, err) < 0 ||
 	    add_number_file(m, "etc/sercon-port", 0x3f8, 2, err) < 0)
 		return -1;
-	if (add_e820(m, err) < 0 || add_boot_order(m, err) < 0 || add_acpi(m, err) < 0 || firmware_add_vga_rom(m, err) < 0)
+	if (add_e820(m, err) < 0 || add_boot_order(m, err) < 0 || add_acpi(m, err) < 0 || add_option_roms(m, err) < 0)
 		return -1;
 	return add_smbios(m, err);
 }

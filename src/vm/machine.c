@@ -295,9 +295,9 @@ static int copy_config(struct machine *m, const struct machine_config *config, s
 	struct machine_config *c = &m->config;
 	*c = *config;
 	/* Strings that were not copied yet must not be freed on the way out. */
-	const char **strings[] = { &c->kernel, &c->initrd, &c->append, &c->bios, &c->code_dump, &c->uefi_vars };
-	unsigned disks = c->disk_count;
-	c->disk_count = 0;
+	const char **strings[] = { &c->kernel, &c->initrd, &c->append, &c->bios, &c->code_dump, &c->uefi_vars, &c->boot };
+	unsigned disks = c->disk_count, roms = c->option_rom_count;
+	c->disk_count = c->option_rom_count = 0;
 	for (unsigned i = 0; i < ARRAY_SIZE(strings); i++)
 		if (copy_string(strings[i], err) < 0) {
 			while (++i < ARRAY_SIZE(strings))
@@ -308,6 +308,9 @@ static int copy_config(struct machine *m, const struct machine_config *config, s
 		return error_set(err, EINVAL, "%u disks; a machine has at most %d", disks, MACHINE_MAX_DISKS);
 	for (; c->disk_count < disks; c->disk_count++)
 		if (copy_string(&c->disks[c->disk_count].path, err) < 0)
+			return -1;
+	for (; c->option_rom_count < MIN(roms, MACHINE_MAX_ROMS); c->option_rom_count++)
+		if (copy_string(&c->option_roms[c->option_rom_count], err) < 0)
 			return -1;
 	c->memory = c->memory ? c->memory : 256ull << 20;
 	c->started_ns = c->started_ns ? c->started_ns : host_time_ns();
@@ -453,6 +456,9 @@ static void free_config(struct machine_config *c)
 	free((void *)c->bios);
 	free((void *)c->code_dump);
 	free((void *)c->uefi_vars);
+	free((void *)c->boot);
+	for (unsigned i = 0; i < c->option_rom_count; i++)
+		free((void *)c->option_roms[i]);
 	for (unsigned i = 0; i < c->disk_count; i++)
 		free((void *)c->disks[i].path);
 }

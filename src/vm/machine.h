@@ -27,6 +27,7 @@ struct machine;
 
 #define MACHINE_MAX_CPUS 16
 #define MACHINE_MAX_DISKS 8
+#define MACHINE_MAX_ROMS 4
 
 /* Where a character device's bytes go, and come from by machine_console_input. */
 struct machine_console {
@@ -99,6 +100,9 @@ struct machine_config {
 	bool uefi;                        /* OVMF as firmware */
 	const char *uefi_vars;            /* the file of its variables, made when missing; NULL: they are not kept */
 	const char *bios;                 /* NULL or empty: Debian's SeaBIOS when there is no kernel */
+	const char *boot;                 /* kinds of drives in the order that firmware tries them, "cdrom,disk"; those not named come after */
+	const char *option_roms[MACHINE_MAX_ROMS]; /* files that SeaBIOS runs: a network card's PXE ROM */
+	unsigned option_rom_count;
 	struct machine_disk disks[MACHINE_MAX_DISKS];
 	unsigned disk_count;
 	struct machine_console console[MACHINE_PORTS];
@@ -169,6 +173,10 @@ int machine_start_vnc(struct machine *machine, const char *address, const char *
 
 /* The machine's screen; fails (ENODEV) when it has none. */
 int machine_display(struct machine *machine, struct display_source *source, struct error *err);
+
+/* Puts the image at `path` (NULL: nothing) into a drive, "cdrom0" or "floppy1", counted by kind in the order of the configuration.
+ * ENOENT: no such drive; EBUSY: the guest has locked it, and `force` is not set. */
+int machine_change_medium(struct machine *machine, const char *drive, const char *path, bool force, struct error *err);
 
 /* --- debugger: vm/ knows of stops only; breakpoints are cpu.debug_check's --- */
 

@@ -60,7 +60,7 @@ int machine_start_vnc(struct machine *m, const char *address, const char *passwo
 	return 0;
 }
 
-static int add_rom(struct machine *m, const char *name, const char *path, struct error *err)
+int firmware_add_rom(struct machine *m, const char *name, const char *path, struct error *err)
 {
 	size_t size;
 	cleanup_free uint8_t *data = file_read(path, OPTION_ROM_MAX, &size, err);
@@ -79,7 +79,7 @@ int firmware_add_vga_rom(struct machine *m, struct error *err)
 		return 0;
 	for (unsigned i = 0; i < ARRAY_SIZE(paths); i++)
 		if (access(paths[i], R_OK) == 0)
-			return add_rom(m, "pci1234,1111.rom", paths[i], err);
+			return firmware_add_rom(m, "pci1234,1111.rom", paths[i], err);
 	log_info("no VGA BIOS found (%s): the screen stays dark until the guest's own driver; install it with 'apt install seabios'",
 		 paths[0]);
 	return 0;

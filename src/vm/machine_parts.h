@@ -122,6 +122,8 @@ void machine_stop_input(struct machine *m);
 
 /* --- machine_display.c --- */
 int machine_add_vga(struct machine *m, struct error *err);
+/* A file of fw_cfg with an option ROM in it. */
+int firmware_add_rom(struct machine *m, const char *name, const char *path, struct error *err);
 int firmware_add_vga_rom(struct machine *m, struct error *err);
 
 /* --- machine_virtio.c: disks, console, random numbers on the PCI bus --- */

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "base/util.h"
 #include "block/block.h"
@@ -120,4 +122,46 @@ void machine_drain_storage(struct machine *m)
 		ide_drain(m->ide);
 	if (m->floppy)
 		floppy_drain(m->floppy);
+}
+
+/* --- other media --- */
+
+static struct machine_disk *find_drive(struct machine *m, const char *name, unsigned *slot)
+{
+	unsigned count[MACHINE_DISK_BUSES] = { 0 };
+	for (unsigned i = 0; i < m->config.disk_count; i++) {
+		enum machine_disk_bus bus = m->config.disks[i].bus;
+		char own[24];
+		snprintf(own, sizeof(own), "%s%u", machine_disk_bus_names[bus], count[bus]++);
+		*slot = m->disk_slot[i];
+		if ((bus == MACHINE_CDROM || bus == MACHINE_FLOPPY) && !strcmp(own, name))
+			return &m->config.disks[i];
+	}
+	return NULL;
+}
+
+int machine_change_medium(struct machine *m, const char *drive, const char *path, bool force, struct error *err)
+{
+	unsigned slot;
+	struct machine_disk *disk = find_drive(m, drive, &slot);
+	if (!disk)
+		return error_set(err, ENOENT, "the machine has no drive '%s'; drives are cdrom0, cdrom1..., floppy0, floppy1 as given to run", drive);
+	const struct machine_disk image = { .path = path, .read_only = disk->read_only, .bus = disk->bus };
+	char *copy = path ? strdup(path) : NULL;
+	if (path && !copy)
+		return error_set(err, ENOMEM, "out of memory");
+	/* The new one is opened first, so that a wrong name changes nothing. */
+	struct block *block = path ? machine_open_image(m, &image, err) : NULL;
+	int rc = path && !block ? -1 : 0;
+	if (rc == 0)
+		rc = disk->bus == MACHINE_CDROM ? ide_change_medium(m->ide, slot, block, force, err) :
+						  floppy_change_medium(m->floppy, slot, block, err);
+	if (rc < 0) {
+		block_close(block);
+		free(copy);
+		return -1;
+	}
+	free((void *)disk->path);
+	disk->path = copy;
+	return 0;
 }
