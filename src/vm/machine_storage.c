@@ -62,7 +62,8 @@ int machine_add_ide(struct machine *m, struct error *err)
 {
 	struct ide_config config = {
 		.bus = m->pci, .devfn = PCI_DEVFN(ISA_BRIDGE_SLOT, 1), .ports = &m->ports, .dma = { &m->memory },
-		.irq = { gsi_line(m->gsi, 14), gsi_line(m->gsi, 15) }, .enabled_at_reset = machine_direct_boot(m),
+		.irq = { gsi_line(m->gsi, 14), gsi_line(m->gsi, 15) },
+		.enabled_at_reset = true, /* OVMF does not do it */
 	};
 	bool open = add_drives(m, MACHINE_CDROM, &config, err) == 0 && add_drives(m, MACHINE_DISK_IDE, &config, err) == 0;
 	m->ide = open ? ide_create(&config, err) : NULL;

@@ -29,7 +29,7 @@ struct ide_config {
 	struct io_space *ports;
 	struct dma dma;
 	struct irq_line irq[2];       /* IRQ14, IRQ15 */
-	/* The channels are decoded after a reset, for machines that start a kernel without firmware. */
+	/* The channels are decoded after a reset, for kernels and firmware that do not see to it. */
 	bool enabled_at_reset;
 	struct ide_drive_config drive[IDE_DRIVES];
 };
