@@ -5,6 +5,7 @@
 
 #include "base/util.h"
 #include "dev/pc/fw_cfg.h"
+#include "dev/pc/pm.h"
 #include "dev/pc/rtc.h"
 #include "host/file.h"
 #include "vm/acpi.h"
@@ -18,6 +19,7 @@
 #define FIRMWARE_MAX (8u << 20)
 #define FIRMWARE_MIN 65536u
 #define SHADOW_MAX 0x20000u
+#define PM_BASE_OVMF 0xb000u
 #define BOOT_MENU_WAIT_MS 2000
 #define KEY_IRQ0_OVERRIDE 0x8002u /* of the x86 local keys: IRQ0 is on pin 2 of the I/O APIC */
 
@@ -154,7 +156,10 @@ static int add_option_roms(struct machine *m, struct error *err)
 
 static int add_acpi(struct machine *m, struct error *err)
 {
-	const struct acpi_config config = { .cpus = m->cpu_count, .hpet = true, .pm_timer_32bit = true, .isa_slot = ISA_BRIDGE_SLOT };
+	const struct acpi_config config = {
+		.cpus = m->cpu_count, .hpet = true, .pm_timer_32bit = true, .pm_base = m->config.uefi ? PM_BASE_OVMF : PM_BASE,
+		.isa_slot = ISA_BRIDGE_SLOT,
+	};
 	struct acpi_tables tables;
 	struct aml script;
 	if (acpi_build(&tables, &config, err) < 0)

@@ -3,6 +3,7 @@
 
 #include "base/util.h"
 #include "dev/pc/lapic.h"
+#include "dev/pc/pm.h"
 #include "dev/pci/pci.h"
 #include "host/file.h"
 #include "vm/acpi.h"
@@ -30,7 +31,9 @@ static int read_file(struct machine_file *file, const char *path, const char *wh
 
 static int put_acpi(struct machine *m, struct error *err)
 {
-	const struct acpi_config config = { .cpus = m->cpu_count, .hpet = true, .pm_timer_32bit = true, .isa_slot = ISA_BRIDGE_SLOT };
+	const struct acpi_config config = {
+		.cpus = m->cpu_count, .hpet = true, .pm_timer_32bit = true, .pm_base = PM_BASE, .isa_slot = ISA_BRIDGE_SLOT,
+	};
 	struct acpi_tables tables;
 	if (acpi_build(&tables, &config, err) < 0)
 		return -1;

@@ -222,6 +222,13 @@ static void submit(struct floppy *f, enum block_op op)
 	block_submit(drive->block, &f->request);
 }
 
+/* A disk of another density has no marks that this data rate could read (0: 500, 1: 300, 2: 250 kbit/s, 3: 1 Mbit/s). */
+static bool rate_fits(const struct floppy *f, const struct geometry *g)
+{
+	unsigned wanted = g->sectors > 21 ? 3 : g->sectors > 9 ? 0 : 2;
+	return (f->ccr & 3) == wanted;
+}
+
 /* Where the head has to be for the sector, or the command has ended. */
 static bool find_sector(struct floppy *f)
 {
@@ -231,6 +238,10 @@ static bool find_sector(struct floppy *f)
 		return false;
 	}
 	const struct geometry g = geometry_of(drive->block);
+	if (!rate_fits(f, &g)) {
+		fail(f, ST1_NO_ADDRESS, 0);
+		return false;
+	}
 	if (f->cylinder != drive->track) {
 		fail(f, ST1_NO_DATA, f->cylinder == 0xff ? ST2_BAD_CYLINDER : ST2_WRONG_CYLINDER);
 		return false;
@@ -449,10 +460,8 @@ static void cmd_read_id(struct floppy *f)
 		fail(f, ST1_NO_ADDRESS, 0);
 		return;
 	}
-	/* A disk of another density has no marks that this rate could read (data rates: 0 500, 1 300, 2 250 kbit/s). */
 	const struct geometry g = geometry_of(drive->block);
-	unsigned rate = f->ccr & 3, wanted = g.sectors > 21 ? 3 : g.sectors > 9 ? 0 : 2;
-	if (rate != wanted || f->cylinder >= g.cylinders || f->head >= g.heads)
+	if (!rate_fits(f, &g) || f->cylinder >= g.cylinders || f->head >= g.heads)
 		fail(f, ST1_NO_ADDRESS, 0);
 	else
 		finish(f, 0);
