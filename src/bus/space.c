@@ -17,7 +17,49 @@ int io_space_init(struct io_space *space, uint64_t limit, struct error *err)
 void io_space_destroy(struct io_space *space)
 {
 	free(space->regions);
+	for (struct io_table *table = space->table, *older; table; table = older) {
+		older = table->older;
+		free(table);
+	}
 	pthread_rwlock_destroy(&space->rwlock);
+}
+
+/* Room in the table for one region more. */
+static int grow(struct io_space *space, struct error *err)
+{
+	struct io_table *old = space->table;
+	if (old && space->count < old->room)
+		return 0;
+	unsigned room = old ? old->room * 2 : 32;
+	struct io_region **regions = realloc(space->regions, room * sizeof(*regions));
+	if (regions)
+		space->regions = regions;
+	struct io_table *table = regions ? calloc(1, sizeof(*table) + room * sizeof(*table->entry)) : NULL;
+	if (!table)
+		return error_set(err, ENOMEM, "out of memory");
+	table->room = room;
+	table->older = old;
+	atomic_fetch_add(&space->changes, 1);
+	atomic_store(&space->table, table); /* filled by publish() */
+	atomic_fetch_add(&space->changes, 1);
+	return 0;
+}
+
+/* The regions become visible to accesses. */
+static void publish(struct io_space *space)
+{
+	struct io_table *table = space->table;
+	if (!table)
+		return;
+	atomic_fetch_add(&space->changes, 1);
+	for (unsigned i = 0; i < space->count; i++) {
+		struct io_region *region = space->regions[i];
+		atomic_store_explicit(&table->entry[i].first, region->base, memory_order_relaxed);
+		atomic_store_explicit(&table->entry[i].last, region->base + region->size - 1, memory_order_relaxed);
+		atomic_store_explicit(&table->entry[i].region, region, memory_order_relaxed);
+	}
+	atomic_store_explicit(&table->count, space->count, memory_order_relaxed);
+	atomic_fetch_add(&space->changes, 1);
 }
 
 /* The index of the first region that ends above the address. */
@@ -40,18 +82,13 @@ static int insert(struct io_space *space, struct io_region *region, struct error
 	if (at < space->count && space->regions[at]->base < region->base + region->size)
 		return error_set(err, EEXIST, "%s at 0x%llx overlaps %s", region->name,
 				 (unsigned long long)region->base, space->regions[at]->name);
-	if (space->count == space->room) {
-		unsigned room = space->room ? space->room * 2 : 32;
-		struct io_region **regions = realloc(space->regions, room * sizeof(*regions));
-		if (!regions)
-			return error_set(err, ENOMEM, "out of memory");
-		space->regions = regions;
-		space->room = room;
-	}
+	if (grow(space, err) < 0)
+		return -1;
 	memmove(space->regions + at + 1, space->regions + at, (space->count - at) * sizeof(*space->regions));
 	space->regions[at] = region;
 	space->count++;
 	region->mapped = true;
+	publish(space);
 	return 0;
 }
 
@@ -74,23 +111,63 @@ void io_space_unmap(struct io_space *space, struct io_region *region)
 		space->count--;
 		memmove(space->regions + at, space->regions + at + 1, (space->count - at) * sizeof(*space->regions));
 		region->mapped = false;
+		publish(space);
 	}
 	pthread_rwlock_unlock(&space->rwlock);
 }
 
-/* The region's lock is taken after the space's has been given back: a callback
- * may move regions (a BAR write) and must find the space unlocked. */
+#define LOAD(field) atomic_load_explicit(&(field), memory_order_relaxed)
+
+static bool holds(const struct io_entry *entry, uint64_t address)
+{
+	return LOAD(entry->first) <= address && address <= LOAD(entry->last);
+}
+
+/* The index of the entry, or the number of entries. */
+static unsigned search(const struct io_table *table, uint64_t address, unsigned count)
+{
+	unsigned low = 0, high = count;
+	while (low < high) {
+		unsigned mid = (low + high) / 2;
+		if (LOAD(table->entry[mid].last) < address)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	return low < count && holds(&table->entry[low], address) ? low : count;
+}
+
+static struct io_region *look(struct io_space *space, const struct io_table *table, uint64_t address, uint64_t *base)
+{
+	_Atomic uint16_t *found = &space->found[(address ^ address >> 12) % IO_FOUND];
+	unsigned count = table ? LOAD(table->count) : 0, at = LOAD(*found);
+	if (unlikely(at >= count || !holds(&table->entry[at], address))) {
+		at = search(table, address, count);
+		if (at == count)
+			return NULL;
+		atomic_store_explicit(found, (uint16_t)at, memory_order_relaxed);
+	}
+	*base = LOAD(table->entry[at].first);
+	return LOAD(table->entry[at].region);
+}
+
+/* Regions move seldom, and are looked for all the time. A callback may move them (a BAR write): it finds nothing locked. */
 static struct io_region *lookup(struct io_space *space, uint64_t address, uint64_t *base)
 {
-	struct io_region *region = NULL;
-	pthread_rwlock_rdlock(&space->rwlock);
-	unsigned at = find(space, address);
-	if (at < space->count && space->regions[at]->base <= address) {
-		region = space->regions[at];
-		*base = region->base;
+	for (;;) {
+		uint32_t changes = atomic_load_explicit(&space->changes, memory_order_acquire);
+		struct io_region *region = look(space, LOAD(space->table), address, base);
+		atomic_thread_fence(memory_order_acquire);
+		if (likely(!(changes & 1) && LOAD(space->changes) == changes))
+			return region;
+		__builtin_ia32_pause();
 	}
-	pthread_rwlock_unlock(&space->rwlock);
-	return region;
+}
+
+/* The region's lock serves here, too; where there is none a number may get lost. */
+static void count(_Atomic uint64_t *number)
+{
+	atomic_store_explicit(number, LOAD(*number) + 1, memory_order_relaxed);
 }
 
 static bool serves(const struct io_region *region, uint64_t offset, unsigned size)
@@ -105,7 +182,7 @@ uint64_t io_read(struct io_space *space, uint64_t address, unsigned size)
 	struct io_region *region = lookup(space, address, &base);
 	if (region && serves(region, address - base, size)) {
 		lock_take(region->lock);
-		region->reads++;
+		count(&region->reads);
 		uint64_t value = region->ops->read(region->opaque, address - base, size);
 		lock_release(region->lock);
 		return value & size_mask(size);
@@ -123,7 +200,7 @@ void io_write(struct io_space *space, uint64_t address, uint64_t value, unsigned
 	struct io_region *region = lookup(space, address, &base);
 	if (region && serves(region, address - base, size)) {
 		lock_take(region->lock);
-		region->writes++;
+		count(&region->writes);
 		region->ops->write(region->opaque, address - base, value & size_mask(size), size);
 		lock_release(region->lock);
 		return;

@@ -32,10 +32,28 @@ struct io_region {
 	_Atomic uint64_t reads, writes; /* for --stats */
 };
 
+/* What accesses look at, without a lock: the regions that are mapped, by address. */
+struct io_entry {
+	_Atomic uint64_t first, last;
+	_Atomic(struct io_region *) region;
+};
+
+struct io_table {
+	struct io_table *older; /* smaller ones, in which somebody may still be looking */
+	unsigned room;
+	_Atomic unsigned count;
+	struct io_entry entry[];
+};
+
+#define IO_FOUND 256u
+
 struct io_space {
-	pthread_rwlock_t rwlock;
+	pthread_rwlock_t rwlock;    /* not for accesses */
+	_Atomic uint32_t changes;   /* odd while the table is written: who has read it then looks again */
+	_Atomic(struct io_table *) table;
+	_Atomic uint16_t found[IO_FOUND]; /* by address: the index of the entry that served last */
 	struct io_region **regions; /* sorted by base, never overlapping */
-	unsigned count, room;
+	unsigned count;
 	uint64_t limit;             /* number of addresses: 0x10000 for ports */
 };
 

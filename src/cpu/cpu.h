@@ -301,6 +301,10 @@ struct cpu {
 	uint8_t model;              /* enum cpu_model */
 	struct cpuid_leaf *cpuid;   /* the guest's leaves, cpu/cpuid.c */
 	unsigned cpuid_count;
+	struct xsave_place {
+		uint32_t offset;    /* in the standard form of the XSAVE area */
+		bool aligned;       /* to 64 bytes in the compacted one */
+	} xsave_place[8];           /* by state component: what leaf 0DH says */
 	uint64_t xcr0_allowed;
 	bool amd;                   /* the CPUID vendor shown is AMD or Hygon: SYSCALL, SYSENTER and MSRs follow it */
 	uint8_t physical_bits;      /* MAXPHYADDR */
@@ -407,6 +411,8 @@ void cpu_far_jump(struct cpu *c, uint16_t selector, uint64_t offset, unsigned op
 void cpu_far_call(struct cpu *c, uint16_t selector, uint64_t offset, unsigned opsize);
 void cpu_far_return(struct cpu *c, unsigned opsize, uint16_t pop_bytes);
 void cpu_iret(struct cpu *c, unsigned opsize);
+/* IRETQ in the common case: 64-bit code of CPL 0 to 64-bit code of CPL 0 or 3. False: nothing was done, cpu_iret is to. Never faults. */
+bool cpu_iret_common(struct cpu *c);
 enum task_switch_kind { TASK_JUMP, TASK_CALL, TASK_IRET, TASK_GATE };
 void cpu_task_switch(struct cpu *c, uint16_t tss_selector, enum task_switch_kind kind, bool has_error, uint32_t error_code);
 

@@ -401,6 +401,15 @@ static void add_kvm(struct cpu *c)
 
 #define CPUID_MAX_LEAVES 64
 
+/* Each XSAVE asks for them. */
+static void note_xsave(struct cpu *c)
+{
+	for (unsigned i = 2; i < ARRAY_SIZE(c->xsave_place); i++) {
+		const struct cpuid_leaf *l = find_leaf(c, 0xd, i);
+		c->xsave_place[i] = l ? (struct xsave_place){ l->reg[EBX], l->reg[ECX] & 2 } : (struct xsave_place){ 0 };
+	}
+}
+
 static void build_leaves(struct cpu *c)
 {
 	add_basic(c);
@@ -410,6 +419,7 @@ static void build_leaves(struct cpu *c)
 	add_xsave(c);
 	add_feature_bits(c);
 	add_kvm(c);
+	note_xsave(c);
 }
 
 int cpu_init_cpuid(struct cpu *c, enum cpu_model model, struct error *err)

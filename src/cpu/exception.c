@@ -308,6 +308,15 @@ static bool makes_double_fault(unsigned first, unsigned second)
 	return is_contributory(first) && is_contributory(second);
 }
 
+/* What cpu_take_events put off when the fault came out of it, and who watches every instruction. Most faults have neither. */
+static void look_again(struct cpu *c)
+{
+	uint32_t signals = atomic_load(&c->signals);
+	bool debug = c->debug_step || c->debug_breakpoints || c->debug_watchpoints || (c->dr[7] & DR7_ENABLES) || c->db_pending;
+	if (signals || debug || (c->rflags & (FLAG_TF | FLAG_RF)))
+		cpu_attention(c, signals | ATTN_STEP);
+}
+
 void cpu_deliver_fault(struct cpu *c)
 {
 	unsigned vector = c->fault_vector;
@@ -328,6 +337,5 @@ void cpu_deliver_fault(struct cpu *c)
 	c->delivering = (uint8_t)(vector + 1);
 	cpu_deliver(c, EVENT_EXCEPTION, vector, error);
 	c->delivering = 0;
-	/* What cpu_take_events put off when this fault came out of it. */
-	cpu_attention(c, atomic_load(&c->signals) | ATTN_STEP);
+	look_again(c);
 }

@@ -176,6 +176,11 @@ static uint64_t linear_wrap(const struct cpu *c, uint64_t linear)
 
 void fpu_read_memory(struct cpu *c, uint64_t linear, void *buffer, unsigned size)
 {
+	const void *whole = size <= GUEST_PAGE_SIZE ? tlb_lookup_read(c, linear_wrap(c, linear), size) : NULL;
+	if (likely(whole)) {
+		memcpy(buffer, whole, size);
+		return;
+	}
 	for (unsigned done = 0, part; done < size; done += part) {
 		uint64_t at = linear_wrap(c, linear + done);
 		part = MIN(size - done, CHUNK);
@@ -189,6 +194,11 @@ void fpu_read_memory(struct cpu *c, uint64_t linear, void *buffer, unsigned size
 
 void fpu_write_memory(struct cpu *c, uint64_t linear, const void *buffer, unsigned size)
 {
+	void *whole = size <= GUEST_PAGE_SIZE ? tlb_lookup_write(c, linear_wrap(c, linear), size) : NULL;
+	if (likely(whole)) {
+		memcpy(whole, buffer, size);
+		return;
+	}
 	for (unsigned done = 0, part; done < size; done += part) {
 		uint64_t at = linear_wrap(c, linear + done);
 		part = MIN(size - done, CHUNK);

@@ -137,14 +137,13 @@ static struct layout layout_of(struct cpu *c, uint64_t components, bool compacte
 {
 	struct layout l = { .offset = { 0, 160 }, .size = AREA_BASE };
 	for (unsigned i = 2; i <= LAST_COMPONENT; i++) {
-		uint32_t leaf[4];
 		if (!(components >> i & 1))
 			continue;
-		cpu_cpuid(c, 0xd, i, leaf);
+		const struct xsave_place *place = &c->xsave_place[i];
 		unsigned size = component_size(i);
-		if (compacted && leaf[2] & 2)
+		if (compacted && place->aligned)
 			l.size = ALIGN_UP(l.size, 64u);
-		l.offset[i] = compacted ? l.size : leaf[1];
+		l.offset[i] = compacted ? l.size : place->offset;
 		if (l.offset[i] > AREA_MAX - size) /* leaves that no processor has: a saved machine's */
 			cpu_ud(c);
 		l.size = MAX(l.size, l.offset[i] + size);

@@ -20,8 +20,12 @@ static uint64_t changeable_flags(const struct cpu *c, unsigned opsize)
 	return mask;
 }
 
+/* RF keeps instruction breakpoints off the next instruction; when there are none it is forgotten at once, which spares a look
+ * behind that instruction. Only an interrupt before it could tell. */
 static void set_flags(struct cpu *c, uint64_t image, uint64_t mask)
 {
+	if (!(c->dr[7] & DR7_ENABLES))
+		image &= ~FLAG_RF;
 	cpu_set_rflags(c, (cpu_get_rflags(c) & ~mask) | (image & mask));
 }
 

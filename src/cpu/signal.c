@@ -62,6 +62,16 @@ static void take_sipi(struct cpu *c)
 	cpu_update_mode(c);
 }
 
+static void take_rare_signals(struct cpu *c)
+{
+	if (take_signal(c, ATTN_INIT))
+		take_init(c);
+	if (take_signal(c, ATTN_SIPI))
+		take_sipi(c);
+	if (!c->wait_for_sipi && !c->shutdown)
+		take_signal(c, ATTN_SMI); /* there is no system management mode */
+}
+
 /* Traps that the instruction just done leaves behind. */
 static void finish_instruction(struct cpu *c)
 {
@@ -116,13 +126,10 @@ bool cpu_take_events(struct cpu *c)
 {
 	c->insn = NULL;
 	atomic_fetch_and(&c->attention, ~(uint32_t)ATTN_EVENTS);
-	if (take_signal(c, ATTN_INIT))
-		take_init(c);
-	if (take_signal(c, ATTN_SIPI))
-		take_sipi(c);
+	if (atomic_load(&c->signals) & (ATTN_INIT | ATTN_SIPI | ATTN_SMI))
+		take_rare_signals(c);
 	if (c->wait_for_sipi || c->shutdown)
 		return false;
-	take_signal(c, ATTN_SMI); /* there is no system management mode */
 	if (c->dr[7] & DR7_ENABLES)
 		cpu_attention(c, ATTN_STEP);
 	finish_instruction(c);

@@ -17,9 +17,10 @@ static void write_cr8(struct cpu *c, uint64_t value)
 		cpu_gp(c, 0);
 	if (!c->intc.ops)
 		return;
+	bool lower = value < c->intc.ops->get_cr8(c->intc.opaque);
 	c->intc.ops->set_cr8(c->intc.opaque, value);
 	/* A lower priority may let an interrupt through. */
-	if (c->intc.ops->pending(c->intc.opaque)) {
+	if (lower && c->intc.ops->pending(c->intc.opaque)) {
 		atomic_fetch_or(&c->signals, ATTN_INTR);
 		cpu_attention(c, ATTN_INTR);
 	}

@@ -161,7 +161,8 @@ void memory_move_aperture(struct guest_memory *memory, struct memory_aperture *a
 
 static struct memory_slot *slot_find(const struct guest_memory *memory, uint64_t gpa)
 {
-	for (unsigned i = 0; i < memory->slot_count; i++) {
+	/* Most of what is looked for lies in the last ones: RAM above the ROMs below 1 MiB. */
+	for (unsigned i = memory->slot_count; i-- > 0;) {
 		const struct memory_slot *slot = &memory->slots[i];
 		if (gpa - slot->gpa < slot->size)
 			return (struct memory_slot *)slot;

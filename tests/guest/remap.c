@@ -360,6 +360,31 @@ static void tables_exchanged(void)
 	check_equal(wrong, 0);
 }
 
+/* Code that changes its own page's entry and flushes it: the next instruction is the new page's. */
+static void flushed_under_itself(void)
+{
+	typedef uint64_t change_fn(volatile uint64_t *entry, uint64_t value, uint64_t linear);
+	uint64_t wrong = 0;
+	for (unsigned way = 0; way < 2; way++) {
+		for (unsigned i = 0; i < 2; i++) {
+			uint8_t *p = page[i];
+			PUT(p, 0x48, 0x89, 0x37);             /* mov [rdi], rsi */
+			if (way)
+				PUT(p, 0x0f, 0x20, 0xd8, 0x0f, 0x22, 0xd8); /* mov rax, cr3; mov cr3, rax */
+			else
+				PUT(p, 0x0f, 0x01, 0x3a);     /* invlpg [rdx] */
+			put_return(p, 200 + i);
+		}
+		set_entry((uint64_t)page[0] | PG_P);
+		invlpg(WINDOW);
+		for (unsigned n = 1; n < HOT; n++) {
+			change_fn *code = (change_fn *)WINDOW;
+			wrong += code(page_entry(WINDOW), (uint64_t)page[n & 1] | PG_P, WINDOW) != 200 + (n & 1);
+		}
+	}
+	check_equal(wrong, 0);
+}
+
 int guest_main(void)
 {
 	has_pcid = cpuid(1, 0).c >> 17 & 1;
@@ -371,6 +396,7 @@ int guest_main(void)
 	second_exchanged();
 	address_spaces();
 	switch_under_itself();
+	flushed_under_itself();
 	rights_changed();
 	second_taken_away();
 	tables_exchanged();

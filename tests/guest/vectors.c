@@ -298,6 +298,7 @@ static void other_modes(void)
 
 int guest_main(void)
 {
+	WRITE_CR(0, READ_CR(0) | 0x20); /* NE: else x87 instructions are never inline */
 	has_xsave = cpuid(1, 0).c >> 26 & 1;
 	allowed = X87 | SSE;
 	if (has_xsave) {

@@ -116,16 +116,20 @@ static bool same_rflags(struct side *leader, struct side *follower, bool print)
 	return l == f;
 }
 
-/* Without the pointers, which not all engines follow. */
 static bool same_x87(struct side *leader, struct side *follower, bool print)
 {
 	const uint8_t *l = leader->c->x87, *f = follower->c->x87;
 	bool same = x87_fcw(leader->c) == x87_fcw(follower->c) && x87_fsw(leader->c) == x87_fsw(follower->c) &&
-		    x87_tags(leader->c) == x87_tags(follower->c) && memcmp(l + X87_ST, f + X87_ST, 128) == 0;
+		    x87_tags(leader->c) == x87_tags(follower->c) && memcmp(l + X87_ST, f + X87_ST, 128) == 0 &&
+		    leader->c->x87_ip == follower->c->x87_ip && leader->c->x87_dp == follower->c->x87_dp &&
+		    leader->c->x87_opcode == follower->c->x87_opcode && leader->c->x87_cs == follower->c->x87_cs &&
+		    leader->c->x87_ds == follower->c->x87_ds;
 	if (!same && print) {
 		printf("  x87:\n");
 		print_bytes(leader->role, l, 160);
 		print_bytes(follower->role, f, 160);
+		printf("  fip %llx %llx, fdp %llx %llx, fop %x %x\n", (unsigned long long)leader->c->x87_ip, (unsigned long long)follower->c->x87_ip,
+		       (unsigned long long)leader->c->x87_dp, (unsigned long long)follower->c->x87_dp, leader->c->x87_opcode, follower->c->x87_opcode);
 	}
 	return same;
 }

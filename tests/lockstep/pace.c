@@ -2,6 +2,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/time.h>
+#include <ucontext.h>
 
 #include "engine/jit/jit.h"
 #include "lockstep.h"
@@ -15,6 +16,7 @@
 #define MOST_ENTRIES 400
 #define MOST_INSNS 200
 #define TICK_US 4000
+#define GREG_RIP 16 /* <ucontext.h> has a name for it that isa/insn.h uses */
 
 static struct cpu *leader;
 static unsigned free_percent;
@@ -51,7 +53,7 @@ static void count_down(void)
 /* --- the translator --- */
 
 static struct record *(*enter)(struct cpu *cpu, const uint8_t *code);
-static struct record *(*enter_vector[2][2])(struct cpu *cpu, const uint8_t *code);
+static struct record *(*enter_vector[2][2][2])(struct cpu *cpu, const uint8_t *code);
 
 static struct record *paced_enter(struct cpu *c, const uint8_t *code)
 {
@@ -59,33 +61,46 @@ static struct record *paced_enter(struct cpu *c, const uint8_t *code)
 	return enter(c, code);
 }
 
-#define PACED_ENTER_VECTOR(lower, upper) \
-	static struct record *paced_enter_vector_##lower##upper(struct cpu *c, const uint8_t *code) \
+#define PACED_ENTER_VECTOR(lower, upper, x87) \
+	static struct record *paced_enter_vector_##lower##upper##x87(struct cpu *c, const uint8_t *code) \
 	{ \
 		count_down(); \
-		return enter_vector[lower][upper](c, code); \
+		return enter_vector[lower][upper][x87](c, code); \
 	}
-PACED_ENTER_VECTOR(0, 0)
-PACED_ENTER_VECTOR(0, 1)
-PACED_ENTER_VECTOR(1, 0)
-PACED_ENTER_VECTOR(1, 1)
+PACED_ENTER_VECTOR(0, 0, 0)
+PACED_ENTER_VECTOR(0, 0, 1)
+PACED_ENTER_VECTOR(0, 1, 0)
+PACED_ENTER_VECTOR(0, 1, 1)
+PACED_ENTER_VECTOR(1, 0, 0)
+PACED_ENTER_VECTOR(1, 0, 1)
+PACED_ENTER_VECTOR(1, 1, 0)
+PACED_ENTER_VECTOR(1, 1, 1)
 
-static void on_tick(int number)
+/* In translated code alone: after the delivery of an interrupt the engine would leave before it has executed anything, where the
+ * follower cannot. */
+static void on_tick(int number, siginfo_t *info, void *context)
 {
-	cpu_attention(leader, ATTN_KICK);
+	const struct jit *jit = leader->engine;
+	uintptr_t at = (uintptr_t)((ucontext_t *)context)->uc_mcontext.gregs[GREG_RIP];
+	if (at - (uintptr_t)jit->code_x < jit->code_size)
+		cpu_attention(leader, ATTN_KICK);
 }
 
 static void pace_jit(struct jit *jit)
 {
 	const struct itimerval every = { { 0, TICK_US }, { 0, TICK_US } };
-	const struct sigaction action = { .sa_handler = on_tick, .sa_flags = SA_ONSTACK | SA_RESTART };
+	const struct sigaction action = { .sa_sigaction = on_tick, .sa_flags = SA_ONSTACK | SA_RESTART | SA_SIGINFO };
 	enter = jit->enter;
 	memcpy(enter_vector, jit->enter_vector, sizeof(enter_vector));
 	jit->enter = paced_enter;
-	jit->enter_vector[0][0] = paced_enter_vector_00;
-	jit->enter_vector[0][1] = paced_enter_vector_01;
-	jit->enter_vector[1][0] = paced_enter_vector_10;
-	jit->enter_vector[1][1] = paced_enter_vector_11;
+	jit->enter_vector[0][0][0] = paced_enter_vector_000;
+	jit->enter_vector[0][0][1] = paced_enter_vector_001;
+	jit->enter_vector[0][1][0] = paced_enter_vector_010;
+	jit->enter_vector[0][1][1] = paced_enter_vector_011;
+	jit->enter_vector[1][0][0] = paced_enter_vector_100;
+	jit->enter_vector[1][0][1] = paced_enter_vector_101;
+	jit->enter_vector[1][1][0] = paced_enter_vector_110;
+	jit->enter_vector[1][1][1] = paced_enter_vector_111;
 	sigaction(SIGPROF, &action, NULL);
 	setitimer(ITIMER_PROF, &every, NULL);
 }

@@ -31,14 +31,15 @@ static void output_write(void *opaque, uint64_t offset, uint64_t value, unsigned
 	char_write(&port->handles.output, &byte, 1);
 }
 
+/* A byte that is only kept needs no lock, and kernels access this port to pass time. */
 static uint64_t post_read(void *opaque, uint64_t offset, unsigned size)
 {
-	return ((struct debugport *)opaque)->post;
+	return __atomic_load_n(&((struct debugport *)opaque)->post, __ATOMIC_RELAXED);
 }
 
 static void post_write(void *opaque, uint64_t offset, uint64_t value, unsigned size)
 {
-	((struct debugport *)opaque)->post = (uint8_t)value;
+	__atomic_store_n(&((struct debugport *)opaque)->post, (uint8_t)value, __ATOMIC_RELAXED);
 }
 
 static uint64_t exit_read(void *opaque, uint64_t offset, unsigned size)
@@ -89,7 +90,7 @@ struct debugport *debugport_create(const struct debugport_config *config, struct
 	port->handles = *config;
 	port->bochs = (struct io_region){ "debug e9", &output_ops, port, config->lock, .base = PORT_BOCHS, .size = 1 };
 	port->seabios = (struct io_region){ "debug 402", &output_ops, port, config->lock, .base = PORT_SEABIOS, .size = 1 };
-	port->post_region = (struct io_region){ "post", &post_ops, port, config->lock, .base = PORT_POST, .size = 1 };
+	port->post_region = (struct io_region){ "post", &post_ops, port, NULL, .base = PORT_POST, .size = 1 };
 	port->exit = (struct io_region){ "debug exit", &exit_ops, port, config->lock, .base = PORT_EXIT, .size = 4 };
 	if (io_space_map(config->ports, &port->bochs, err) < 0 || io_space_map(config->ports, &port->seabios, err) < 0 ||
 	    io_space_map(config->ports, &port->post_region, err) < 0 ||

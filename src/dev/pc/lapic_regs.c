@@ -220,6 +220,11 @@ void lapic_mmio_write(struct lapic *lapic, uint64_t offset, uint64_t value, unsi
 
 void lapic_set_tpr(struct lapic *lapic, uint32_t value)
 {
+	/* What does not get through now did not before: that another thread sees the old value is of no account. */
+	if (value >= lapic->tpr) {
+		__atomic_store_n(&lapic->tpr, value, __ATOMIC_RELAXED);
+		return;
+	}
 	lock_take(&lapic->lock);
 	lapic->tpr = value;
 	lapic_notify(lapic);

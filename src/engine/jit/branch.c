@@ -27,12 +27,12 @@ static void poll(struct translator *t, struct thunk *thunk)
 	jump_to_thunk(t, thunk, COND_NE);
 }
 
-/* The same without a change of the host's flags: mov r11, rcx; mov ecx, [attention]; jrcxz. */
-static void poll_quietly(struct translator *t, struct thunk *thunk)
+/* mov r11, rcx; mov ecx, [field]; jrcxz */
+void check_quietly(struct translator *t, struct host_mem field, struct thunk *thunk)
 {
 	struct emitter *e = &t->e;
 	emit_move(e, S_A, REG_RCX);
-	emit_mem(e, 0, 0x8b, REG_RCX, ATTENTION);
+	emit_mem(e, 0, 0x8b, REG_RCX, field);
 	put8(e, 0xe3);
 	put8(e, 0);
 	uint8_t *quiet = e->at;
@@ -61,17 +61,19 @@ static struct thunk *poll_by_fault(struct translator *t, int64_t offset)
 static bool loop_edge(struct translator *t, int64_t target, unsigned condition)
 {
 	bool shadow = t->now && t->insn[t->now - 1].op == OP_STI; /* no event comes before the branch */
-	if (!t->unit->window || shadow || target != t->at[0] || (t->looping ? t->now != t->loop_end : t->loop_site != NULL))
+	if (!t->unit->window || shadow || predict_missed_before(t) || target != t->at[0] || (t->looping ? t->now != t->loop_end : t->loop_site != NULL))
 		return false;
 	flags_to_host(t);
 	struct thunk *poll = poll_by_fault(t, t->at[t->now]);
 	poll->record->executed--; /* the branch is yet to come */
+	if (t->looping)
+		reuse_prove_again(t, poll);
 	emit_count(t);
 	reuse_drop_registers(t, t->c->count_instructions ? ~0u : 1u << S_A);
 	if (t->looping)
-		reuse_conform(t, t->loop_reuse);
+		reuse_conform(t);
 	else
-		reuse_save(t, t->loop_reuse);
+		reuse_save(t);
 	const uint8_t *head = t->looping ? t->loop_head : emit_here(&t->e);
 	uint8_t *site = condition == COND_ALWAYS ? emit_jump(&t->e, head) : emit_jump_if(&t->e, condition, head);
 	if (t->looping) {
@@ -139,7 +141,15 @@ static void exit_by_tag(struct translator *t, int undo)
 	emit_mem(e, 0, 0xff, 4, MEM_BASE(S_B, offsetof(struct jump, code)));
 }
 
-void exit_by_table(struct translator *t, int undo)
+void emit_branch_by_table(struct emitter *e, unsigned set)
+{
+	emit_reg(e, EMIT_0F, 0xb7, S_B, S_A);
+	emit_load(e, S_C, GS_FIELD(branches[set == TLB_USER ? 0 : 1]));
+	emit_mem(e, 0, 0xff, 4, (struct host_mem){ .base = S_C, .index = S_B, .scale = 3 });
+}
+
+/* For who finds out that the address is none, or that the branch leads nowhere yet. */
+static void note_branch(struct translator *t, int undo)
 {
 	struct emitter *e = &t->e;
 	struct record *record = new_record(t, RECORD_RIP);
@@ -148,13 +158,15 @@ void exit_by_table(struct translator *t, int undo)
 	record->target = t->at[t->now] + t->insn[t->now].length;
 	emit_mem(e, 0, 0xc7, 0, WORD(branch));
 	put32(e, (uint32_t)((uint8_t *)record - t->jit->data));
-	if (t->set > TLB_SUPERVISOR) { /* the table is for code without AC */
-		emit_jump(e, t->jit->branch_miss);
-		return;
-	}
-	emit_reg(e, EMIT_0F, 0xb7, S_B, S_A);
-	emit_load(e, S_C, GS_FIELD(branches[t->set == TLB_USER ? 0 : 1]));
-	emit_mem(e, 0, 0xff, 4, (struct host_mem){ .base = S_C, .index = S_B, .scale = 3 });
+}
+
+void exit_by_table(struct translator *t, int undo)
+{
+	note_branch(t, undo);
+	if (t->set > TLB_SUPERVISOR) /* the table is for code without AC */
+		emit_jump(&t->e, t->jit->branch_miss);
+	else
+		emit_branch_by_table(&t->e, t->set);
 }
 
 /* To the address in S_A. undo: how many bytes RSP was moved by. */
@@ -169,20 +181,21 @@ static void exit_indirect(struct translator *t, int undo)
 	exit_by_table(t, undo);
 }
 
-static struct thunk *link_thunk(struct translator *t, int64_t offset)
+/* listed: see struct record. */
+static void link_to(struct translator *t, int64_t offset, unsigned condition, bool listed)
 {
 	struct record *record = new_record(t, RECORD_LINK);
 	struct thunk *thunk = new_thunk(t, record);
 	record->target = (int32_t)offset;
+	record->listed = listed;
 	record->memory_flags = thunk->memory_flags = t->memory_flags;
-	return thunk;
+	jump_to_thunk(t, thunk, condition);
+	record->site = thunk->site[0];
 }
 
-/* Patching needs the displacement on a boundary of 4 bytes: it is changed at once. */
-static void align_site(struct translator *t, unsigned opcode_bytes)
+void exit_return(struct translator *t, int64_t offset)
 {
-	while (((uintptr_t)emit_here(&t->e) + opcode_bytes) & 3)
-		put8(&t->e, 0x90);
+	link_to(t, offset, COND_ALWAYS, true);
 }
 
 static void exit_link(struct translator *t, int64_t offset)
@@ -197,12 +210,9 @@ static void exit_link(struct translator *t, int64_t offset)
 		if (t->memory_flags || !live_at(t, offset))
 			poll(t, thunk);
 		else
-			poll_quietly(t, thunk);
+			check_quietly(t, ATTENTION, thunk);
 	}
-	struct thunk *thunk = link_thunk(t, offset);
-	align_site(t, 1);
-	jump_to_thunk(t, thunk, COND_ALWAYS);
-	thunk->record->site = thunk->site[0];
+	link_to(t, offset, COND_ALWAYS, false);
 }
 
 void exit_direct(struct translator *t, int64_t offset)
@@ -231,10 +241,7 @@ static void jcc(struct translator *t, const struct insn *i)
 	emit_count(t);
 	bool near = target == (int32_t)target && t->unit->window;
 	if (target > t->at[t->now] && (near || target < GUEST_PAGE_SIZE)) {
-		struct thunk *thunk = link_thunk(t, target);
-		align_site(t, 2);
-		jump_to_thunk(t, thunk, condition);
-		thunk->record->site = thunk->site[0];
+		link_to(t, target, condition, false);
 		return;
 	}
 	put8(&t->e, 0x0f); /* what follows may be longer than a short jump spans */
@@ -329,6 +336,11 @@ static void call(struct translator *t, const struct insn *i)
 		emit_push_constant(t, t->unit->page + (uint64_t)after, S_B, thunk);
 	else
 		push_after(t, after, indirect, thunk);
+	if (shadow_used(t)) {
+		emit_count(t);
+		flags_to_host(t);
+		shadow_call(t, after);
+	}
 	if (indirect)
 		exit_indirect(t, 0);
 	else
@@ -357,7 +369,14 @@ static void ret(struct translator *t, const struct insn *i)
 	struct thunk *thunk = helper_thunk(t);
 	thunk->record->kind = RECORD_END;
 	emit_pop(t, more, thunk);
-	exit_indirect(t, -8);
+	if (!shadow_used(t)) {
+		exit_indirect(t, -8);
+		return;
+	}
+	emit_count(t);
+	flags_to_host(t);
+	note_branch(t, -8);
+	shadow_return(t);
 }
 
 bool translate_branch(struct translator *t)

@@ -21,11 +21,28 @@
 #define UNIT_ROOM (1u << 20)
 #define SPARE_SIZE ALIGN_UP(sizeof(struct record), 64u)
 #define REACH (1ull << 31) /* of an address relative to RIP */
+#define HUGE_PAGE (2ull << 20)
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25 /* Linux 6.1 */
+#endif
 
 static void *map(void *at, size_t size, int protection, int flags)
 {
 	void *p = mmap(at, size, protection, flags | MAP_NORESERVE, -1, 0);
 	return p == MAP_FAILED ? NULL : p;
+}
+
+/* Of address space, at a multiple of the host's large pages. */
+static uint8_t *reserve(size_t size)
+{
+	uint8_t *whole = map(NULL, size + HUGE_PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS);
+	if (!whole)
+		return NULL;
+	uint8_t *at = (uint8_t *)ALIGN_UP((uintptr_t)whole, HUGE_PAGE);
+	if (at != whole)
+		munmap(whole, (size_t)(at - whole));
+	munmap(at + size, (size_t)(whole + HUGE_PAGE - at));
+	return at;
 }
 
 static void unmap_code(struct jit *jit)
@@ -43,9 +60,9 @@ static bool map_code(struct jit *jit, size_t total)
 	jit->total = total;
 	jit->code_size = ALIGN_DOWN(total / 2, 1u << 20);
 	jit->data_size = MIN(ALIGN_DOWN(total / 8 * 7, 1u << 20), REACH - jit->code_size);
-	jit->code_w = map(NULL, jit->code_size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS);
-	jit->code_x = map(NULL, jit->code_size + jit->data_size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS);
-	if (!jit->code_w || !jit->code_x)
+	jit->code_w = reserve(jit->code_size);
+	jit->code_x = reserve(jit->code_size + jit->data_size);
+	if (!jit->code_w || !jit->code_x || !map(jit->code_w, jit->code_size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED))
 		return false;
 	/* A size of 0 leaves the old mapping, too. */
 	if (mremap(jit->code_w, 0, jit->code_size, MREMAP_MAYMOVE | MREMAP_FIXED, jit->code_x) == MAP_FAILED ||
@@ -57,12 +74,34 @@ static bool map_code(struct jit *jit, size_t total)
 	return jit->data != NULL;
 }
 
+/*
+ * Translated code is several times as long as the guest's, and small pages of it were more than the processor's TLB for code
+ * holds. Shared memory is made of large ones on request alone, which takes less time than the faults of small ones.
+ */
+static void back(uint8_t **backed, const uint8_t *at, const uint8_t *end, intptr_t delta)
+{
+	while (*backed < at && (size_t)(end - *backed) >= HUGE_PAGE) {
+		volatile uint8_t *first = *backed;
+		*first = *first; /* what has no page at all is refused */
+		madvise(*backed + delta, HUGE_PAGE, MADV_COLLAPSE);
+		*backed += HUGE_PAGE;
+	}
+}
+
+void jit_back_code(struct jit *jit, size_t room)
+{
+	back(&jit->code_backed, jit->code_at + room, jit_cold_floor(jit), jit_delta(jit));
+	back(&jit->cold_backed, jit->cold_at + room, jit->code_w + jit->code_size, jit_delta(jit));
+}
+
 int jit_memory_init(struct jit *jit, size_t total, struct error *err)
 {
 	jit->unit_room = UNIT_ROOM;
 	jit->buckets = map(NULL, UNIT_BUCKETS * sizeof(*jit->buckets), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS);
 	jit->order = map(NULL, UNIT_ROOM * sizeof(*jit->order), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS);
 	struct jump *jumps = map(NULL, JUMP_COUNT * sizeof(*jumps), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS);
+	if (jit->buckets)
+		madvise(jit->buckets, UNIT_BUCKETS * sizeof(*jit->buckets), MADV_HUGEPAGE);
 	jit_words(jit->cpu)->jumps = jumps;
 	/* Where the host limits files or address space, it may grant less. */
 	bool mapped = false;
@@ -78,6 +117,8 @@ int jit_memory_init(struct jit *jit, size_t total, struct error *err)
 	}
 	jit->code_at = jit->code_w;
 	jit->cold_at = jit_cold_floor(jit);
+	jit->code_backed = jit->code_w;
+	jit->cold_backed = (uint8_t *)ALIGN_UP((uintptr_t)jit->cold_at, HUGE_PAGE);
 	jit->spare = (struct record *)jit->data;
 	jit->data_used = SPARE_SIZE;
 	return 0;
@@ -110,11 +151,13 @@ void jit_flush(struct jit *jit)
 	jit->stats.flushes++;
 	dump_forget(jit->code_floor + jit_delta(jit), (size_t)(jit->code_w + jit->code_size - jit->code_floor));
 	pages_reset(jit);
+	shadow_reset(jit, TLB_USER);
+	shadow_reset(jit, TLB_SUPERVISOR);
 }
 
 void *jit_alloc(struct jit *jit, size_t size)
 {
-	size = ALIGN_UP(size, 16);
+	size = ALIGN_UP(size, 8);
 	size_t used = jit->data_used + (size_t)(jit->code_at - jit->code_w) + (size_t)(jit->cold_at - jit_cold_floor(jit));
 	if (jit->data_size - jit->data_used < size || used > jit->total || jit->total - used < size)
 		return NULL;
@@ -140,17 +183,18 @@ uint64_t jit_unit_page(const struct jit *jit, uint64_t linear, unsigned set)
 	return set == TLB_USER && !jit_on_windows(jit, set) ? 0 : ALIGN_DOWN(linear, (uint64_t)GUEST_PAGE_SIZE);
 }
 
-static unsigned hash(const uint8_t *host, uint64_t page, unsigned set)
+/* With the space: a library's code has units of the many that came and went. */
+static unsigned hash(const uint8_t *host, uint64_t page, unsigned set, uint32_t space)
 {
 	uintptr_t h = (uintptr_t)host;
-	return (unsigned)(h ^ h >> 16 ^ page >> 9 ^ set * 0x9e37u) & (UNIT_BUCKETS - 1);
+	return (unsigned)(h ^ h >> 16 ^ page >> 9 ^ set * 0x9e37u ^ space * 0x9e3779b1u >> 8) & (UNIT_BUCKETS - 1);
 }
 
 struct unit *jit_find(struct jit *jit, const uint8_t *host, uint64_t linear, unsigned set)
 {
 	uint64_t page = jit_unit_page(jit, linear, set);
 	uint32_t space = jit_space_id(jit, set);
-	struct unit **at = &jit->buckets[hash(host, page, set)];
+	struct unit **at = &jit->buckets[hash(host, page, set, space)];
 	for (struct unit *u; (u = *at); at = &u->next)
 		if (u->host == host && u->page == page && u->set == set && u->space == space) {
 			if (atomic_load_explicit(u->generation_now, memory_order_relaxed) == u->generation &&
@@ -164,7 +208,7 @@ struct unit *jit_find(struct jit *jit, const uint8_t *host, uint64_t linear, uns
 
 void jit_insert(struct jit *jit, struct unit *unit)
 {
-	struct unit **bucket = &jit->buckets[hash(unit->host, unit->page, unit->set)];
+	struct unit **bucket = &jit->buckets[hash(unit->host, unit->page, unit->set, unit->space)];
 	unit->next = *bucket;
 	*bucket = unit;
 	jit->order[jit->unit_count++] = unit;
@@ -188,7 +232,7 @@ static void forward(struct jit *jit, struct unit *unit, uint8_t *entry, bool mem
 
 void jit_retire(struct jit *jit, struct unit *unit)
 {
-	struct unit **at = &jit->buckets[hash(unit->host, unit->page, unit->set)];
+	struct unit **at = &jit->buckets[hash(unit->host, unit->page, unit->set, unit->space)];
 	while (*at && *at != unit)
 		at = &(*at)->next;
 	if (!*at)

@@ -11,7 +11,7 @@
 
 /* Instructions that are copied: the host does what the guest wants, with its memory operand at another address. */
 
-enum copy_kind { COPY_NOT, COPY_PLAIN, COPY_NOTHING /* no effect */, COPY_GUARDED /* may raise an exception */ };
+enum copy_kind { COPY_NOT, COPY_PLAIN, COPY_NOTHING /* no effect */, COPY_HINT /* and no fault */, COPY_GUARDED /* may raise an exception */ };
 
 static enum copy_kind kind_of(const struct insn *i)
 {
@@ -31,7 +31,9 @@ static enum copy_kind kind_of(const struct insn *i)
 		return i->memory && i->operand[1].kind == OPERAND_GPR ? COPY_NOT : COPY_PLAIN;
 	case OP_DIV: case OP_IDIV: case OP_CMPXCHG16B:
 		return COPY_GUARDED;
-	case OP_NOP: case OP_ENDBR: case OP_PREFETCH: case OP_PREFETCHW: case OP_CLDEMOTE:
+	case OP_PREFETCH: case OP_PREFETCHW:
+		return COPY_HINT;
+	case OP_NOP: case OP_ENDBR: case OP_CLDEMOTE:
 		return COPY_NOTHING;
 	default:
 		return COPY_NOT;
@@ -61,21 +63,29 @@ static uint8_t vector_class(const struct insn *i)
 }
 
 /* Code that goes on only with vector state in the host's registers. */
-static void want_vectors(struct translator *t, const struct insn *i)
+static void want_vectors(struct translator *t, uint8_t class)
 {
-	uint8_t class = vector_class(i);
 	if (t->vector & class)
 		return;
-	flags_to_memory(t, t->live[t->now]);
+	struct host_mem lacks = WORD(lacks[__builtin_ctz(class)]);
+	bool quiet = t->live[t->now] && !t->memory_flags && (uses_windows(t) || !t->insn[t->now].memory);
+	if (quiet)
+		reuse_drop_registers(t, 1u << S_A);
+	else
+		flags_to_memory(t, t->live[t->now]); /* an operand's check wants them there too */
 	struct thunk *thunk = helper_thunk(t);
 	thunk->record->kind = RECORD_VECTOR;
 	thunk->record->miss = false;
 	thunk->record->vector = class;
 	thunk->record->again = emit_here(&t->e);
 	reuse_note(t, thunk->record);
-	emit_mem(&t->e, 0, 0xf6, 0, WORD(vector));
-	put8(&t->e, class);
-	jump_to_thunk(t, thunk, COND_E);
+	if (quiet) {
+		check_quietly(t, lacks, thunk);
+	} else {
+		emit_mem(&t->e, 0, 0x83, 7, lacks);
+		put8(&t->e, 0);
+		jump_to_thunk(t, thunk, COND_NE);
+	}
 	t->vector |= class;
 }
 
@@ -184,7 +194,7 @@ static void copy(struct translator *t, enum copy_kind kind)
 	struct host_mem m;
 	unsigned stack = stack_access(t, i);
 	t->kept = !stack;
-	t->kept_vector = (isa_rows[i->row].attributes & (ROW_SSE | ROW_AVX)) && i->op != OP_PCMPESTRI && i->op != OP_PCMPISTRI;
+	t->kept_vector = (isa_rows[i->row].attributes & (ROW_SSE | ROW_AVX | ROW_X87 | ROW_MMX)) && i->op != OP_PCMPESTRI && i->op != OP_PCMPISTRI;
 	make_room(t, data);
 	if (stack) {
 		reuse_clear(t);
@@ -216,6 +226,56 @@ static void copy(struct translator *t, enum copy_kind kind)
 	store_registers(t, data_registers(i, ACCESS_W), data);
 	if (stack)
 		put_stack_back(t, stack);
+}
+
+/* Where the data is found without much ado. */
+static void hint(struct translator *t)
+{
+	struct host_mem m;
+	t->kept = true;
+	if (uses_windows(t) && reuse_hint(t, &t->insn[t->now], &m))
+		t->full |= !raw_copy(&t->e, &t->insn[t->now], t->bytes[t->now], &m);
+}
+
+/* Reads one of AH to BH and memory, and has a ModRM byte. */
+static bool is_high_with_memory(const struct insn *i, unsigned *high)
+{
+	if (!i->memory || i->memory > 2 || i->operand[2].kind != OPERAND_NONE || !isa_rows[i->row].modrm || i->map != 0)
+		return false;
+	const struct operand *o = &i->operand[2 - i->memory];
+	*high = o->reg - 16u;
+	return o->kind == OPERAND_GPR && o->reg >= 16 && o->access == ACCESS_R;
+}
+
+/* AH to BH go with no REX prefix, which the operand's address needs: the register's byte goes to a scratch register first.
+ * Its address has no such register, since it had no prefix either. */
+static bool translate_high(struct translator *t, const struct insn *i, unsigned high)
+{
+	const unsigned data = 1u << S_C;
+	struct host_mem m;
+	if (!uses_windows(t))
+		return false;
+	struct thunk *thunk = helper_thunk(t);
+	thunk->memory_flags = t->memory_flags;
+	t->kept = true;
+	reuse_drop_registers(t, data);
+	if (stack_operand(t, i)) {
+		emit_operand(t, i, 0, 0, data, thunk, &m);
+	} else if (!reuse_operand(t, i, data, thunk, &m)) {
+		reuse_clear(t);
+		t->kept = false;
+		emit_operand(t, i, 1, i->operand[i->memory - 1].access, data, thunk, &m);
+	}
+	if (flags_through(t))
+		flags_to_host(t);
+	emit_rotate_quietly(&t->e, S_C, high, 8);
+	guard(t, thunk);
+	if (i->prefixes & PREFIX_LOCK)
+		put8(&t->e, 0xf0);
+	emit_mem(&t->e, EMIT_BYTE, i->opcode, S_C, m);
+	if (flags_killed(i))
+		t->memory_flags = false;
+	return true;
 }
 
 /* With guest registers in the host registers of the same number. */
@@ -314,13 +374,25 @@ bool translate_copy(struct translator *t)
 		return translate_bit(t, i);
 	enum copy_kind kind = kind_of(i);
 	if (kind == COPY_NOT && is_vector(i)) {
-		want_vectors(t, i);
+		want_vectors(t, vector_class(i));
 		bool harmless = !i->memory && !(isa_rows[i->row].attributes & ROW_FP);
 		copy(t, harmless ? COPY_PLAIN : COPY_GUARDED);
 		return true;
 	}
+	if (kind == COPY_NOT && x87_copied(i)) {
+		want_vectors(t, VECTOR_X87);
+		if (isa_rows[i->row].attributes & ROW_SSE)
+			want_vectors(t, VECTOR_SSE);
+		copy(t, COPY_GUARDED);
+		x87_note(t);
+		return true;
+	}
 	if (kind == COPY_NOTHING) {
 		t->kept = true;
+		return true;
+	}
+	if (kind == COPY_HINT) {
+		hint(t);
 		return true;
 	}
 	bool divide = i->op == OP_DIV || i->op == OP_IDIV;
@@ -328,6 +400,9 @@ bool translate_copy(struct translator *t)
 		return false;
 	if (i->memory && !isa_rows[i->row].modrm)
 		return false;
+	unsigned high;
+	if (kind == COPY_PLAIN && is_high_with_memory(i, &high))
+		return translate_high(t, i, high);
 	for (unsigned n = 0; n < 4; n++) /* no registers but general ones */
 		if (i->operand[n].kind > OPERAND_REL || (i->memory && i->operand[n].kind == OPERAND_GPR && i->operand[n].reg >= 16))
 			return false; /* AH to BH go with no REX prefix, which the operand's address needs */

@@ -151,13 +151,13 @@ void dump_stub(const char *name, const uint8_t *code, size_t size)
 	put(code, size, text);
 }
 
-void dump_unit(uint64_t linear, unsigned bytes, bool user, const uint8_t *code, size_t size)
+void dump_unit(uint64_t linear, unsigned bytes, bool user, bool window, const uint8_t *code, size_t size)
 {
 	char text[2 * NAME_ROOM];
 	if (!map)
 		return;
 	const struct symbol *symbol = user ? NULL : find_symbol(linear);
-	int used = snprintf(text, sizeof(text), "guest_%s_%llx+%u", user ? "user" : "kernel", (unsigned long long)linear, bytes);
+	int used = snprintf(text, sizeof(text), "guest_%s%s_%llx+%u", window ? "" : "cold_", user ? "user" : "kernel", (unsigned long long)linear, bytes);
 	if (symbol)
 		snprintf(text + used, sizeof(text) - (size_t)used, " %s+0x%llx", symbol->name, (unsigned long long)(linear - symbol->address));
 	put(code, size, text);

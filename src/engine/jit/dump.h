@@ -25,8 +25,8 @@
 int dump_open(const char *symbols, struct error *err);
 /* What stands at code, `size` bytes. No-op without dump_open, as all that follows. */
 void dump_stub(const char *name, const uint8_t *code, size_t size);
-/* Code for `bytes` of the guest's at `linear`. */
-void dump_unit(uint64_t linear, unsigned bytes, bool user, const uint8_t *code, size_t size);
+/* Code for `bytes` of the guest's at `linear`. window: it reaches memory by windows. */
+void dump_unit(uint64_t linear, unsigned bytes, bool user, bool window, const uint8_t *code, size_t size);
 /* Names in [code, code + size) are void. */
 void dump_forget(const uint8_t *code, size_t size);
 

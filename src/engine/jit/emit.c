@@ -169,3 +169,29 @@ void emit_shift_quietly(struct emitter *e, unsigned pp, unsigned to, unsigned fr
 	put8(e, 0xf7);
 	put8(e, 0xc0 | (to & 7) << 3 | (from & 7));
 }
+
+void emit_rotate_quietly(struct emitter *e, unsigned to, unsigned from, unsigned count)
+{
+	put8(e, 0xc4);
+	put8(e, (~to & 8) << 4 | 0x40 | (~from & 8) << 2 | 3);
+	put8(e, 0xfb);
+	put8(e, 0xf0);
+	put8(e, 0xc0 | (to & 7) << 3 | (from & 7));
+	put8(e, count);
+}
+
+uint8_t *emit_compare_target(struct emitter *e, uint64_t target, const uint8_t *other)
+{
+	enum { RCX = 1 };
+	emit_move(e, S_C, RCX);
+	emit_constant(e, RCX, -target);
+	emit_lea(e, RCX, (struct host_mem){ .base = RCX, .index = S_A });
+	put8(e, 0xe3); /* jrcxz */
+	put8(e, 0);
+	uint8_t *equal = e->at;
+	emit_move(e, RCX, S_C);
+	uint8_t *site = emit_jump(e, other);
+	emit_over(e, equal);
+	emit_move(e, RCX, S_C);
+	return site;
+}

@@ -75,6 +75,12 @@ void emit_store_constant(struct emitter *e, struct host_mem m, int32_t value);
 /* shlx (1), sarx (2) to, from, count: 64 bits, no flags. */
 void emit_shift_quietly(struct emitter *e, unsigned pp, unsigned to, unsigned from, unsigned count);
 
+/* rorx to, from, count: 64 bits, no flags. */
+void emit_rotate_quietly(struct emitter *e, unsigned to, unsigned from, unsigned count);
+
+/* Goes on if S_A is `target`, else at `other`; the return value is where the displacement to that is written. S_C is lost; no flags. */
+uint8_t *emit_compare_target(struct emitter *e, uint64_t target, const uint8_t *other);
+
 /* jmp and jcc rel32 to an address where code runs; the return value is where the displacement is written. */
 uint8_t *emit_jump(struct emitter *e, const uint8_t *target);
 uint8_t *emit_jump_if(struct emitter *e, unsigned condition, const uint8_t *target);

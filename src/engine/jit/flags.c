@@ -23,10 +23,11 @@ uint16_t flags_killed(const struct insn *insn)
 bool flags_shown(const struct insn *i)
 {
 	bool stack = i->op == OP_PUSH || i->op == OP_POP || i->op == OP_CALL || i->op == OP_RET || i->op == OP_LEAVE;
-	bool divide = i->op == OP_DIV || i->op == OP_IDIV;
+	bool may_fault = i->op == OP_DIV || i->op == OP_IDIV || i->op == OP_FWAIT;
 	bool forbidden = i->op == OP_RDTSC || i->op == OP_RDTSCP || i->op == OP_RDFSBASE || i->op == OP_RDGSBASE || i->op == OP_WRFSBASE ||
-			 i->op == OP_WRGSBASE;
-	return i->memory || stack || divide || forbidden || (isa_rows[i->row].attributes & (ROW_SSE | ROW_AVX | ROW_MMX | ROW_X87 | ROW_REP));
+			 i->op == OP_WRGSBASE || i->op == OP_IN || i->op == OP_OUT || i->op == OP_WRMSR || i->op == OP_RDMSR ||
+			 (i->op == OP_MOV_CR && i->operand[0].kind == OPERAND_CR);
+	return i->memory || stack || may_fault || forbidden || (isa_rows[i->row].attributes & (ROW_SSE | ROW_AVX | ROW_MMX | ROW_X87 | ROW_REP));
 }
 
 #define LOOK_AHEAD 8

@@ -33,8 +33,9 @@ const uint8_t *guard_record(struct jit *jit, struct unit *unit, struct guard *gu
 {
 	struct record *r = jit->spare;
 	*r = (struct record){ .kind = guard->kind, .set = guard->set, .window = guard->window, .miss = true, .executed = guard->executed,
-			      .target = guard->target, .unit = unit, .insn = &jit->spare_insn, .resume = guard->resume, .guard = guard };
+			      .target = guard->target, .unit = unit, .insn = &jit->spare_insn, .resume = jit->code_x + guard->resume, .guard = guard };
 	memcpy(r->reuse, guard->reuse, sizeof(r->reuse));
+	r->proven = guard->proven;
 	if (guard->kind != RECORD_GO && !decode(jit, unit, guard)) {
 		r->kind = RECORD_GO;
 		r->executed--;

@@ -29,6 +29,7 @@ static void destroy(struct cpu *c)
 	struct jit *jit = c->engine;
 	if (!jit)
 		return;
+	shadow_destroy(jit);
 	pages_destroy(jit);
 	mirror_destroy(jit);
 	jit_stats_destroy(&jit->stats);
@@ -50,7 +51,8 @@ static int create(struct cpu *c, struct error *err)
 		destroy(c);
 		return error_set(err, ENOMEM, "no memory for the translator of vCPU %u", c->index);
 	}
-	mirror_init(jit); /* without windows all goes by the TLB */
+	if (mirror_init(jit)) /* else all goes by the TLB */
+		shadow_init(jit);
 	if (interpret_init(&jit->interp, c, err) < 0 || jit_memory_init(jit, MAX(JIT_CACHE_MIN, (c->code_cache ? c->code_cache : CACHE_TOTAL) / c->count), err) < 0) {
 		destroy(c);
 		return -1;
@@ -155,6 +157,17 @@ static uint64_t page_of(struct cpu *c, const struct unit *unit)
 	return unit->absolute ? unit->page : jit_words(c)->code_page;
 }
 
+/* Whether the general registers point into the windows that the code behind the record takes for proven. */
+static bool still_proven(const struct cpu *c, const struct record *record)
+{
+	for (unsigned r = 0; r < 16; r++) {
+		unsigned number = record->proven >> 2 * r & 3;
+		if (number && (!is_canonical(c->gpr[r]) || (c->gpr[r] >> WINDOW_SHIFT & 0xffff) != record->unit->window_index[number - 1]))
+			return false;
+	}
+	return true;
+}
+
 static void restore_reused(struct cpu *c, const struct jit *jit, const struct record *record)
 {
 	const uint64_t *table = mirror_table(jit, record->unit->set);
@@ -164,6 +177,10 @@ static void restore_reused(struct cpu *c, const struct jit *jit, const struct re
 			continue;
 		if (key == REUSE_SELF) {
 			jit_words(c)->reuse[n] = c->gpr[reuse_register[n]];
+			continue;
+		}
+		if (key >= REUSE_WINDOW) {
+			jit_words(c)->reuse[n] = table[record->unit->window_index[key - REUSE_WINDOW]];
 			continue;
 		}
 		bool address = key >= 16;
@@ -176,6 +193,26 @@ static void restore_reused(struct cpu *c, const struct jit *jit, const struct re
 static bool changes_vectors(const struct insn *i)
 {
 	return (isa_rows[i->row].attributes & (ROW_SSE | ROW_AVX)) || i->op == OP_FXRSTOR || i->op == OP_XRSTOR || i->op == OP_XRSTORS;
+}
+
+/* Whether the record's unit is still what there is at RIP, behind its instruction. */
+static bool stayed(struct cpu *c, const struct record *record)
+{
+	const uint8_t *host = record->unit->host - ((uintptr_t)record->unit->host & GUEST_PAGE_MASK) + record->target;
+	uint64_t linear = c->gpr[REG_RIP];
+	const struct tlb_entry *e = &c->tlbs[TLB_SUPERVISOR_AC][(linear >> GUEST_PAGE_SHIFT) & (TLB_SIZE - 1)];
+	return c->code_mode == ISA_MODE_64 && current_tlb_set(c) == record->set && e->execute == ALIGN_DOWN(linear, (uint64_t)GUEST_PAGE_SIZE) &&
+	       (const uint8_t *)(linear + e->addend) == host;
+}
+
+/* What its instruction leaves behind lets the record's code go on. */
+static bool goes_on(struct cpu *c, const struct record *record)
+{
+	if (unlikely(atomic_load_explicit(&c->attention, memory_order_relaxed)))
+		return false;
+	if (unlikely(!still_proven(c, record)))
+		return false;
+	return record->kind == RECORD_STAY ? stayed(c, record) : record->kind != RECORD_END && record->kind != RECORD_RIP;
 }
 
 /* Executes the record's instruction by its function. */
@@ -198,7 +235,7 @@ static const uint8_t *help(struct cpu *c, struct jit *jit, struct record *record
 	c->insn = NULL;
 	if (unlikely(!shown))
 		jit_window_fault(jit, record, jit->fault_address, linear, addresses);
-	if (record->kind != RECORD_END && record->kind != RECORD_RIP && likely(!atomic_load_explicit(&c->attention, memory_order_relaxed))) {
+	if (likely(goes_on(c, record))) {
 		jit->entering = record->unit;
 		jit->pending = record->executed;
 		restore_reused(c, jit, record);
@@ -218,7 +255,11 @@ static const uint8_t *load_vectors(struct cpu *c, struct jit *jit, struct record
 		return NULL;
 	}
 	c->gpr[REG_RIP] = page_of(c, record->unit) + (uint64_t)(int64_t)(record->target - record->insn->length);
-	jit_words(c)->vector = allowed & (record->vector | jit_words(c)->vector_left | (uint32_t)~VECTOR_AVX512);
+	if (!still_proven(c, record)) { /* it has drifted over the edge */
+		c->stats.instructions += record->executed - 1u;
+		return NULL;
+	}
+	vector_set(jit_words(c), allowed & (record->vector | jit_words(c)->vector_left | (uint32_t)~(VECTOR_AVX512 | VECTOR_X87)));
 	jit->stats.vector_loads++;
 	jit->entering = record->unit;
 	jit->pending = record->executed - 1u;
@@ -236,7 +277,7 @@ static const uint8_t *follow_link(struct cpu *c, struct jit *jit, struct record 
 	const uint8_t *code = record->memory_flags ? unit->memory_entry : unit->entry;
 	if (flushes != jit->stats.flushes || !record->site || unit->window != record->unit->window)
 		return unit->entry;
-	if ((uint32_t)record->target < GUEST_PAGE_SIZE) {
+	if ((uint32_t)record->target < GUEST_PAGE_SIZE && !record->listed) {
 		jit->stats.links++;
 		emit_patch(record->site, jit_delta(jit), code);
 	} else {
@@ -268,22 +309,42 @@ static const uint8_t *take_back(struct cpu *c, struct jit *jit, struct record *r
 	return help(c, jit, record);
 }
 
+static void note_jump(struct cpu *c, struct jit *jit, const struct unit *unit, uint64_t va)
+{
+	jit->stats.indirect++;
+	jit_words(c)->jumps[va & (JUMP_COUNT - 1)] = (struct jump){ .va = va, .tag = jit_words(c)->tag[unit->set], .code = unit->memory_entry };
+}
+
 static const uint8_t *follow_indirect(struct cpu *c, struct jit *jit, struct record *record)
 {
 	uint64_t va = c->gpr[REG_RIP];
 	if (!is_canonical(va))
 		return take_back(c, jit, record);
 	uint64_t flushes = jit->stats.flushes;
+	jit->branching = true;
 	struct unit *unit = unit_here(c, jit, !record->unit->window);
+	jit->branching = false;
 	if (!unit || flushes != jit->stats.flushes)
 		return NULL;
 	if (record->unit->window && unit->window)
 		pages_branch(jit, unit);
 	if (record->unit->window || unit->window)
 		return unit->entry;
-	struct jump *jump = &jit_words(c)->jumps[va & (JUMP_COUNT - 1)];
-	jit->stats.indirect++;
-	*jump = (struct jump){ .va = va, .tag = jit_words(c)->tag[unit->set], .code = unit->memory_entry };
+	note_jump(c, jit, unit, va);
+	return unit->entry;
+}
+
+/* The first time that SYSCALL or its like leads there. */
+static const uint8_t *follow_far(struct cpu *c, struct jit *jit)
+{
+	uint64_t flushes = jit->stats.flushes, va = c->gpr[REG_RIP];
+	struct unit *unit = unit_here(c, jit, !jit_on_windows(jit, current_tlb_set(c)));
+	if (!unit || flushes != jit->stats.flushes)
+		return NULL;
+	if (unit->window)
+		pages_branch(jit, unit);
+	else
+		note_jump(c, jit, unit, va);
 	return unit->entry;
 }
 
@@ -292,14 +353,16 @@ static const uint8_t *handle(struct cpu *c, struct jit *jit, struct record *reco
 {
 	jit->stats.exits[record->kind]++;
 	switch (record->kind) {
-	case RECORD_HELPER: case RECORD_END:
+	case RECORD_HELPER: case RECORD_STAY: case RECORD_END:
 		return help(c, jit, record);
 	case RECORD_VECTOR:
 		return load_vectors(c, jit, record);
 	case RECORD_LINK:
 		return follow_link(c, jit, record);
 	case RECORD_GO:
-		jit->faulted = false; /* the poll */
+		if (jit->faulted && predict_failed(jit->fault_address)) /* at a loop's end; else the poll */
+			jit_not_proven(jit, record);
+		jit->faulted = false;
 		c->stats.instructions += record->executed;
 		c->gpr[REG_RIP] = page_of(c, record->unit) + (uint64_t)(int64_t)record->target;
 		return NULL;
@@ -308,6 +371,8 @@ static const uint8_t *handle(struct cpu *c, struct jit *jit, struct record *reco
 	}
 	if (atomic_load_explicit(&c->attention, memory_order_relaxed))
 		return record->kind == RECORD_RIP && !is_canonical(c->gpr[REG_RIP]) ? take_back(c, jit, record) : NULL;
+	if (record->kind == RECORD_FAR)
+		return follow_far(c, jit);
 	return record->kind == RECORD_CROSS ? follow_cross(c, jit, record) : follow_indirect(c, jit, record);
 }
 
@@ -326,6 +391,8 @@ static bool set_branches(struct cpu *c, const struct jit *jit)
 {
 	const void *user = jit->code_user && jit->code_user->branches ? jit->code_user->branches : jit->no_branches;
 	const void *kernel = jit->window[TLB_SUPERVISOR] && jit->code_kernel.branches ? jit->code_kernel.branches : jit->no_branches;
+	jit_words(c)->user_window = jit->window[TLB_USER];
+	jit_words(c)->kernel_window = jit->window[TLB_SUPERVISOR];
 	if (likely(atomic_load_explicit(&c->branches[0], memory_order_relaxed) == user &&
 		   atomic_load_explicit(&c->branches[1], memory_order_relaxed) == kernel &&
 		   atomic_load_explicit(&c->poll, memory_order_relaxed)))
@@ -348,7 +415,7 @@ typedef struct record *enter_stub(struct cpu *c, const uint8_t *code);
 static enter_stub *enter(struct cpu *c, const struct jit *jit)
 {
 	uint32_t vector = jit_words(c)->vector;
-	return likely(!vector) ? jit->enter : jit->enter_vector[vector_lower_used(c)][!!(vector & VECTOR_AVX512)];
+	return likely(!vector) ? jit->enter : jit->enter_vector[vector_lower_used(c)][!!(vector & VECTOR_AVX512)][!!(vector & VECTOR_X87)];
 }
 
 /* Unit after unit until attention is asked for. */
@@ -356,7 +423,7 @@ static void execute(struct cpu *c, struct jit *jit)
 {
 	struct jit_words *words = jit_words(c);
 	const uint8_t *code = NULL;
-	words->vector = 0;
+	vector_set(words, 0);
 	words->vector_used = ~0u;
 	for (;;) {
 		if (unlikely(atomic_load_explicit(&c->attention, memory_order_relaxed))) {
@@ -373,8 +440,9 @@ static void execute(struct cpu *c, struct jit *jit)
 				continue;
 			}
 			code = unit->entry;
+			jit->pending = 0;
 		}
-		if (unlikely(!set_branches(c, jit) || jit->entering->retired)) {
+		if (unlikely(!set_branches(c, jit) || jit->entering->retired || !vector_provide(jit))) {
 			c->stats.instructions += jit->pending;
 			code = NULL;
 			jit->pending = 0;
@@ -384,11 +452,15 @@ static void execute(struct cpu *c, struct jit *jit)
 		words->stack = stack_word(c, jit);
 		jit->stats.entries++;
 		c->stats.assisted++;
+		if (words->vector & VECTOR_X87)
+			x87_load(c, jit);
 		struct record *record = enter(c, jit)(c, code);
+		if (words->vector_left & VECTOR_X87)
+			x87_store(c, jit);
 		code = handle(c, jit, record);
 		/* Behind an instruction that was helped the code takes for granted what it found before it. */
 		if (words->vector_left && code && code == record->resume)
-			words->vector = words->vector_left;
+			vector_set(words, words->vector_left);
 	}
 }
 
@@ -415,6 +487,11 @@ static enum exit_reason loop(struct cpu *c, struct jit *jit)
 			c->code_epoch[1]++;
 			mirror_sync(jit);
 		}
+		/* The guest is back from its page fault; what faulted is interpreted when IRET leaves events to be looked at. */
+		if (unlikely(c->gpr[REG_RIP] == jit->wanted_rip)) {
+			sync_tags(c, jit);
+			mirror_fill_wanted(jit);
+		}
 		if (interpret_attend(c, &jit->interp, &reason) == LEAVE)
 			return reason;
 	}
@@ -422,6 +499,7 @@ static enum exit_reason loop(struct cpu *c, struct jit *jit)
 
 static void count_faulted(struct cpu *c, struct jit *jit)
 {
+	jit->branching = false;
 	if (jit->current && jit->unserved && (c->fault_vector == EXC_PF || c->fault_vector == EXC_DE))
 		jit_guest_fault(jit, jit->current);
 	if (jit->current)
@@ -437,13 +515,13 @@ static const uint8_t *resolve(void *opaque, const uint8_t *at, uintptr_t address
 	struct jit *jit = opaque;
 	struct unit *unit = jit_unit_at(jit, at);
 	for (unsigned n = 0; unit && n < unit->guard_count; n++)
-		if (unit->guards[n].at == at) {
+		if (unit->guards[n].at == (uint32_t)(at - jit->code_x)) {
 			jit->stats.guards++;
 			jit->faulted = true;
 			jit->fault_address = address;
-			return unit->guards[n].slow ? unit->guards[n].slow : guard_record(jit, unit, &unit->guards[n]);
+			return unit->guards[n].slow ? jit->code_x + unit->guards[n].slow : guard_record(jit, unit, &unit->guards[n]);
 		}
-	return NULL;
+	return shadow_overflow(jit, at, address);
 }
 
 /* AT_HWCAP2, bit 1: the kernel lets programs write the base themselves. */

@@ -6,6 +6,8 @@
 #include "engine/interpret.h"
 #include "engine/jit/emit.h"
 #include "engine/jit/pages.h"
+#include "engine/jit/predict.h"
+#include "engine/jit/shadow.h"
 #include "engine/jit/windows.h"
 
 /*
@@ -26,9 +28,11 @@
 enum record_kind {
 	RECORD_LINK,    /* to `target`, in the same page but where windows are used; the rel32 at `site` is patched to lead there */
 	RECORD_CROSS,   /* to cpu->gpr[RIP], in another page: `va`, `tag` and `code` hold what was found last */
+	RECORD_FAR,     /* to cpu->gpr[RIP], where the privilege level has changed */
 	RECORD_RIP,     /* to cpu->gpr[RIP]; an indirect branch, `undo` is added to RSP to take it back */
 	RECORD_GO,      /* to `target` in the unit's page, not linked: attention, or code that is not translated */
 	RECORD_HELPER,  /* insn is executed by its function, then `resume` */
+	RECORD_STAY,    /* the same, but insn may have changed what code there is at `resume` */
 	RECORD_END,     /* insn is executed by its function, which may have changed everything */
 	RECORD_VECTOR,  /* vector state is wanted in the host's registers, then `again`; where it is not allowed, as HELPER */
 	RECORD_KINDS
@@ -38,7 +42,8 @@ struct unit;
 
 /* What code keeps in S_B, S_C and S_A (reuse.c): biases of the windows that general registers point into, or else the host
  * address of RIP's page or a segment's base, or the guest's register of the same number. */
-enum { REUSE_COUNT = 3, REUSE_FS = 32, REUSE_GS, REUSE_SELF, REUSE_NONE = 0xff };
+enum { REUSE_COUNT = 3, REUSE_FS = 32, REUSE_GS, REUSE_SELF, REUSE_WINDOW /* + index in unit->window_index */, REUSE_NONE = 0xff };
+#define PROVEN_WINDOWS 3
 static const uint8_t reuse_register[REUSE_COUNT] = { S_B, S_C, S_A };
 
 struct record {
@@ -47,10 +52,12 @@ struct record {
 	bool window;          /* HELPER, END: the code uses windows */
 	uint8_t faults;       /* that no window could prevent next time */
 	bool miss;            /* HELPER, END: a check in the code failed */
+	bool listed;          /* LINK: even in the same page, since code may come there when that has changed (pages.c) */
 	bool memory_flags;    /* the site's flags are in cpu->cc */
 	uint8_t executed;     /* guest instructions done and not counted before this point */
 	int8_t undo;
 	uint8_t vector;       /* VECTOR: VECTOR_* */
+	uint32_t proven;      /* and about general registers: two bits each, a number of one of the unit's windows, 0: nothing */
 	uint8_t reuse[REUSE_COUNT]; /* what the code at `resume` or `again` expects in scratch registers: REUSE_*, a register, RIP */
 	int32_t target;       /* guest address, from the start of the unit's page */
 	struct unit *unit;
@@ -74,7 +81,7 @@ struct record {
 };
 
 /* Vector instructions that may execute now, by what they use. */
-enum { VECTOR_SSE = 1, VECTOR_AVX = 2, VECTOR_AVX512 = 4 };
+enum { VECTOR_SSE = 1, VECTOR_AVX = 2, VECTOR_AVX512 = 4, VECTOR_X87 = 8, VECTOR_CLASSES = 4 };
 
 struct unit {
 	const uint8_t *host;  /* first guest byte */
@@ -95,17 +102,22 @@ struct unit {
 	struct guard *guards; /* host instructions that may fault, ascending */
 	unsigned guard_count;
 	unsigned bytes;
+	uint16_t window_index[PROVEN_WINDOWS]; /* bits 32 to 47 of addresses that its code proves */
+	uint8_t proven_windows; /* how many */
 	const uint8_t *tail;  /* host address of the page that it ends in; NULL: its own */
 };
 
 /* A host instruction that may raise an exception: the signal handler goes on at `slow` instead, or, where that is NULL, with
- * the record that the rest says (as in struct record). */
+ * the record that the rest says (as in struct record). There are so many that their size counts. */
 struct guard {
-	uint8_t *at, *slow, *resume;
+	uint32_t at, slow, resume; /* from jit->code_x; slow: 0 for none */
 	int32_t target;
-	uint8_t kind, length, set, executed, faults;
-	bool memory_flags, window;
+	uint8_t kind : 4, length : 4;
+	uint8_t set : 2;
+	bool memory_flags : 1, window : 1;
+	uint8_t executed, faults;
 	uint8_t reuse[REUSE_COUNT];
+	uint32_t proven;
 };
 
 /* Words that translated code uses, in cpu->engine_words. */
@@ -117,12 +129,18 @@ struct jit_words {
 	uint64_t go;          /* where to enter */
 	uint64_t saved_stack; /* host RSP while an instruction has the guest's */
 	uint64_t stack;       /* guest RSP = host RSP + stack + 1: the complement of the window's bias, or of 0 */
+	uint64_t shadow[2];   /* RSP of shadow.c, of user and supervisor code */
+	uint64_t shadow_again[2];
 	struct jump *jumps;
 	uint32_t tag[4];      /* by TLB set: what addresses mean, see retag() */
 	uint32_t vector;      /* VECTOR_* allowed while vector state is in the host's registers; 0: it is in struct cpu */
+	uint32_t lacks[VECTOR_CLASSES]; /* by class: not 0 where its bit is not in `vector` */
 	uint32_t vector_left; /* the same when translated code was left */
 	uint32_t vector_used; /* XINUSE when vector state was stored last; ~0: it was changed since */
+	/* VECTOR_* that user code which uses windows takes for granted (SSE, or SSE and AVX): it is never entered without them. */
+	uint32_t assumed;
 	uint32_t host_mxcsr;
+	uint8_t user_window, kernel_window; /* code of this level runs on windows: its branches go by the space's table */
 	uint32_t branch;      /* an indirect branch's record, from the start of jit->data */
 };
 
@@ -138,7 +156,7 @@ struct jump {
 #define UNIT_BUCKETS 262144u
 
 struct jit_stats {
-	uint64_t units, guest_bytes, code_bytes, flushes, retags, links, crosses, indirect, entries, guards, interpreted, vector_loads, fills, filled_pages, unlinked_pages, slow_sites, tlb_events[4], exits[RECORD_KINDS];
+	uint64_t units, guest_bytes, code_bytes, flushes, retags, links, crosses, indirect, entries, guards, interpreted, vector_loads, fills, filled_pages, unlinked_pages, slow_sites, mispredicted, tlb_events[4], exits[RECORD_KINDS];
 	uint32_t *helped, *missed; /* instructions executed by their functions, by row: always; when a check failed */
 };
 
@@ -152,15 +170,21 @@ struct jit {
 	size_t total, code_size, data_size, data_used; /* total: bytes of both that may be used */
 	uint8_t *code_at, *cold_at; /* next free byte, as written: of what runs, and of what is seldom run (thunks), in the last part */
 	uint8_t *code_floor;  /* behind the stubs */
+	uint8_t *code_backed, *cold_backed; /* up to here the host has been asked for large pages */
 	struct unit **buckets;
 	struct unit **order;  /* units by ascending code address, for the signal handler */
 	unsigned unit_count, unit_room;
 	/* Stubs. */
 	struct record *(*enter)(struct cpu *cpu, const uint8_t *code);
-	/* With the vector state: the first 16 registers whole, or XMM; the upper 16 and masks, or not. */
-	struct record *(*enter_vector[2][2])(struct cpu *cpu, const uint8_t *code);
+	/* With the vector state: the first 16 registers whole, or XMM; the upper 16 and masks, or not; x87 state, or not. */
+	struct record *(*enter_vector[2][2][2])(struct cpu *cpu, const uint8_t *code);
 	uint8_t *leave, *leave_memory_flags;
+	_Alignas(16) uint8_t x87[512]; /* x87 state on its way, as FXSAVE has it */
+	uint8_t *syscall, *sysret, *iret, *go_user, *go_kernel; /* privilege.c */
 	uint8_t *branch_miss; /* an indirect branch to the address in S_A leads nowhere yet */
+	/* shadow.c: its memory; where a RET goes that is not matched; where a CALL goes that found the stack full. */
+	uint8_t *shadow, *shadow_other[2], *shadow_full;
+	bool assumed_known;   /* jit_words.assumed */
 	uint32_t tags;        /* the last number given out */
 	uint32_t epoch_seen[2];
 	struct user_tag {
@@ -183,15 +207,18 @@ struct jit {
 	} installed[2];
 	bool window[2];       /* by TLB_USER, TLB_SUPERVISOR: its code runs on windows now */
 	uint64_t since, tsc_ms; /* TSC: time charged up to; a millisecond */
+	uint64_t wanted, wanted_rip; /* the page that the guest's last page fault was for, and where it was; RIP UINT64_MAX: none */
 	bool faulted;         /* the signal handler led here */
 	uintptr_t fault_address; /* of the access; 0: the host did not say */
 	const uint8_t *slow[SLOW_SITES]; /* guest instructions (host addresses) that windows do not serve: slow.c */
+	const uint8_t **proof_sites; /* guest instructions whose operands were guessed wrong (predict.h); NULL: operands' windows are not guessed */
 	/* Where the guest's page faults come from. */
 	struct fault_site {
 		const void *site; /* a guard or a record */
 		uint64_t since;
 		unsigned count;
 	} fault_sites[64];
+	bool branching;       /* an indirect branch leads to the unit that is wanted */
 	bool unserved;        /* the helper under way does what the host refused */
 	bool local_kernel;    /* supervisor code was found through entries that are not global */
 	struct record *current; /* helper under way */
@@ -222,6 +249,8 @@ void jit_memory_destroy(struct jit *jit);
 void jit_flush(struct jit *jit);
 /* Zeroed memory that lives until the next flush; NULL: full. */
 void *jit_alloc(struct jit *jit, size_t size);
+/* To be called before as many bytes are written to both parts of the code. */
+void jit_back_code(struct jit *jit, size_t room);
 /* linear: of the first byte, for units that are absolute. Those that use windows are of the current space. */
 struct unit *jit_find(struct jit *jit, const uint8_t *host, uint64_t linear, unsigned set);
 /* What a unit with this TLB set is like now: whether it is one for windows, what space it is of, its page or 0. */
@@ -241,6 +270,9 @@ const uint8_t *guard_record(struct jit *jit, struct unit *unit, struct guard *gu
 /* --- stubs.c --- */
 void jit_make_stubs(struct jit *jit);
 
+/* --- privilege.c --- */
+void jit_make_privilege_stubs(struct jit *jit, struct emitter *e);
+
 /* --- mirror.c --- */
 /* False: no windows here. */
 bool mirror_init(struct jit *jit);
@@ -251,8 +283,10 @@ uint64_t *mirror_table(const struct jit *jit, unsigned set);
 void mirror_sync(struct jit *jit);
 /* Now and then: true when jit->window has changed. */
 bool mirror_tick(struct jit *jit);
-/* A window faulted where the guest has no page either: time lost. */
+/* A window faulted where the guest has no page either: time lost. When the guest comes back to RIP, it has one. */
 void mirror_faulted(struct jit *jit, uint64_t linear);
+/* RIP is jit->wanted_rip. */
+void mirror_fill_wanted(struct jit *jit);
 /* Shows the page of `linear`, which the current code may read; false: windows cannot serve it. */
 bool mirror_fill(struct jit *jit, uint64_t linear);
 
@@ -264,18 +298,34 @@ unsigned jit_addresses(struct cpu *c, const struct insn *insn, uint64_t linear[2
 /* After a record's instruction was executed by its function because a window did not serve it. */
 void jit_window_fault(struct jit *jit, struct record *record, uintptr_t address, const uint64_t *linear, unsigned count);
 
+/* A guess of predict.h failed: at an access, or at a branch back to the unit's start. */
+void jit_not_proven(struct jit *jit, struct record *record);
+
 /* The instruction, by its function, raised an exception of the guest, and the host had one of its own before. */
 void jit_guest_fault(struct jit *jit, struct record *record);
 
 /* --- vector.c --- */
 /* VECTOR_* that the guest's control registers allow. */
 uint32_t vector_allowed(const struct cpu *c);
+/* Which ones are allowed in the code that is about to run, which is to be entered with vector state. */
+void vector_set(struct jit_words *words, uint32_t classes);
+/* What user code which uses windows takes for granted. */
+uint8_t vector_assumed(struct jit *jit);
+/* The code of jit->entering is about to run: sees to it that it finds what it takes for granted. False: the guest does not allow
+ * that any more; all translations are gone. */
+bool vector_provide(struct jit *jit);
 /* Vector state between struct cpu and the host's registers. */
-void vector_emit_load(struct emitter *e, bool lower, bool upper);
+/* x87: its state is in this image then; NULL: it stays where it is. */
+void vector_emit_load(struct emitter *e, bool lower, bool upper, const uint8_t *x87);
 /* Whether one of the first 16 registers is more than its XMM part; struct cpu has the state. */
 bool vector_lower_used(struct cpu *c);
 #define XINUSE_LOWER 0x44u /* AVX, ZMM_Hi256 */
-void vector_emit_save(struct emitter *e);
+void vector_emit_save(struct emitter *e, uint8_t *x87);
+
+/* --- x87.c --- */
+/* The image for code that is to have x87 state in the host's registers, and back. */
+void x87_load(struct cpu *c, struct jit *jit);
+void x87_store(struct cpu *c, const struct jit *jit);
 
 /* --- translate.c --- */
 /* Translates the unit at host, which is the guest's `linear`. NULL: nothing there can be translated, or the memory is full

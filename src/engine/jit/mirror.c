@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #define _GNU_SOURCE
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <x86intrin.h>
@@ -36,6 +37,9 @@ bool mirror_init(struct jit *jit)
 	for (unsigned i = 0; i < 2 * 65536; i++)
 		jit->table[i] = WINDOW_POISON;
 	jit->tsc_ms = jit->cpu->host_tsc_hz / 1000;
+	if (predict_init())
+		jit->proof_sites = calloc(PROOF_SITES, sizeof(*jit->proof_sites));
+	jit->wanted_rip = UINT64_MAX;
 	return true;
 }
 
@@ -49,6 +53,8 @@ void mirror_destroy(struct jit *jit)
 		windows_put(jit->windows);
 	if (jit->table)
 		munmap(jit->table, 2 * TABLE_SIZE);
+	free(jit->proof_sites);
+	jit->proof_sites = NULL;
 	jit->windows = NULL;
 	jit->space = jit->kernel = NULL;
 	jit->table = NULL;
@@ -226,6 +232,8 @@ void mirror_sync(struct jit *jit)
 
 void mirror_faulted(struct jit *jit, uint64_t linear)
 {
+	jit->wanted = linear;
+	jit->wanted_rip = jit->cpu->gpr[REG_RIP];
 	struct space *space = linear >> 63 ? jit->kernel : jit->space;
 	if (space)
 		windows_heat(space)->lost += jit->tsc_ms / SIGNALS_IN_MS;
@@ -246,10 +254,16 @@ struct stretch {
 	uint64_t size;
 };
 
+/* What windows show of user memory is what user code may do there, whoever accesses it. */
+static unsigned set_shown(uint64_t linear)
+{
+	return linear >> 63 ? TLB_SUPERVISOR : TLB_USER;
+}
+
 static bool continues(struct jit *jit, const struct page_rights *first, uint64_t linear, const uint8_t *host)
 {
 	struct page_rights next;
-	return mmu_peek(jit->cpu, current_tlb_set(jit->cpu), linear, &next) && next.host == host && next.writable == first->writable &&
+	return mmu_peek(jit->cpu, set_shown(linear), linear, &next) && next.host == host && next.writable == first->writable &&
 	       next.global == first->global && next.size >= first->size;
 }
 
@@ -292,16 +306,40 @@ static void find_path(struct jit *jit, uint64_t linear, struct watch_path *path)
 	path->count = mmu_path(jit->cpu, linear, path->entry, path->value);
 }
 
+static bool show(struct jit *jit, struct space *space, const struct stretch *s, uint64_t linear, bool writable, const struct watch_path *path)
+{
+	jit->stats.fills++;
+	jit->stats.filled_pages += s->size >> GUEST_PAGE_SHIFT;
+	return windows_map(jit->windows, space, s->linear, s->host, (unsigned)(s->size >> GUEST_PAGE_SHIFT), linear, writable, path);
+}
+
+/* What was used beside it costs a system call now, and a signal as well when it is wanted. */
+static void show_beside(struct jit *jit, struct space *space, unsigned set, const struct stretch *shown)
+{
+	struct page_rights page;
+	uint64_t low = ALIGN_DOWN(shown->linear, AROUND), end = low + AROUND;
+	for (uint64_t at = low; at < end;) {
+		if (at == shown->linear || !mmu_peek(jit->cpu, set, at, &page) || page.size > GUEST_PAGE_SIZE || (at >> 63 && !page.global)) {
+			at += at == shown->linear ? shown->size : GUEST_PAGE_SIZE;
+			continue;
+		}
+		struct stretch s = find_stretch(jit, &page, at);
+		if (!windows_shows(jit->windows, space, at))
+			show(jit, space, &s, at, page.writable, NULL);
+		at = s.linear + s.size;
+	}
+}
+
 bool mirror_fill(struct jit *jit, uint64_t linear)
 {
 	struct page_rights page;
 	linear = ALIGN_DOWN(linear, (uint64_t)GUEST_PAGE_SIZE);
 	bool upper = linear >> 63;
-	unsigned set = current_tlb_set(jit->cpu);
+	unsigned set = set_shown(linear), own = current_tlb_set(jit->cpu);
 	struct watch_path path;
 	if (upper)
 		find_path(jit, linear, &path);
-	if (set > TLB_SUPERVISOR || upper != (set == TLB_SUPERVISOR) || !mmu_peek(jit->cpu, set, linear, &page))
+	if ((own != set && own != TLB_SUPERVISOR_AC) || !mmu_peek(jit->cpu, set, linear, &page))
 		return false;
 	bool local = upper && !page.global;
 	struct space *space = upper ? jit->kernel : jit->space;
@@ -309,11 +347,17 @@ bool mirror_fill(struct jit *jit, uint64_t linear)
 		return false;
 	uint64_t start = __rdtsc();
 	struct stretch s = local ? one_piece(&page, linear) : find_stretch(jit, &page, linear);
-	bool done = windows_map(jit->windows, space, s.linear, s.host, (unsigned)(s.size >> GUEST_PAGE_SHIFT), linear, page.writable,
-				local ? &path : NULL);
+	bool done = show(jit, space, &s, linear, page.writable, local ? &path : NULL);
+	if (done && !local && page.size == GUEST_PAGE_SIZE)
+		show_beside(jit, space, set, &s);
 	install_if_new(jit, space, set);
-	jit->stats.fills++;
-	jit->stats.filled_pages += s.size >> GUEST_PAGE_SHIFT;
 	windows_heat(space)->fills += __rdtsc() - start + jit->tsc_ms / SIGNALS_IN_MS;
 	return done;
+}
+
+void mirror_fill_wanted(struct jit *jit)
+{
+	jit->wanted_rip = UINT64_MAX;
+	if (jit->window[jit->wanted >> 63 ? TLB_SUPERVISOR : TLB_USER])
+		mirror_fill(jit, jit->wanted);
 }

@@ -113,12 +113,7 @@ void emit_window_bias(struct translator *t, unsigned y, unsigned base)
 	struct emitter *e = &t->e;
 	struct host_mem bias = { .base = HOST_NONE, .index = (uint8_t)y, .scale = 3,
 				 .disp = (int32_t)(uintptr_t)mirror_table(t->jit, t->set) };
-	put8(e, 0xc4);
-	put8(e, (~y & 8) << 4 | 0x40 | (~base & 8) << 2 | 3);
-	put8(e, 0xfb);
-	put8(e, 0xf0);
-	put8(e, 0xc0 | (y & 7) << 3 | (base & 7));
-	put8(e, 32);
+	emit_rotate_quietly(e, y, base, WINDOW_SHIFT);
 	emit_reg(e, EMIT_0F, 0xb7, y, y);
 	emit_load(e, y, bias);
 }

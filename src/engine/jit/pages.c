@@ -192,6 +192,7 @@ void pages_sync(struct jit *jit)
 	if (jit->window[TLB_USER] && (!jit->code_user || jit->code_user->root != jit->root)) {
 		jit->code_user = space_of(jit, jit->root);
 		jit->code_user->used = ++jit->space_uses;
+		shadow_reset(jit, TLB_USER);
 		kernel->local_stale = true;
 	} else if (!jit->window[TLB_USER]) {
 		jit->code_user = NULL;
@@ -304,27 +305,21 @@ bool pages_tail(struct jit *jit, struct unit *unit)
 	return true;
 }
 
-/* Code before a unit that compares the address in S_A with the unit's; flags stay. The unit's address is in front of it. */
+void pages_emit_pad(const struct jit *jit, struct emitter *e, struct unit *unit)
+{
+	uint64_t linear = unit->page + ((uintptr_t)unit->host & GUEST_PAGE_MASK);
+	put64(e, (uintptr_t)unit);
+	unit->pad = emit_here(e);
+	unit->pad_other = emit_compare_target(e, linear, jit->branch_miss);
+}
+
+/* For a unit that was made before an indirect branch led to it. */
 static bool make_pad(struct jit *jit, struct unit *unit)
 {
 	if (jit_code_room(jit) < 128)
 		return false;
 	struct emitter e = { .at = jit->code_at, .end = jit_cold_floor(jit), .delta = jit_delta(jit) };
-	uint64_t linear = unit->page + ((uintptr_t)unit->host & GUEST_PAGE_MASK);
-	put64(&e, (uintptr_t)unit);
-	unit->pad = emit_here(&e);
-	emit_move(&e, S_C, REG_RCX);
-	emit_constant(&e, REG_RCX, -linear);
-	emit_lea(&e, REG_RCX, (struct host_mem){ .base = REG_RCX, .index = S_A });
-	put8(&e, 0xe3); /* jrcxz */
-	put8(&e, 0);
-	uint8_t *equal = e.at;
-	emit_move(&e, REG_RCX, S_C);
-	while (((uintptr_t)emit_here(&e) + 1) & 3)
-		put8(&e, 0x90);
-	unit->pad_other = emit_jump(&e, jit->branch_miss);
-	emit_over(&e, equal);
-	emit_move(&e, REG_RCX, S_C);
+	pages_emit_pad(jit, &e, unit);
 	emit_jump(&e, unit->entry);
 	jit->code_at = (uint8_t *)ALIGN_UP((uintptr_t)e.at, 16);
 	return true;

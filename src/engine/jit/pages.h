@@ -14,6 +14,7 @@
  * when the guest flushes its TLB, and with the pages' generations when code was written; what has changed is unlinked.
  * All of it belongs to one vCPU.
  */
+struct emitter;
 struct jit;
 struct record;
 struct unit;
@@ -63,5 +64,8 @@ void pages_link(struct jit *jit, struct record *record, const struct unit *unit)
 bool pages_tail(struct jit *jit, struct unit *unit);
 /* Not where AC is set: the tables are for code that SMAP holds. Indirect branches to `unit` go there directly from now on. */
 void pages_branch(struct jit *jit, struct unit *unit);
+/* The unit's pad: code in front of it that compares the address in S_A with the unit's; flags stay. The unit's address is in
+ * front of that. */
+void pages_emit_pad(const struct jit *jit, struct emitter *e, struct unit *unit);
 
 #endif

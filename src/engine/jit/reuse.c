@@ -1,25 +1,37 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "engine/jit/translator.h"
 
+#include <string.h>
+
 #include "base/util.h"
 #include "isa/op.h"
 
 /*
- * What stays in scratch registers from one instruction to the next: guest registers of the same number, which are in struct
- * cpu as well, and biases. The bias of
- * a register's window serves all accesses off that register while it changes by
- * constants only: between windows is more nothing than all those constants and a displacement
- * make up. For RIP and a segment's base the register holds their host address.
+ * What is kept from one instruction to the next. In scratch registers: guest registers of the same number, which are in struct
+ * cpu as well, and biases. For RIP and a segment's base the register holds their host address. Besides, what is known
+ * of general registers: the window that they point into, which was guessed and proven (predict.h), so that
+ * all registers that point into one window are served by one bias. Where nothing can be guessed, or guesses fail, a register's
+ * own bias is looked up.
  *
- * A unit begins with none; what comes back from a function gets them anew by the record's `reuse`.
+ * Both hold while the register changes by constants only: between windows is more nothing than all those constants and a
+ * displacement make up.
+ *
+ * A unit begins with none; what comes back from a function gets biases anew by the record's `reuse`, if what was proven
+ * is still true.
  */
 #define DRIFT_MAX (1ll << 30)
 #define NEAR 65536
 
-void reuse_clear(struct translator *t)
+static void clear_registers(struct translator *t)
 {
 	for (unsigned n = 0; n < REUSE_COUNT; n++)
 		t->reuse[n].key = REUSE_NONE;
+}
+
+void reuse_clear(struct translator *t)
+{
+	clear_registers(t);
+	memset(t->proof, 0, sizeof(t->proof));
 }
 
 void reuse_drop_registers(struct translator *t, unsigned mask)
@@ -33,6 +45,9 @@ void reuse_note(const struct translator *t, struct record *record)
 {
 	for (unsigned n = 0; n < REUSE_COUNT; n++)
 		record->reuse[n] = t->reuse[n].key;
+	record->proven = 0;
+	for (unsigned r = 0; r < 16; r++)
+		record->proven |= (uint32_t)t->proof[r].window << 2 * r;
 }
 
 /* What the only register operand that is written changes by, if that is a constant. */
@@ -51,18 +66,44 @@ static bool constant_change(const struct insn *i, int64_t *by)
 	}
 }
 
+static bool in_reach(int64_t drift)
+{
+	return drift <= DRIFT_MAX && drift >= -DRIFT_MAX;
+}
+
 static void written(struct translator *t, const struct insn *i, unsigned reg)
 {
 	int64_t by;
 	bool constant = constant_change(i, &by);
+	struct proof *p = &t->proof[reg];
+	p->drift += constant ? by : 0;
+	if (!constant || !in_reach(p->drift))
+		p->window = 0;
 	for (unsigned n = 0; n < REUSE_COUNT; n++) {
 		struct reuse *r = &t->reuse[n];
 		if (r->key != reg)
 			continue;
 		r->drift += constant ? by : 0;
-		if (!constant || r->drift > DRIFT_MAX || r->drift < -DRIFT_MAX)
+		if (!constant || !in_reach(r->drift))
 			r->key = REUSE_NONE;
 	}
+}
+
+/* What the first operand is proven to be after this instruction, which makes it of another register. */
+static struct proof inherited(const struct translator *t, const struct insn *i)
+{
+	const struct operand *to = &i->operand[0], *from = &i->operand[1];
+	struct proof p = { 0 };
+	if (i->opsize != 8 || to->kind != OPERAND_GPR || !(to->access & ACCESS_W) || to->reg == REG_RSP)
+		return p;
+	if (i->op == OP_MOV && from->kind == OPERAND_GPR && from->reg != REG_RSP)
+		return t->proof[from->reg];
+	if (i->op != OP_LEA || i->base >= 16 || i->base == REG_RSP || i->base == to->reg || i->index != REG_NONE || i->adsize != 8)
+		return p;
+	p = t->proof[i->base];
+	p.drift += i->disp;
+	p.window = in_reach(p.drift) ? p.window : 0;
+	return p;
 }
 
 /* Instructions that write no general registers but those among their operands. */
@@ -87,16 +128,21 @@ static bool explicit(const struct insn *i)
 void reuse_update(struct translator *t, bool kept, bool vector)
 {
 	const struct insn *i = &t->insn[t->now];
-	if (!kept || !(vector || explicit(i)) || t->set > TLB_SUPERVISOR || (i->op == OP_JCC && t->c->count_instructions)) {
+	if (!(vector || explicit(i)) || t->set > TLB_SUPERVISOR) {
 		reuse_clear(t);
 		return;
 	}
+	if (!kept || (i->op == OP_JCC && t->c->count_instructions))
+		clear_registers(t);
+	const struct proof proof = inherited(t, i);
 	for (unsigned n = 0; n < 4; n++)
 		if (i->operand[n].kind == OPERAND_GPR && (i->operand[n].access & ACCESS_W)) {
 			/* AH to BH are parts of RAX to RBX. */
 			unsigned reg = i->operand[n].reg;
 			written(t, i, reg < 16 ? reg : reg & 3);
 		}
+	if (proof.window)
+		t->proof[i->operand[0].reg] = proof;
 }
 
 static struct reuse *find(struct translator *t, unsigned key)
@@ -188,11 +234,121 @@ static unsigned bit_of(unsigned reg)
 	return reg < 16 && scratch_register(reg) ? 1u << reg : 0;
 }
 
+/* --- proofs --- */
+
+/* The number of the window among those that the unit proves; 0: there are too many. */
+static unsigned number_of(struct unit *unit, int window)
+{
+	unsigned n = 0;
+	if (window < 0)
+		return 0;
+	while (n < unit->proven_windows && unit->window_index[n] != window)
+		n++;
+	if (n == PROVEN_WINDOWS)
+		return 0;
+	if (n == unit->proven_windows)
+		unit->window_index[unit->proven_windows++] = (uint16_t)window;
+	return n + 1;
+}
+
+/* rorx y, reg, 20; mov y8, [y32 + ...]: faults unless the address in `reg` is in the window. Flags stay. */
+static void emit_proof(struct translator *t, unsigned number, unsigned reg, unsigned y, struct thunk *thunk)
+{
+	uint32_t upper = (uint32_t)(int32_t)(int16_t)t->unit->window_index[number - 1] << GUEST_PAGE_SHIFT;
+	emit_rotate_quietly(&t->e, y, reg, WINDOW_SHIFT - GUEST_PAGE_SHIFT);
+	guard(t, thunk);
+	put8(&t->e, 0x67);
+	emit_mem(&t->e, EMIT_BYTE, 0x8a, y, MEM_BASE(y, (int32_t)(PROOF_PAGE - upper)));
+	reuse_drop_registers(t, 1u << y);
+}
+
+/* A scratch register to prove with; 0: none. */
+static unsigned spare(const struct translator *t, unsigned keep)
+{
+	static const uint8_t order[REUSE_COUNT] = { 2, 0, 1 };
+	unsigned best = 0;
+	for (unsigned n = 0; n < REUSE_COUNT; n++) {
+		unsigned r = reuse_register[order[n]];
+		bool free = t->reuse[order[n]].key == REUSE_NONE;
+		if (!(keep >> r & 1) && (!best || (free && t->reuse[best == S_B ? 0 : best == S_C ? 1 : 2].key != REUSE_NONE)))
+			best = r;
+	}
+	return best;
+}
+
+/* The register with the window's bias; 0: there is no room. */
+static unsigned window_register(struct translator *t, unsigned number, unsigned keep)
+{
+	unsigned key = REUSE_WINDOW + number - 1;
+	struct reuse *r = find(t, key);
+	if (r && (keep >> register_of(t, r) & 1))
+		return 0;
+	if (!r) {
+		if (!(r = take(t, keep, key)))
+			return 0;
+		uint64_t *bias = &mirror_table(t->jit, t->set)[t->unit->window_index[number - 1]];
+		emit_load(&t->e, register_of(t, r), (struct host_mem){ .base = HOST_NONE, .index = HOST_NONE, .disp = (int32_t)(uintptr_t)bias });
+	}
+	r->taken = ++t->takes;
+	return register_of(t, r);
+}
+
+/* Whether there is a register to prove with besides that of the bias. */
+static bool room_for_proof(const struct translator *t, unsigned keep)
+{
+	unsigned free = 0;
+	for (unsigned n = 0; n < REUSE_COUNT; n++)
+		free += !(keep >> reuse_register[n] & 1);
+	return free >= 2 && (~keep >> S_B & 1 || ~keep >> S_C & 1);
+}
+
+/* [base + disp] by the window that the base was proven to point into, or is now. */
+static bool proven_operand(struct translator *t, const struct insn *i, unsigned keep, struct thunk *thunk, struct host_mem *m)
+{
+	struct proof *p = &t->proof[i->base];
+	unsigned number = p->window;
+	keep |= bit_of(i->base);
+	if (!number && (find(t, i->base) || !room_for_proof(t, keep) || !(number = number_of(t->unit, predict_window(t, i, true)))))
+		return false;
+	unsigned y = window_register(t, number, keep), base = y ? reuse_gpr(t, i->base) : 0;
+	if (!y)
+		return false;
+	if (!p->window)
+		emit_proof(t, number, base, spare(t, keep | 1u << y), thunk);
+	if (!p->window || (i->disp >= -NEAR && i->disp <= NEAR))
+		p->drift = 0; /* where the access succeeds the register is that near to the window */
+	p->window = (uint8_t)number;
+	*m = (struct host_mem){ .base = (uint8_t)base, .index = (uint8_t)y, .disp = i->disp };
+	return true;
+}
+
+/* [base + index] is proven each time. */
+static bool proven_indexed(struct translator *t, const struct insn *i, unsigned keep, struct thunk *thunk, struct host_mem *m)
+{
+	unsigned number = room_for_proof(t, keep | 1u << S_A) ? number_of(t->unit, predict_window(t, i, false)) : 0;
+	struct host_mem address = { .base = HOST_NONE, .index = HOST_NONE, .scale = i->scale, .disp = i->disp };
+	if (!number)
+		return false;
+	unsigned y = window_register(t, number, keep | 1u << S_A | bit_of(i->base) | bit_of(i->index));
+	if (!y)
+		return false;
+	address.index = (uint8_t)reuse_gpr(t, i->index);
+	if (i->base != REG_NONE)
+		address.base = (uint8_t)reuse_gpr(t, i->base);
+	emit_lea(&t->e, S_A, address);
+	reuse_drop_registers(t, 1u << S_A);
+	emit_proof(t, number, S_A, spare(t, keep | 1u << S_A | 1u << y), thunk);
+	*m = (struct host_mem){ .base = S_A, .index = (uint8_t)y };
+	return true;
+}
+
 /* An operand with an index: its window is anybody's. S_A is free. */
-static bool indexed(struct translator *t, const struct insn *i, unsigned keep, struct host_mem *m)
+static bool indexed(struct translator *t, const struct insn *i, unsigned keep, struct thunk *thunk, struct host_mem *m)
 {
 	if (i->seg == SEG_FS || i->seg == SEG_GS || i->base == REG_RSP || i->base == REG_RIP)
 		return false;
+	if (proven_indexed(t, i, keep, thunk, m))
+		return true;
 	struct reuse *r = take(t, keep | bit_of(i->base) | bit_of(i->index), REUSE_NONE);
 	if (!r)
 		return false;
@@ -231,7 +387,9 @@ bool reuse_operand(struct translator *t, const struct insn *i, unsigned keep, st
 		return false;
 	thunk->record->window = true;
 	if (key == REUSE_NONE)
-		return i->index != REG_NONE && !(keep >> S_A & 1) && indexed(t, i, keep, m);
+		return i->index != REG_NONE && !(keep >> S_A & 1) && indexed(t, i, keep, thunk, m);
+	if (key < 16 && proven_operand(t, i, keep, thunk, m))
+		return true;
 	struct reuse *r = find(t, key);
 	bool there = r != NULL;
 	if (!there && (addressed(key) && (keep >> S_A & 1)))
@@ -252,10 +410,36 @@ bool reuse_operand(struct translator *t, const struct insn *i, unsigned keep, st
 	return true;
 }
 
-void reuse_save(const struct translator *t, struct reuse saved[REUSE_COUNT])
+bool reuse_hint(struct translator *t, const struct insn *i, struct host_mem *m)
 {
-	for (unsigned n = 0; n < REUSE_COUNT; n++)
-		saved[n] = t->reuse[n];
+	if (i->adsize != 8 || i->seg == SEG_FS || i->seg == SEG_GS || i->base == REG_RIP || i->base == REG_RSP || i->base == REG_NONE)
+		return false;
+	struct host_mem address = { .base = (uint8_t)reuse_gpr(t, i->base), .index = HOST_NONE, .scale = i->scale, .disp = i->disp };
+	struct reuse *r = take(t, bit_of(i->base) | bit_of(i->index), REUSE_NONE);
+	if (!r)
+		return false;
+	if (i->index != REG_NONE)
+		address.index = (uint8_t)reuse_gpr(t, i->index);
+	unsigned y = register_of(t, r);
+	emit_lea(&t->e, S_A, address);
+	reuse_drop_registers(t, 1u << S_A);
+	emit_window_bias(t, y, S_A);
+	*m = (struct host_mem){ .base = S_A, .index = (uint8_t)y };
+	return true;
+}
+
+/* --- loops --- */
+
+void reuse_save(struct translator *t)
+{
+	memcpy(t->loop_reuse, t->reuse, sizeof(t->reuse));
+	memcpy(t->loop_proof, t->proof, sizeof(t->proof));
+}
+
+void reuse_begin_loop(struct translator *t)
+{
+	memcpy(t->reuse, t->loop_reuse, sizeof(t->reuse));
+	memcpy(t->proof, t->loop_proof, sizeof(t->proof));
 }
 
 /* Without a register but its own and S_A, which holds nothing around a loop. */
@@ -264,6 +448,9 @@ static void bring_back(struct translator *t, unsigned n, unsigned key)
 	unsigned y = reuse_register[n];
 	if (key == REUSE_SELF) {
 		emit_load(&t->e, y, GS_FIELD(gpr[y]));
+	} else if (key >= REUSE_WINDOW) {
+		uint64_t *bias = &mirror_table(t->jit, t->set)[t->unit->window_index[key - REUSE_WINDOW]];
+		emit_load(&t->e, y, (struct host_mem){ .base = HOST_NONE, .index = HOST_NONE, .disp = (int32_t)(uintptr_t)bias });
 	} else if (addressed(key)) {
 		emit_reuse(t, key, y);
 	} else {
@@ -271,15 +458,26 @@ static void bring_back(struct translator *t, unsigned n, unsigned key)
 	}
 }
 
+/* What was proven at the start of the loop is so when it begins again, for a drift that does not grow. */
+void reuse_prove_again(struct translator *t, struct thunk *thunk)
+{
+	for (unsigned r = 0; r < 16; r++) {
+		const struct proof *want = &t->loop_proof[r], *p = &t->proof[r];
+		if (!want->window || (p->window == want->window && p->drift == want->drift))
+			continue;
+		unsigned reg = emit_gpr(t, r, S_A);
+		emit_proof(t, want->window, reg, S_A, thunk);
+	}
+}
+
 /* Around a loop a drift must not grow: it is what it was at the start, or the bias is looked up again. */
-void reuse_conform(struct translator *t, const struct reuse saved[REUSE_COUNT])
+void reuse_conform(struct translator *t)
 {
 	for (unsigned n = 0; n < REUSE_COUNT; n++) {
-		const struct reuse *want = &saved[n];
+		const struct reuse *want = &t->loop_reuse[n];
 		bool there = t->reuse[n].key == want->key && (t->reuse[n].drift == want->drift || want->key >= 16);
 		if (!there && want->key != REUSE_NONE)
 			bring_back(t, n, want->key);
 	}
-	for (unsigned n = 0; n < REUSE_COUNT; n++)
-		t->reuse[n] = saved[n];
+	reuse_begin_loop(t);
 }

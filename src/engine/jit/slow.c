@@ -82,8 +82,24 @@ static void make_slow(struct jit *jit, const struct record *record)
 	jit_retire(jit, record->unit); /* it may be older than what is known of the site */
 }
 
+/* Code that runs once more at most is not worth another translation. */
+#define MISSES_MAX 2
+
+void jit_not_proven(struct jit *jit, struct record *record)
+{
+	const uint8_t *page = record->unit->host - ((uintptr_t)record->unit->host & GUEST_PAGE_MASK);
+	uint8_t *faults = record->guard ? &record->guard->faults : &record->faults;
+	predict_missed(jit, page + record->target - (record->insn ? record->insn->length : 0));
+	if (++*faults >= MISSES_MAX)
+		jit_retire(jit, record->unit);
+}
+
 void jit_window_fault(struct jit *jit, struct record *record, uintptr_t address, const uint64_t *linear, unsigned count)
 {
+	if (address && predict_failed(address)) {
+		jit_not_proven(jit, record);
+		return;
+	}
 	uint8_t *faults = record->guard ? &record->guard->faults : &record->faults;
 	if (show(jit, address, linear, count) || ++*faults < FAULTS_MAX)
 		return;

@@ -61,7 +61,7 @@ unsigned jit_counters(const struct cpu *cpu, struct engine_counter *counters, un
 	put(&l, NULL, "window_fills", s->fills);
 	put(&l, NULL, "window_pages", s->filled_pages);
 	static const char *const exits[RECORD_KINDS] = {
-		[RECORD_LINK] = "link", [RECORD_CROSS] = "cross_page", [RECORD_RIP] = "indirect", [RECORD_GO] = "attention",
+		[RECORD_LINK] = "link", [RECORD_CROSS] = "cross_page", [RECORD_RIP] = "indirect", [RECORD_FAR] = "privilege", [RECORD_STAY] = "system", [RECORD_GO] = "attention",
 		[RECORD_HELPER] = "helper", [RECORD_END] = "helper_end", [RECORD_VECTOR] = "vector_load",
 	};
 	put(&l, "exits", "total", s->entries);
@@ -73,6 +73,7 @@ unsigned jit_counters(const struct cpu *cpu, struct engine_counter *counters, un
 	for (unsigned i = 0; i < 4; i++)
 		put(&l, "window_flushes", events[i], s->tlb_events[i]);
 	put(&l, NULL, "slow_sites", s->slow_sites);
+	put(&l, NULL, "mispredicted", s->mispredicted);
 	put(&l, NULL, "helped", put_rows(&l, "helped_by", s->helped));
 	put(&l, NULL, "missed", put_rows(&l, "missed_by", s->missed));
 	return (unsigned)(l.at - counters);

@@ -22,10 +22,10 @@ static bool in_register(unsigned r)
 	return r != S_A && r != S_B && r != S_C;
 }
 
-static void make_enter_vector(struct jit *jit, struct emitter *e, bool lower, bool upper)
+static void make_enter_vector(struct jit *jit, struct emitter *e, bool lower, bool upper, bool x87)
 {
-	jit->enter_vector[lower][upper] = (struct record *(*)(struct cpu *, const uint8_t *))(uintptr_t)emit_here(e);
-	vector_emit_load(e, lower, upper);
+	jit->enter_vector[lower][upper][x87] = (struct record *(*)(struct cpu *, const uint8_t *))(uintptr_t)emit_here(e);
+	vector_emit_load(e, lower, upper, x87 ? jit->x87 : NULL);
 	emit_jump(e, (const uint8_t *)(uintptr_t)jit->enter);
 }
 
@@ -53,8 +53,8 @@ static void make_enter(struct jit *jit, struct emitter *e)
 
 static void make_enter_vectors(struct jit *jit, struct emitter *e)
 {
-	for (unsigned n = 0; n < 4; n++)
-		make_enter_vector(jit, e, n & 1, n & 2);
+	for (unsigned n = 0; n < 8; n++)
+		make_enter_vector(jit, e, n & 1, n & 2, n & 4);
 }
 
 static void make_leave(struct jit *jit, struct emitter *e)
@@ -76,7 +76,7 @@ static void make_leave(struct jit *jit, struct emitter *e)
 	emit_mem(e, 0, 0x89, REG_RAX, WORD(vector_left));
 	emit_reg(e, 0, 0x85, REG_RAX, REG_RAX);
 	uint8_t *none = emit_jump_if(e, COND_E, emit_here(e));
-	vector_emit_save(e);
+	vector_emit_save(e, jit->x87);
 	emit_patch(none, e->delta, emit_here(e));
 	for (unsigned i = ARRAY_SIZE(callee_saved); i-- > 0;) {
 		if (callee_saved[i] & 8)
@@ -114,7 +114,8 @@ void jit_make_stubs(struct jit *jit)
 		const char *name;
 		void (*make)(struct jit *jit, struct emitter *e);
 	} stubs[] = {
-		{ "enter", make_enter }, { "enter_vector", make_enter_vectors }, { "leave", make_leave }, { "branch_miss", make_branch_miss }, { "guard", make_spare_leave },
+		{ "enter", make_enter }, { "enter_vector", make_enter_vectors }, { "leave", make_leave }, { "branch_miss", make_branch_miss },
+		{ "returns", shadow_make_stubs }, { "guard", make_spare_leave }, { "privilege", jit_make_privilege_stubs },
 	};
 	for (unsigned i = 0; i < ARRAY_SIZE(stubs); i++) {
 		const uint8_t *start = emit_here(&e);

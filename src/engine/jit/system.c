@@ -125,13 +125,14 @@ static bool rdtsc(struct translator *t, const struct insn *i)
 	return true;
 }
 
-/* The value in host register `from` becomes that of a general register. */
-static void write_gpr(struct translator *t, unsigned reg, unsigned from)
+/* The value in host register `from` becomes that of a general register, or of its low 16 bits. */
+static void write_gpr(struct translator *t, unsigned reg, unsigned from, unsigned size)
 {
+	unsigned flags = size == 2 ? EMIT_66 : EMIT_W;
 	if (scratch_register(reg))
-		emit_store(&t->e, GS_FIELD(gpr[reg]), from);
+		emit_mem(&t->e, flags, 0x89, from, GS_FIELD(gpr[reg]));
 	else
-		emit_move(&t->e, reg, from);
+		emit_reg(&t->e, flags, 0x89, from, reg);
 }
 
 static bool move_from_segment(struct translator *t, const struct insn *i)
@@ -148,10 +149,10 @@ static bool move_from_segment(struct translator *t, const struct insn *i)
 		emit_mem(&t->e, EMIT_66, 0x89, S_A, m);
 		return true;
 	}
-	if (to->kind != OPERAND_GPR || i->opsize == 2 || to->reg == REG_RSP || from->reg > SEG_GS)
+	if (to->kind != OPERAND_GPR || to->reg == REG_RSP || from->reg > SEG_GS)
 		return false;
 	emit_mem(&t->e, EMIT_0F, 0xb7, S_A, GS_FIELD(seg[from->reg].selector));
-	write_gpr(t, to->reg, S_A);
+	write_gpr(t, to->reg, S_A, i->opsize);
 	return true;
 }
 
@@ -163,7 +164,7 @@ static bool move_from_control(struct translator *t, const struct insn *i)
 	if (to->kind != OPERAND_GPR || to->reg == REG_RSP || from->reg > 4 || from->reg == 1)
 		return false;
 	emit_load(&t->e, S_A, GS_OFFSET(field[from->reg]));
-	write_gpr(t, to->reg, S_A);
+	write_gpr(t, to->reg, S_A, 8);
 	return true;
 }
 
@@ -178,7 +179,7 @@ static bool fs_gs_base(struct translator *t, const struct insn *i)
 	test_field(t, GS_FIELD(cr4), CR4_FSGSBASE, thunk, COND_E);
 	if (i->op == OP_RDFSBASE || i->op == OP_RDGSBASE) {
 		emit_load(e, S_A, GS_FIELD(seg[seg].base));
-		write_gpr(t, reg, S_A);
+		write_gpr(t, reg, S_A, 8);
 		return true;
 	}
 	unsigned value = emit_gpr(t, reg, S_A);

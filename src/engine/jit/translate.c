@@ -44,7 +44,7 @@ struct thunk *new_thunk(struct translator *t, struct record *record)
 		t->thunks--;
 	}
 	struct thunk *thunk = &t->thunk[t->thunks++];
-	*thunk = (struct thunk){ .record = record };
+	*thunk = (struct thunk){ .record = record, .x87 = t->x87 };
 	return thunk;
 }
 
@@ -145,14 +145,28 @@ bool uses_windows(const struct translator *t)
 
 /* --- decode --- */
 
+/* System instructions that a kernel executes all the time, by their functions, and goes on in the same code nearly always. */
+static bool stays(const struct translator *t, const struct insn *i)
+{
+	if (t->set == TLB_USER)
+		return false;
+	switch (i->op) {
+	case OP_IN: case OP_OUT: case OP_WRMSR: case OP_INVLPG: case OP_INVPCID: case OP_CPUID:
+		return true;
+	case OP_MOV_CR: /* CR0 and CR4 decide how vector instructions execute */
+		return i->operand[1].kind == OPERAND_CR || i->operand[0].reg == 2 || i->operand[0].reg == 3 || i->operand[0].reg == 8;
+	default:
+		return false;
+	}
+}
+
 /* Whether control never goes on behind it in this unit. */
 static bool ends(const struct translator *t, const struct insn *i)
 {
 	if (!(isa_rows[i->row].attributes & ROW_ENDS) || i->op == OP_JCC)
 		return false;
-	bool inlined = i->op == OP_CLI || i->op == OP_STI || i->op == OP_STAC || i->op == OP_CLAC ||
-		       (i->op == OP_MOV_CR && i->operand[0].kind == OPERAND_GPR);
-	return t->set == TLB_USER || !inlined;
+	bool inlined = i->op == OP_CLI || i->op == OP_STI || i->op == OP_STAC || i->op == OP_CLAC;
+	return t->set == TLB_USER || !(inlined || stays(t, i));
 }
 
 #define MARK_STEP 64u /* bytes: what memory_mark_code tells apart */
@@ -270,7 +284,7 @@ static void translate_helper(struct translator *t)
 	struct thunk *thunk = helper_thunk(t);
 	thunk->record->miss = false;
 	if (isa_rows[t->insn[t->now].row].attributes & ROW_ENDS)
-		thunk->record->kind = RECORD_END;
+		thunk->record->kind = stays(t, &t->insn[t->now]) ? RECORD_STAY : RECORD_END;
 	jump_to_thunk(t, thunk, COND_ALWAYS);
 	t->memory_flags = false;
 }
@@ -279,11 +293,12 @@ static void translate_one(struct translator *t)
 {
 	struct thunk *first = &t->thunk[t->thunks];
 	t->kept = t->kept_vector = false;
-	if (!translate_branch(t) && !translate_stack(t) && !translate_stack_pointer(t) && !translate_string(t) && !translate_system(t) && !translate_system_call(t) && !translate_copy(t)) {
+	if (!translate_branch(t) && !translate_stack(t) && !translate_stack_pointer(t) && !translate_string(t) && !translate_system(t) && !translate_privilege(t) && !translate_copy(t)) {
 		t->thunks = (unsigned)(first - t->thunk);
 		translate_helper(t);
 	}
 	reuse_update(t, t->kept, t->kept_vector);
+	predict_step(t);
 	/* What was executed by its function comes back here. */
 	for (struct thunk *thunk = first; thunk < t->thunk + t->thunks; thunk++) {
 		if (!thunk->record->resume)
@@ -294,15 +309,18 @@ static void translate_one(struct translator *t)
 }
 
 /* Where only a fault leads there, the guard is all. */
-static void put_guards(struct translator *t, const struct thunk *thunk, uint8_t *slow)
+static void put_guards(struct translator *t, const struct thunk *thunk, const uint8_t *slow)
 {
 	const struct record *r = thunk->record;
+	const uint8_t *code = t->jit->code_x;
 	for (unsigned n = 0; n < thunk->guards; n++) {
 		struct guard *guard = &t->unit->guards[t->unit->guard_count++];
-		*guard = (struct guard){ .at = thunk->guard[n], .slow = slow, .resume = r->resume, .target = r->target, .kind = r->kind,
+		*guard = (struct guard){ .at = (uint32_t)(thunk->guard[n] - code), .slow = slow ? (uint32_t)(slow - code) : 0,
+					 .resume = (uint32_t)(r->resume - code), .target = r->target, .kind = r->kind,
 					 .length = r->insn ? r->insn->length : 0, .set = r->set, .executed = r->executed,
 					 .memory_flags = thunk->memory_flags, .window = r->window };
 		memcpy(guard->reuse, r->reuse, sizeof(guard->reuse));
+		guard->proven = r->proven;
 	}
 }
 
@@ -320,7 +338,7 @@ static void emit_thunk(struct translator *t, struct thunk *thunk)
 	uint8_t *here = emit_here(&t->e);
 	if (t->e.full || t->full)
 		return;
-	if (thunk->record == &thunk->local && !thunk->sites && !thunk->undo) {
+	if (thunk->record == &thunk->local && !thunk->sites && !thunk->undo && !thunk->x87.insn && !thunk->x87.data) {
 		put_guards(t, thunk, NULL);
 		return;
 	}
@@ -329,6 +347,7 @@ static void emit_thunk(struct translator *t, struct thunk *thunk)
 		emit_patch(thunk->site[n], t->e.delta, here);
 	if (thunk->undo)
 		thunk->undo(t, thunk->undo_movs);
+	x87_emit_noted(t, thunk->x87);
 	if (record->kind == RECORD_LINK)
 		record->thunk = here;
 	if (record->insn)
@@ -383,6 +402,9 @@ static void emit_entries(struct translator *t, bool memory_flags)
 {
 	t->unit->code = emit_here(&t->e);
 	if (t->window) {
+		/* Where calls return, nothing else leads; together they are in fewer cache lines. */
+		if (t->jit->branching && t->set <= TLB_SUPERVISOR)
+			pages_emit_pad(t->jit, &t->e, t->unit);
 		t->unit->entry = emit_here(&t->e);
 		return;
 	}
@@ -404,7 +426,8 @@ static void emit_loop(struct translator *t)
 	t->memory_flags = false;
 	t->vector = t->loop_vector;
 	t->executed = 0;
-	memcpy(t->reuse, t->loop_reuse, sizeof(t->reuse));
+	reuse_begin_loop(t);
+	predict_begin(t);
 	t->loop_head = emit_here(&t->e);
 	emit_patch(t->loop_site, t->e.delta, t->loop_head);
 	for (t->now = 0; t->now <= t->loop_end; t->now++) {
@@ -416,6 +439,7 @@ static void emit_loop(struct translator *t)
 static void emit_unit(struct translator *t, bool memory_flags)
 {
 	emit_entries(t, memory_flags);
+	predict_begin(t);
 	for (t->now = 0; t->now < t->count; t->now++) {
 		t->executed++;
 		translate_one(t);
@@ -480,15 +504,17 @@ struct unit *jit_translate(struct jit *jit, const uint8_t *host, uint64_t linear
 	t.looping = false;
 	t.loop_site = NULL;
 	t.memory_flags = t.full = t.stack_replaced = false;
-	t.vector = 0;
+	t.x87 = (struct x87_noted){ 0 };
 	reuse_clear(&t);
 	t.page = host - start;
 	t.linear = linear - start;
 	t.window = jit_on_windows(jit, t.set);
+	t.vector = t.window && t.set == TLB_USER ? vector_assumed(jit) : 0;
 	t.tail = NULL;
 	t.generation = atomic_load(generation_of(&t, t.page));
 	if (!decode(&t, start))
 		return NULL;
+	jit_back_code(jit, CODE_ROOM);
 	t.unit = new_unit(&t, host, linear);
 	if (!t.unit) {
 		jit_flush(jit);
@@ -501,6 +527,6 @@ struct unit *jit_translate(struct jit *jit, const uint8_t *host, uint64_t linear
 	if (!unit)
 		jit_flush(jit);
 	else
-		dump_unit(linear, unit->bytes, unit->set == TLB_USER, unit->code, (size_t)(unit->code_end - unit->code));
+		dump_unit(linear, unit->bytes, unit->set == TLB_USER, unit->window, unit->code, (size_t)(unit->code_end - unit->code));
 	return unit;
 }

@@ -7,9 +7,14 @@
 /* What the files that translate share. */
 
 #define UNIT_MAX_INSNS 48
-#define THUNK_SITES 6
+#define THUNK_SITES 8
 
 struct translator;
+
+/* The last instruction that set FIP and FOP and the last that set FDP: their indexes + 1, as far as that is not in struct cpu yet. */
+struct x87_noted {
+	uint8_t insn, data;
+};
 
 /* Out of line: leaves with a record. */
 struct thunk {
@@ -19,11 +24,12 @@ struct thunk {
 	bool stores_rip;            /* S_A is the guest's RIP */
 	uint8_t *site[THUNK_SITES]; /* rel32 of jumps to it */
 	unsigned sites;
-	uint8_t *guard[2];          /* host instructions that go here when they fault */
+	uint8_t *guard[18];         /* host instructions that go here when they fault */
 	unsigned guards;
 	/* Emits what must be taken back before the state is the guest's. */
 	void (*undo)(struct translator *t, bool movs);
 	bool undo_movs;
+	struct x87_noted x87;
 };
 
 struct translator {
@@ -38,6 +44,16 @@ struct translator {
 		unsigned taken;
 	} reuse[REUSE_COUNT];
 	unsigned takes;
+	/* General registers that were proved to point into a window of unit->window_index (1: the first; 0: none), and what they have
+	 * changed by since. */
+	struct proof {
+		uint8_t window;
+		int64_t drift;
+	} proof[16], loop_proof[16];
+	/* What is known of the guest's registers: predict.c. */
+	uint64_t value[16];
+	uint32_t known;
+	unsigned peeks;
 	/* The loop that goes back to the unit's start (branch.c): its branch, its second body, the state at its start. */
 	bool looping;               /* the second body is under way */
 	unsigned loop_end;          /* index of the branch back */
@@ -56,6 +72,7 @@ struct translator {
 	uint8_t set;
 	bool memory_flags;          /* live flags are in cpu->cc, not in the host's flags */
 	uint8_t vector;             /* VECTOR_* known to be allowed, and vector state to be in the host's registers */
+	struct x87_noted x87;       /* before the instruction under way */
 	bool full;                  /* no memory for records */
 	unsigned executed;          /* instructions since the last count in the code */
 
@@ -130,12 +147,20 @@ unsigned emit_gpr(struct translator *t, unsigned reg, unsigned scratch);
 bool translate_branch(struct translator *t);
 /* Goes on at page + offset, of the guest's addresses. */
 void exit_direct(struct translator *t, int64_t offset);
+/* The same for code that a RET comes to, maybe long after. */
+void exit_return(struct translator *t, int64_t offset);
+/* To the address in S_A by the table of the space: code, and branches[...], for this set. No flags change. */
+void emit_branch_by_table(struct emitter *e, unsigned set);
 /* To the address in S_A by the table of t->set's space (pages.c), in a unit that uses windows; no flags change. undo: how many
  * bytes RSP was moved by. */
 void exit_by_table(struct translator *t, int undo);
+/* To the thunk where the 32 bits are not zero; no flags change, S_A is lost. */
+void check_quietly(struct translator *t, struct host_mem field, struct thunk *thunk);
 /* --- reuse.c --- */
 /* As emit_operand, by a bias that may be there already. False: it cannot be kept; *m is not set. */
 bool reuse_operand(struct translator *t, const struct insn *insn, unsigned keep, struct thunk *thunk, struct host_mem *m);
+/* For an instruction that does not fault, whatever the address. */
+bool reuse_hint(struct translator *t, const struct insn *insn, struct host_mem *m);
 /* Whether the scratch register holds the guest's register of that number; now it does. */
 bool reuse_holds(struct translator *t, unsigned reg);
 void reuse_hold(struct translator *t, unsigned reg);
@@ -146,9 +171,12 @@ unsigned reuse_gpr(struct translator *t, unsigned reg);
 void reuse_update(struct translator *t, bool kept, bool vector);
 void reuse_drop_registers(struct translator *t, unsigned mask);
 void reuse_clear(struct translator *t);
-/* Remembers what is kept; emits what brings that about again. */
-void reuse_save(const struct translator *t, struct reuse saved[REUSE_COUNT]);
-void reuse_conform(struct translator *t, const struct reuse saved[REUSE_COUNT]);
+/* Remembers what is kept and proven for the loop's second body; emits what brings that about again: proofs, guarded by the thunk,
+ * then the rest. */
+void reuse_save(struct translator *t);
+void reuse_prove_again(struct translator *t, struct thunk *thunk);
+void reuse_conform(struct translator *t);
+void reuse_begin_loop(struct translator *t);
 /* The record's code goes on with what is kept now. */
 void reuse_note(const struct translator *t, struct record *record);
 
@@ -172,12 +200,20 @@ void emit_pop(struct translator *t, unsigned more, struct thunk *thunk);
 bool translate_stack_pointer(struct translator *t);
 /* The bias of the window that holds the address in host register `base`; flags stay. */
 void emit_window_bias(struct translator *t, unsigned to, unsigned base);
-/* --- string.c, system.c, syscall.c --- */
+/* --- string.c, system.c --- */
 bool translate_string(struct translator *t);
 bool translate_system(struct translator *t);
-bool translate_system_call(struct translator *t);
 /* All 64 bits of RFLAGS in host register `to`, from cpu->rflags and cpu->cc; `scratch` is lost. */
 void emit_rflags(struct translator *t, unsigned to, unsigned scratch);
+/* --- x87.c --- */
+/* x87 and MMX instructions (and FWAIT) that are copied. */
+bool x87_copied(const struct insn *insn);
+/* After one of them: sees to it that struct cpu gets FIP, FDP and FOP in time. */
+void x87_note(struct translator *t);
+/* Stores them; flags stay, S_A and S_B are lost. */
+void x87_emit_noted(struct translator *t, struct x87_noted noted);
+/* --- privilege.c: SYSCALL, SYSRET, IRETQ --- */
+bool translate_privilege(struct translator *t);
 /* --- copy.c --- */
 bool translate_copy(struct translator *t);
 

@@ -10,7 +10,8 @@
 /*
  * The guest's vector state is in the host's registers only from the first vector
  * instruction of a stretch of translated code until that is left: C code uses
- * vector registers too. Code that never touches them pays nothing.
+ * vector registers too. Kernels, which hardly touch them, and short-lived
+ * processes pay nothing until they do.
  */
 uint32_t vector_allowed(const struct cpu *c)
 {
@@ -18,6 +19,8 @@ uint32_t vector_allowed(const struct cpu *c)
 	uint32_t allowed = 0;
 	if (c->cr0 & CR0_TS)
 		return 0;
+	if (!(c->cr0 & CR0_EM) && (c->cr0 & CR0_NE) && !c->ferr_raised)
+		allowed |= VECTOR_X87;
 	if (!(c->cr0 & CR0_EM) && (c->cr4 & CR4_OSFXSR))
 		allowed |= VECTOR_SSE;
 	if ((c->cr4 & CR4_OSXSAVE) && !(~c->xcr0 & avx))
@@ -25,6 +28,50 @@ uint32_t vector_allowed(const struct cpu *c)
 	if ((c->cr4 & CR4_OSXSAVE) && !(~c->xcr0 & avx512))
 		allowed |= VECTOR_AVX512;
 	return allowed;
+}
+
+void vector_set(struct jit_words *words, uint32_t classes)
+{
+	words->vector = classes;
+	for (unsigned n = 0; n < VECTOR_CLASSES; n++)
+		words->lacks[n] = ~classes >> n & 1;
+}
+
+/*
+ * Most user code that lives on uses SSE every now and then, so where windows are used it has the state loaded all
+ * the time, and no checks. C code loads it on the way there, SYSRET and IRETQ (privilege.c) look whether it is. A guest that
+ * forbids the use for a while (CR0.TS) is one for which nothing is taken for granted from then on.
+ */
+static uint8_t assumable(const struct jit *jit, uint32_t classes)
+{
+	uint32_t allowed = vector_allowed(jit->cpu) & classes;
+	return allowed & VECTOR_SSE ? (uint8_t)allowed : 0;
+}
+
+uint8_t vector_assumed(struct jit *jit)
+{
+	struct jit_words *words = jit_words(jit->cpu);
+	if (!jit->assumed_known)
+		words->assumed = assumable(jit, VECTOR_SSE | VECTOR_AVX);
+	jit->assumed_known = true;
+	return (uint8_t)words->assumed;
+}
+
+bool vector_provide(struct jit *jit)
+{
+	struct jit_words *words = jit_words(jit->cpu);
+	const struct unit *unit = jit->entering;
+	if (unit->set != TLB_USER || !unit->window || !(words->assumed & ~words->vector))
+		return true;
+	uint32_t allowed = vector_allowed(jit->cpu);
+	if (words->assumed & ~allowed) {
+		words->assumed = assumable(jit, words->assumed);
+		jit_flush(jit);
+		return false;
+	}
+	vector_set(words, words->vector | (allowed & (VECTOR_SSE | VECTOR_AVX)));
+	jit->stats.vector_loads++;
+	return true;
 }
 
 /*
@@ -100,10 +147,19 @@ bool vector_lower_used(struct cpu *c)
 	return false;
 }
 
-/* LDMXCSR is 0F AE /2, STMXCSR /3. */
-void vector_emit_load(struct emitter *e, bool lower, bool upper)
+/* LDMXCSR is 0F AE /2, STMXCSR /3, FXSAVE /0, FXRSTOR /1. They take XMM and MXCSR along, but for that one subset of
+ * state are faster than XSAVE and XRSTOR are. */
+static void emit_x87(struct emitter *e, unsigned reg, const uint8_t *image)
+{
+	emit_constant(e, REG_RAX, (uintptr_t)image);
+	emit_mem(e, EMIT_W | EMIT_0F, 0xae, reg, MEM_BASE(REG_RAX, 0));
+}
+
+void vector_emit_load(struct emitter *e, bool lower, bool upper, const uint8_t *x87)
 {
 	emit_mem(e, EMIT_0F, 0xae, 3, WORD(host_mxcsr));
+	if (x87)
+		emit_x87(e, 1, x87);
 	emit_part(e, lower ? PART_LOWER : PART_XMM, false);
 	if (upper && host_vector_size() == 64)
 		emit_part(e, PART_UPPER, false);
@@ -118,9 +174,15 @@ static bool host_has_xinuse(void)
 }
 
 /* RAX, RCX and RDX are free. */
-void vector_emit_save(struct emitter *e)
+void vector_emit_save(struct emitter *e, uint8_t *x87)
 {
 	emit_mem(e, EMIT_0F, 0xae, 3, GS_FIELD(mxcsr));
+	emit_mem(e, 0, 0xf6, 0, WORD(vector));
+	put8(e, VECTOR_X87);
+	uint8_t *without = emit_jump_if(e, COND_E, emit_here(e));
+	emit_x87(e, 0, x87);
+	put_bytes(e, (const uint8_t[]){ 0xdb, 0xe3 }, 2); /* fninit: what the ABI wants */
+	emit_patch(without, e->delta, emit_here(e));
 	emit_part(e, PART_LOWER, true);
 	emit_constant(e, REG_RAX, ~0ull);
 	if (host_has_xinuse()) {
@@ -143,4 +205,6 @@ void vector_emit_save(struct emitter *e)
 	}
 	emit_mem(e, 0, 0xc7, 0, WORD(vector));
 	put32(e, 0);
+	for (unsigned n = 0; n < VECTOR_CLASSES; n += 2)
+		emit_store_constant(e, WORD(lacks[n]), -1);
 }

@@ -411,6 +411,15 @@ bool windows_map(struct windows *w, struct space *space, uint64_t linear, const 
 	return done;
 }
 
+bool windows_shows(struct windows *w, const struct space *space, uint64_t linear)
+{
+	pthread_mutex_lock(&w->lock);
+	const struct window *window = find_window(w, space, (uint16_t)(linear >> WINDOW_SHIFT));
+	bool shows = window && window->pages[(linear & (WINDOW_SIZE - 1)) >> GUEST_PAGE_SHIFT];
+	pthread_mutex_unlock(&w->lock);
+	return shows;
+}
+
 void windows_unmap(struct windows *w, struct space *space, uint64_t linear, uint64_t size)
 {
 	pthread_mutex_lock(&w->lock);

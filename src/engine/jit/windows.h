@@ -61,6 +61,8 @@ void windows_release(struct windows *w, struct space *space);
  * vCPU that is in another space. */
 bool windows_map(struct windows *w, struct space *space, uint64_t linear, const uint8_t *host, unsigned count, uint64_t wanted,
 		 bool writable, const struct watch_path *path);
+/* Whether anything is shown at the page of `linear`. */
+bool windows_shows(struct windows *w, const struct space *space, uint64_t linear);
 /* size: whole pages, within 4 GiB. */
 void windows_unmap(struct windows *w, struct space *space, uint64_t linear, uint64_t size);
 /*

@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#define _GNU_SOURCE
+#include "engine/jit/predict.h"
+
+#include <pthread.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "base/util.h"
+#include "cpu/access.h"
+#include "cpu/mmu.h"
+#include "engine/jit/translator.h"
+#include "isa/op.h"
+
+/*
+ * Code is about to run when it is translated, so that the guest's registers and memory tell which windows its operands will be
+ * in. Where that is wrong once, the operand is one of various windows.
+ */
+#define PEEKS 16 /* for a unit */
+
+/* --- the page that proofs read --- */
+
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+static bool there;
+
+/* Between proofs for two windows are less than 2^16 pages. */
+static void reserve(void)
+{
+	const size_t half = 65536ull * GUEST_PAGE_SIZE;
+	uint8_t *page = (uint8_t *)(uintptr_t)PROOF_PAGE;
+	const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE;
+	void *at = mmap(page - half, 2 * half, PROT_NONE, flags, -1, 0);
+	if (at == MAP_FAILED)
+		return;
+	if (at != page - half)
+		munmap(at, 2 * half); /* a kernel that takes the address for a hint */
+	else
+		there = mprotect(page, GUEST_PAGE_SIZE, PROT_READ) == 0;
+}
+
+bool predict_init(void)
+{
+	pthread_once(&once, reserve);
+	return there;
+}
+
+bool predict_failed(uintptr_t address)
+{
+	return there && address - (PROOF_PAGE - 65536ull * GUEST_PAGE_SIZE) < 2 * 65536ull * GUEST_PAGE_SIZE;
+}
+
+/* --- what faults have told --- */
+
+static const uint8_t **site_of(const struct jit *jit, const uint8_t *host)
+{
+	uintptr_t h = (uintptr_t)host;
+	return &jit->proof_sites[(h ^ h >> 14 ^ h >> 25) % PROOF_SITES];
+}
+
+void predict_missed(struct jit *jit, const uint8_t *host)
+{
+	*site_of(jit, host) = host;
+	jit->stats.mispredicted++;
+}
+
+/* --- values --- */
+
+static bool known(const struct translator *t, unsigned reg)
+{
+	return reg < 16 && (t->known >> reg & 1);
+}
+
+static void learn(struct translator *t, unsigned reg, bool is_known, uint64_t value)
+{
+	t->known &= ~(1u << reg);
+	t->known |= (uint32_t)is_known << reg;
+	t->value[reg] = value;
+}
+
+void predict_begin(struct translator *t)
+{
+	memcpy(t->value, t->c->gpr, sizeof(t->value));
+	t->known = t->window && t->jit->proof_sites ? 0xffff : 0;
+	t->peeks = 0;
+}
+
+static bool address(const struct translator *t, const struct insn *i, uint64_t *linear)
+{
+	*linear = (uint64_t)(int64_t)i->disp;
+	if (i->adsize != 8)
+		return false;
+	if (i->base == REG_RIP)
+		*linear += t->unit->page + t->at[t->now] + i->length;
+	else if (i->base != REG_NONE && !known(t, i->base))
+		return false;
+	else if (i->base != REG_NONE)
+		*linear += t->value[i->base];
+	if (i->index != REG_NONE && !known(t, i->index))
+		return false;
+	if (i->index != REG_NONE)
+		*linear += t->value[i->index] << i->scale;
+	if (i->seg == SEG_FS || i->seg == SEG_GS)
+		*linear += t->c->segment_base[i->seg];
+	return true;
+}
+
+static bool peek(struct translator *t, uint64_t linear, unsigned size, uint64_t *value)
+{
+	struct page_rights page;
+	unsigned at = (unsigned)(linear & GUEST_PAGE_MASK);
+	*value = 0;
+	if (t->peeks == PEEKS || at + size > GUEST_PAGE_SIZE)
+		return false;
+	t->peeks++;
+	if (!mmu_peek(t->c, t->set, linear - at, &page))
+		return false;
+	memcpy(value, page.host + at, size);
+	return true;
+}
+
+static uint64_t extend(uint64_t value, unsigned size, bool sign)
+{
+	unsigned shift = 64 - 8 * size;
+	return sign ? (uint64_t)((int64_t)(value << shift) >> shift) : value << shift >> shift;
+}
+
+static bool source(struct translator *t, const struct insn *i, unsigned n, uint64_t *value)
+{
+	const struct operand *o = &i->operand[n];
+	uint64_t linear;
+	switch (o->kind) {
+	case OPERAND_IMM:
+		*value = (uint64_t)i->imm;
+		return true;
+	case OPERAND_GPR:
+		*value = o->reg < 16 ? extend(t->value[o->reg], o->size, false) : 0;
+		return known(t, o->reg) && o->size;
+	case OPERAND_MEM:
+		return o->size && o->size <= 8 && address(t, i, &linear) && peek(t, linear, o->size, value);
+	default:
+		return false;
+	}
+}
+
+/* What the first operand, a whole register, becomes. */
+static bool result(struct translator *t, const struct insn *i, uint64_t *value)
+{
+	uint64_t a = 0, b = 0;
+	const struct operand *from = &i->operand[1];
+	switch (i->op) {
+	case OP_LEA:
+		return i->seg != SEG_FS && i->seg != SEG_GS ? address(t, i, value) : false;
+	case OP_MOV:
+		return from->kind <= OPERAND_MEM && source(t, i, 1, value);
+	case OP_MOVZX:
+		return source(t, i, 1, value);
+	case OP_MOVSX: case OP_MOVSXD:
+		if (!source(t, i, 1, &a))
+			return false;
+		*value = extend(a, from->size, true);
+		return true;
+	case OP_INC: case OP_DEC:
+		*value = t->value[i->operand[0].reg] + (i->op == OP_INC ? 1 : -1ull);
+		return known(t, i->operand[0].reg);
+	case OP_XOR:
+		if (from->kind == OPERAND_GPR && from->reg == i->operand[0].reg)
+			return true;
+		break;
+	case OP_ADD: case OP_SUB: case OP_AND: case OP_OR: case OP_SHL: case OP_SHR:
+		break;
+	default:
+		return false;
+	}
+	if (!source(t, i, 0, &a) || !source(t, i, 1, &b))
+		return false;
+	switch (i->op) {
+	case OP_ADD: *value = a + b; break;
+	case OP_SUB: *value = a - b; break;
+	case OP_AND: *value = a & b; break;
+	case OP_OR: *value = a | b; break;
+	case OP_XOR: *value = a ^ b; break;
+	case OP_SHL: *value = a << (b & (i->opsize == 8 ? 63 : 31)); break;
+	default: *value = a >> (b & (i->opsize == 8 ? 63 : 31)); break;
+	}
+	return true;
+}
+
+static void stack(struct translator *t, const struct insn *i)
+{
+	uint64_t value = 0;
+	if (i->op == OP_POP) {
+		bool good = known(t, REG_RSP) && peek(t, t->value[REG_RSP], 8, &value);
+		t->value[REG_RSP] += 8;
+		if (i->operand[0].kind == OPERAND_GPR)
+			learn(t, i->operand[0].reg, good, value);
+		return;
+	}
+	t->value[REG_RSP] -= 8;
+}
+
+void predict_step(struct translator *t)
+{
+	const struct insn *i = &t->insn[t->now];
+	const struct operand *to = &i->operand[0];
+	uint64_t value = 0;
+	if (!t->known)
+		return;
+	if (i->op == OP_PUSH || i->op == OP_POP) {
+		stack(t, i);
+		return;
+	}
+	bool whole = to->kind == OPERAND_GPR && to->size >= 4 && (to->access & ACCESS_W);
+	bool good = whole && result(t, i, &value);
+	for (unsigned n = 0; n < 4; n++)
+		if (i->operand[n].kind == OPERAND_GPR && (i->operand[n].access & ACCESS_W))
+			learn(t, i->operand[n].reg < 16 ? i->operand[n].reg : i->operand[n].reg & 3, false, 0);
+	if (good)
+		learn(t, to->reg, true, extend(value, to->size, false));
+}
+
+bool predict_missed_before(const struct translator *t)
+{
+	const uint8_t *host = t->page + t->at[t->now];
+	return t->jit->proof_sites && *site_of(t->jit, host) == host;
+}
+
+int predict_window(const struct translator *t, const struct insn *i, bool base_only)
+{
+	uint64_t linear = base_only ? t->value[i->base] : 0;
+	if (base_only ? !known(t, i->base) : !address(t, i, &linear))
+		return -1;
+	return is_canonical(linear) && !predict_missed_before(t) ? (int)(linear >> WINDOW_SHIFT & 0xffff) : -1;
+}
