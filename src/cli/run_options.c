@@ -239,6 +239,8 @@ static int check_boot(const struct run_values *v, struct error *err)
 		return -1;
 	if (v->uefi_vars && !v->firmware)
 		return error_set(err, EINVAL, "--uefi-vars: belongs to UEFI; give --firmware uefi too");
+	if (v->machine == MACHINE_MICRO && (v->cdroms.count || v->floppies.count || v->parallel || v->vnc))
+		return error_set(err, EINVAL, "--machine micro: has no CD-ROM, floppy drive, printer port or screen; use --machine pc");
 	if (v->machine == MACHINE_MICRO && !v->kernel)
 		return error_set(err, EINVAL, "--machine micro: has no firmware to start from a disk; give --kernel FILE too, or use --machine pc");
 	if (v->memory % (1u << 20))

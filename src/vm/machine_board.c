@@ -295,7 +295,7 @@ static int add_legacy(struct machine *m, struct error *err)
 		machine_add_ide, machine_add_vga, add_dma, machine_add_floppy, add_parallel, machine_add_uefi,
 	};
 	if (m->config.profile == MACHINE_MICRO)
-		return 0;
+		return machine_check_drives(m, err);
 	for (unsigned i = 0; i < ARRAY_SIZE(parts); i++)
 		if (parts[i](m, err) < 0)
 			return -1;

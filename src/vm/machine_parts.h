@@ -105,6 +105,8 @@ int machine_add_board(struct machine *m, struct error *err);
 void machine_add_device(struct machine *m, struct device *device);
 
 /* --- machine_storage.c: other disks --- */
+/* That the type of machine has what the drives hang on. */
+int machine_check_drives(const struct machine *m, struct error *err);
 int machine_add_ide(struct machine *m, struct error *err);
 int machine_add_floppy(struct machine *m, struct error *err);
 void machine_drain_storage(struct machine *m);

@@ -58,6 +58,14 @@ static void close_drives(const struct ide_config *config)
 		block_close(config->drive[i].block);
 }
 
+int machine_check_drives(const struct machine *m, struct error *err)
+{
+	for (unsigned i = 0; m->config.profile == MACHINE_MICRO && i < m->config.disk_count; i++)
+		if (m->config.disks[i].bus != MACHINE_DISK_VIRTIO)
+			return error_set(err, EINVAL, "%s: a machine of type micro has virtio disks alone", m->config.disks[i].path);
+	return 0;
+}
+
 int machine_add_ide(struct machine *m, struct error *err)
 {
 	struct ide_config config = {
