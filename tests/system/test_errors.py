@@ -159,7 +159,7 @@ def full_disk():
 
 
 def file_limit():
-    m = Machine("limited", "--jit-cache", "16M", **limit(resource.RLIMIT_FSIZE, 40 << 20))
+    m = Machine("limited", "--jit-cache", "16M", **limit(resource.RLIMIT_FSIZE, 80 << 20))
     visor("save", "limited", f"{TMP}/saved")
     check(os.path.getsize(f"{TMP}/saved") > 4 << 20, "the guest's memory is not in the file")
     resource.prlimit(m.process.pid, resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
