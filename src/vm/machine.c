@@ -473,9 +473,9 @@ void machine_destroy(struct machine *m)
 	/* A reset takes the queues from the guest: then work that is still posted finds nothing to do and posts no more. */
 	for (struct device *d = m->devices; d; d = d->next)
 		device_reset(d);
-	machine_stop_input(m);
 	if (m->loop)
 		loop_drain(m->loop);
+	machine_stop_input(m);
 	machine_store_uefi(m);
 	destroy_devices(m);
 	machine_remove_uefi(m);

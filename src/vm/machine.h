@@ -163,7 +163,7 @@ struct device *machine_devices(struct machine *machine);
  * in the guest's time; EINVAL: no such key, ENOSPC: too many wait, ENODEV: no keyboard. */
 int machine_type_text(struct machine *machine, const char *text, struct error *err);
 int machine_press_keys(struct machine *machine, const char *chord, struct error *err);
-/* One key by its Linux input code, and the mouse, at once; from any thread. */
+/* One key by its Linux input code, after those that wait, and the mouse, at once; from any thread. */
 void machine_key(struct machine *machine, unsigned code, bool down);
 void machine_mouse(struct machine *machine, int dx, int dy, int dz, unsigned buttons);
 

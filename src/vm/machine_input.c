@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/util.h"
@@ -9,7 +10,7 @@
 
 /*
  * Keys that are typed for the user: one event after another at a speed that firmware, with room for
- * 15 keys, and boot loaders keep up with. Time is the guest's.
+ * 15 keys, and boot loaders keep up with, and not before the guest has read the last one. Time is the guest's.
  */
 #define EVENT_NS 10000000u
 
@@ -21,9 +22,11 @@ static void on_time(void *opaque)
 		input->next = input->count = 0;
 		return;
 	}
+	timer_arm(&input->timer, vclock_now(&m->clock) + EVENT_NS);
+	if (!i8042_key_room(m->i8042))
+		return;
 	uint16_t event = input->events[input->next++];
 	i8042_key(m->i8042, event & 0x7f, !(event & INPUT_RELEASE));
-	timer_arm(&input->timer, vclock_now(&m->clock) + EVENT_NS);
 }
 
 void machine_init_input(struct machine *m)
@@ -92,10 +95,32 @@ int machine_press_keys(struct machine *m, const char *chord, struct error *err)
 	return 0;
 }
 
+struct key_event {
+	struct machine *machine;
+	unsigned code;
+	bool down;
+};
+
+static void take_key(void *opaque)
+{
+	struct key_event *event = opaque;
+	struct machine *m = event->machine;
+	struct error err;
+	if (want_room(m, 1, &err) == 0) {
+		add(&m->input, event->code, event->down);
+		begin(m);
+	}
+	free(event);
+}
+
+/* By the same way as what is typed: a viewer may send keys faster than the guest takes them. */
 void machine_key(struct machine *m, unsigned code, bool down)
 {
-	if (m->i8042)
-		i8042_key(m->i8042, code, down);
+	struct key_event *event = malloc(sizeof(*event));
+	if (!event)
+		return;
+	*event = (struct key_event){ m, code, down };
+	loop_post(m->loop, take_key, event);
 }
 
 void machine_mouse(struct machine *m, int dx, int dy, int dz, unsigned buttons)
