@@ -14,6 +14,8 @@
 #include "base/util.h"
 
 #define CONNECTION_MEMORY 16384u
+/* Thread-local variables are a part of it, and jansson takes 2,048 levels of nesting. */
+#define STACK_SIZE ((size_t)1 << 20)
 
 struct http_server {
 	struct MHD_Daemon *daemon;
@@ -139,7 +141,7 @@ struct http_server *http_server_create(int listen_fd, void (*handler)(void *opaq
 		server, MHD_OPTION_EXTERNAL_LOGGER, no_log, NULL, MHD_OPTION_LISTEN_SOCKET, listen_fd, MHD_OPTION_CONNECTION_LIMIT,
 		HTTP_MAX_CONNECTIONS, MHD_OPTION_CONNECTION_TIMEOUT, HTTP_TIMEOUT_SECONDS, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
 		(size_t)CONNECTION_MEMORY, MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL, MHD_OPTION_THREAD_STACK_SIZE,
-		(size_t)256 * 1024, MHD_OPTION_END);
+		STACK_SIZE, MHD_OPTION_END);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	if (server->daemon)
 		return server;
