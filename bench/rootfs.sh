@@ -15,38 +15,16 @@ root=$out/root
 
 die() { echo "rootfs.sh: $*" >&2; exit 1; }
 . "$here/../tools/apt.sh"
+. "$here/../tools/tree.sh"
 
 packages="dash coreutils findutils diffutils tar sed grep gzip xz-utils zstd bzip2 perl-base python3-minimal lua5.4
  sqlite3 mawk openssl gcc libc6-dev libssl-dev libc-bin"
 
-# The packages, into a new tree with Debian's merged /usr.
 unpack() {
 	echo "rootfs.sh: fetching and unpacking Debian packages" >&2
-	apt_update amd64
-	rm -rf "$root"
-	mkdir -p "$root/usr/bin" "$root/usr/sbin" "$root/usr/lib" "$root/usr/lib64"
-	for folder in bin sbin lib lib64; do
-		ln -s "usr/$folder" "$root/$folder"
-	done
-	mkdir -p "$root/proc" "$root/sys" "$root/dev" "$root/tmp" "$root/bench" "$root/etc"
-	# To a tree without a status file every dependency is new.
-	# --print-uris leaves out what has been fetched: the list is made with an empty archive.
-	mkdir -p "$out/empty/partial"
-	apt amd64 apt-get -y --no-install-recommends -o Dir::Cache::archives="$out/empty" --print-uris install $packages \
-		>"$out/uris" 2>"$out/apt.log" &&
-		apt amd64 apt-get -y --no-install-recommends --download-only install $packages >"$out/apt.log" 2>&1 || {
-		rm -f "$dir/.apt/amd64/updated" # the lists may be older than the archive
-		cat "$out/apt.log" >&2
-		die "cannot fetch the packages; run the command again"
-	}
-	sed -n "s/^'[^']*' \([^ ]*\.deb\) .*/\1/p" "$out/uris" | while read -r deb; do
-		dpkg-deb --fsys-tarfile "$dir/.apt/amd64/cache/archives/$deb" |
-			tar -x --keep-directory-symlink --no-same-owner -C "$root" || die "cannot unpack $deb"
-	done
+	unpack_tree "$root" "$out" $packages
 	ln -sf mawk "$root/usr/bin/awk"
-	ln -sf dash "$root/usr/bin/sh"
-	rm -rf "$root/usr/share/doc" "$root/usr/share/man" "$root/usr/share/locale" \
-		"$root/usr/lib/x86_64-linux-gnu/libcrypto.a"
+	rm -f "$root/usr/lib/x86_64-linux-gnu/libcrypto.a"
 	"$here/enter.sh" "$root" /usr/bin/python3 -m compileall -q /usr/lib/python3.11 >/dev/null
 }
 
@@ -73,18 +51,6 @@ install_bench() {
 	done
 }
 
-# As sparse as it goes; it is only ever read.
-image() {
-	rm -f "$out/root.img" "$out/root.img.new"
-	size=$(($(du -sm --apparent-size "$root" | cut -f 1) * 5 / 4 + 64))
-	/sbin/mkfs.ext4 -q -O ^has_journal -m 0 -E root_owner=0:0 -d "$root" "$out/root.img.new" "${size}M" \
-		>"$out/mkfs.log" 2>&1 || {
-		cat "$out/mkfs.log" >&2
-		die "mkfs.ext4 cannot make $out/root.img"
-	}
-	mv "$out/root.img.new" "$out/root.img"
-}
-
 exec 9>"$out/.lock"
 flock 9
 want=$(echo "$packages" | sha256sum)
@@ -97,7 +63,7 @@ want=$(cat "$0" "$here/csource.py" "$here/guest/agent" "$here"/programs/* "$here
 [ "$(cat "$out/bench.stamp" 2>/dev/null)" = "$want" ] || {
 	rm -f "$out/bench.stamp"
 	install_bench
-	image
+	tree_image "$root" "$out/root.img" "$out/mkfs.log"
 	echo "$want" >"$out/bench.stamp"
 	echo "rootfs.sh: $out/root.img is ready" >&2
 }

@@ -2,13 +2,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
 # Prepares stock guests from Debian's packages: tools/guest.sh [-d DIR] NAME...
-# Each guest becomes DIR/NAME/ (vmlinuz and initrd.gz, or a firmware image) and
+# Each guest becomes DIR/NAME/ (vmlinuz and initrd.gz, a firmware image, or a disk: root.img, of the tree root/) and
 # is made once; remove that directory to have it made again. Needs no root (see apt.sh).
 set -eu
 
 dir=guest
 here=$(cd "$(dirname "$0")" && pwd)
-names="cloud-amd64 generic-amd64 i386-686 i386-686-pae installer-amd64 memtest seabios pc-amd64 grub-rescue"
+names="cloud-amd64 generic-amd64 i386-686 i386-686-pae installer-amd64 memtest seabios programs-amd64 pc-amd64 grub-rescue"
 
 die() { echo "guest.sh: $*" >&2; exit 1; }
 
@@ -18,6 +18,7 @@ usage() {
 }
 
 . "$here/apt.sh"
+. "$here/tree.sh"
 
 # The newest package name behind a meta package: linux-image-amd64 -> linux-image-6.1.0-NN-amd64.
 resolve() {
@@ -85,6 +86,12 @@ make_guest() {
 		unpack amd64 seabios "$2/deb"
 		cp "$2/deb/usr/share/seabios/bios-256k.bin" "$2/bios.bin"
 		rm -rf "$2/deb" ;;
+	programs-amd64)
+		echo "guest.sh: fetching and unpacking a compiler and stress-ng" >&2
+		mkdir "$2/work"
+		unpack_tree "$2/root" "$2/work" dash coreutils gcc libc6-dev stress-ng
+		tree_image "$2/root" "$2/root.img" "$2/work/mkfs.log"
+		rm -rf "$2/work" ;;
 	esac
 }
 

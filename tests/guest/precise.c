@@ -73,14 +73,16 @@ INSN(by_shift, "shlq $3, %r10")
 INSN(by_xor, "xorl %r10d, %r10d; cmc")
 INSN(by_neg, "negq %r11; std")
 INSN(by_mix, "bsrq %r8, %r10; andb %r9b, %r11b; stc; decw %r8w")
+INSN(by_rol, "movw $0x4001, (%rsi); cmpq %r8, %r9; rolw $1, (%rsi)") /* most flags are older than the last that changes any; RSI must be good */
 static const struct { const uint8_t *from, *to; } setters[] = {
 	{ by_cmp_, by_cmp_end }, { by_inc_, by_inc_end }, { by_add_, by_add_end }, { by_shift_, by_shift_end }, { by_xor_, by_xor_end },
-	{ by_neg_, by_neg_end }, { by_mix_, by_mix_end },
+	{ by_neg_, by_neg_end }, { by_mix_, by_mix_end }, { by_rol_, by_rol_end },
 };
+#define SETTERS (ARRAY_SIZE(setters) - 1) /* those without memory */
 /* Behind the setter: changes without flags. */
 INSN(quiet, "leaq 5(%r12,%r13,2), %r12; movq %r8, %r13; bswapq %r14; notq %r15")
-/* Behind the instruction: changes of everything, then the end. */
-INSN(poison, "incq %rax; incq %rbx; incq %rcx; incq %rdx; incq %rsi; incq %rdi; incq %rbp; incq %r8; incq %r9; incq %r10; incq %r11; incq %r12; incq %r13; incq %r14; incq %r15; cld; int $0x81")
+/* Behind the instruction: changes of everything, all flags first, then the end. */
+INSN(poison, "cmpq %rax, %rsp; incq %rax; incq %rbx; incq %rcx; incq %rdx; incq %rsi; incq %rdi; incq %rbp; incq %r8; incq %r9; incq %r10; incq %r11; incq %r12; incq %r13; incq %r14; incq %r15; cld; int $0x81")
 
 static uint8_t *code, *target_page, *physical[3];
 static uint64_t stack;
@@ -275,7 +277,7 @@ static void memory_operands(void)
 	for (unsigned i = 0; i < ARRAY_SIZE(insns); i++) {
 		if ((insns[i].kind & AVX && !has_avx2) || (insns[i].kind & BMI && !has_bmi))
 			continue;
-		for (unsigned s = 0; s < ARRAY_SIZE(setters); s++) {
+		for (unsigned s = 0; s < SETTERS; s++) {
 			/* STD matters to strings, which go on downwards: the same memory, another end. */
 			one(&insns[i], s, AT);
 			if (!(insns[i].kind & (ALIGNED | SMALL)))
@@ -304,6 +306,8 @@ INSN(aligned_bad, "movaps 1(%rsi), %xmm0")
 INSN(jump_wild, "jmp *%rax")
 INSN(wrmsr_bad, "wrmsr")
 INSN(xgetbv_bad, "xgetbv")
+INSN(rdpmc_bad, "rdpmc")
+INSN(fwait_pending, "fwait")
 
 static void other_exceptions(void)
 {
@@ -320,8 +324,12 @@ static void other_exceptions(void)
 		ROW(cr4_bad, VEC_GP, 0, false, 1ull << 63, 2, 3), ROW(int3, VEC_BP, 0, true, 1, 2, 3), ROW(int_85, 0x85, 0, true, 1, 2, 3),
 		ROW(icebp, VEC_DB, 0, true, 1, 2, 3), ROW(aligned_bad, VEC_GP, 0, false, 1, 2, 3), ROW(jump_wild, VEC_GP, 0, false, WILD, 2, 3),
 		ROW(wrmsr_bad, VEC_GP, 0, false, 0, 0xc0000082, 0x12345678), ROW(xgetbv_bad, VEC_GP, 0, false, 0, 0x77, 0),
+		ROW(rdpmc_bad, VEC_GP, 0, false, 0, 0x77, 0), ROW(fwait_pending, VEC_MF, 0, false, 1, 2, 3),
 	};
+	static const uint16_t unmasked = 0x33e; /* #IA is not masked; for FWAIT, an exception is pending all the time */
 	WRITE_CR(4, READ_CR(4) | 0x40000);
+	WRITE_CR(0, READ_CR(0) | 0x20);
+	__asm__ volatile("fninit; fldz; fldz; fdivp; fldcw %0" ::"m"(unmasked));
 	for (unsigned i = 0; i < ARRAY_SIZE(cases); i++)
 		for (unsigned s = 0; s < ARRAY_SIZE(setters); s++) {
 			const uint8_t *at, *end;
@@ -342,6 +350,7 @@ static void other_exceptions(void)
 					differ("flags", f.frame.rflags & ALL, flags);
 			}
 		}
+	__asm__ volatile("fninit");
 	check_equal(wrong, 0);
 }
 

@@ -206,6 +206,11 @@ static void make_cpu(void)
 	tlb_flush_all(cpu);
 }
 
+static void code_written(void *opaque)
+{
+	cpu_attention(cpu, ATTN_CODE);
+}
+
 struct cpu *seq_machine(void)
 {
 	struct error err = { 0 };
@@ -215,6 +220,7 @@ struct cpu *seq_machine(void)
 		fprintf(stderr, "%s\n", err.text);
 		exit(1);
 	}
+	memory.code_written = code_written; /* sequences are put into memory as devices do it */
 	make_root(ROOT_USER, PTE_U);
 	make_root(ROOT_KERNEL, 0);
 	make_kernel();

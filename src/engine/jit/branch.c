@@ -121,6 +121,7 @@ static void exit_cross(struct translator *t, int64_t offset)
 static void exit_by_tag(struct translator *t, int undo)
 {
 	struct emitter *e = &t->e;
+	const int table = legacy(t) ? (int)(JUMP_COUNT * sizeof(struct jump)) : 0;
 	struct record *record = new_record(t, RECORD_RIP);
 	struct thunk *thunk = new_thunk(t, record);
 	record->undo = (int8_t)undo;
@@ -131,14 +132,14 @@ static void exit_by_tag(struct translator *t, int undo)
 	emit_reg(e, 0, 0xc1, 4, S_B);
 	put8(e, 5);
 	emit_mem(e, EMIT_W, 0x03, S_B, WORD(jumps));
-	emit_mem(e, EMIT_W, 0x3b, S_A, MEM_BASE(S_B, offsetof(struct jump, va)));
+	emit_mem(e, EMIT_W, 0x3b, S_A, MEM_BASE(S_B, table + (int)offsetof(struct jump, va)));
 	jump_to_thunk(t, thunk, COND_NE);
-	emit_mem(e, 0, 0x8b, S_C, MEM_BASE(S_B, offsetof(struct jump, tag)));
+	emit_mem(e, 0, 0x8b, S_C, MEM_BASE(S_B, table + (int)offsetof(struct jump, tag)));
 	emit_mem(e, 0, 0x3b, S_C, WORD(tag[t->set]));
 	jump_to_thunk(t, thunk, COND_NE);
 	poll(t, thunk);
 	set_code_page(t);
-	emit_mem(e, 0, 0xff, 4, MEM_BASE(S_B, offsetof(struct jump, code)));
+	emit_mem(e, 0, 0xff, 4, MEM_BASE(S_B, table + (int)offsetof(struct jump, code)));
 }
 
 void emit_branch_by_table(struct emitter *e, unsigned set)
@@ -169,8 +170,7 @@ void exit_by_table(struct translator *t, int undo)
 		emit_branch_by_table(&t->e, t->set);
 }
 
-/* To the address in S_A. undo: how many bytes RSP was moved by. */
-static void exit_indirect(struct translator *t, int undo)
+void exit_indirect(struct translator *t, int undo)
 {
 	emit_count(t);
 	if (!t->unit->window) {

@@ -99,7 +99,7 @@ int jit_memory_init(struct jit *jit, size_t total, struct error *err)
 	jit->unit_room = UNIT_ROOM;
 	jit->buckets = map(NULL, UNIT_BUCKETS * sizeof(*jit->buckets), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS);
 	jit->order = map(NULL, UNIT_ROOM * sizeof(*jit->order), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS);
-	struct jump *jumps = map(NULL, JUMP_COUNT * sizeof(*jumps), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS);
+	struct jump *jumps = map(NULL, JUMP_TABLES * JUMP_COUNT * sizeof(*jumps), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS);
 	if (jit->buckets)
 		madvise(jit->buckets, UNIT_BUCKETS * sizeof(*jit->buckets), MADV_HUGEPAGE);
 	jit_words(jit->cpu)->jumps = jumps;
@@ -133,7 +133,7 @@ void jit_memory_destroy(struct jit *jit)
 	if (jit->order)
 		munmap(jit->order, UNIT_ROOM * sizeof(*jit->order));
 	if (words->jumps)
-		munmap(words->jumps, JUMP_COUNT * sizeof(*words->jumps));
+		munmap(words->jumps, JUMP_TABLES * JUMP_COUNT * sizeof(*words->jumps));
 	*words = (struct jit_words){ 0 };
 	jit->buckets = jit->order = NULL;
 }
@@ -143,7 +143,7 @@ void jit_flush(struct jit *jit)
 {
 	madvise(jit->data, ALIGN_UP(jit->data_used, GUEST_PAGE_SIZE), MADV_DONTNEED);
 	madvise(jit->buckets, UNIT_BUCKETS * sizeof(*jit->buckets), MADV_DONTNEED);
-	madvise(jit_words(jit->cpu)->jumps, JUMP_COUNT * sizeof(struct jump), MADV_DONTNEED);
+	madvise(jit_words(jit->cpu)->jumps, JUMP_TABLES * JUMP_COUNT * sizeof(struct jump), MADV_DONTNEED);
 	jit->data_used = SPARE_SIZE;
 	jit->unit_count = 0;
 	jit->code_at = jit->code_floor;
@@ -168,7 +168,7 @@ void *jit_alloc(struct jit *jit, size_t size)
 
 bool jit_on_windows(const struct jit *jit, unsigned set)
 {
-	return set != TLB_USER_ALIGN && jit->window[set == TLB_USER ? TLB_USER : TLB_SUPERVISOR];
+	return jit->cpu->code_mode == ISA_MODE_64 && set != TLB_USER_ALIGN && jit->window[set == TLB_USER ? TLB_USER : TLB_SUPERVISOR];
 }
 
 uint32_t jit_space_id(const struct jit *jit, unsigned set)
@@ -196,7 +196,7 @@ struct unit *jit_find(struct jit *jit, const uint8_t *host, uint64_t linear, uns
 	uint32_t space = jit_space_id(jit, set);
 	struct unit **at = &jit->buckets[hash(host, page, set, space)];
 	for (struct unit *u; (u = *at); at = &u->next)
-		if (u->host == host && u->page == page && u->set == set && u->space == space) {
+		if (u->host == host && u->page == page && u->set == set && u->space == space && u->mode == jit->cpu->code_mode) {
 			if (atomic_load_explicit(u->generation_now, memory_order_relaxed) == u->generation &&
 			    atomic_load_explicit(u->tail_generation_now, memory_order_relaxed) == u->tail_generation)
 				return u;

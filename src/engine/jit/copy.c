@@ -40,6 +40,12 @@ static enum copy_kind kind_of(const struct insn *i)
 	}
 }
 
+bool copy_harmless(const struct insn *i)
+{
+	enum copy_kind kind = kind_of(i);
+	return kind == COPY_PLAIN || kind == COPY_NOTHING || i->op == OP_LEA;
+}
+
 /* What is one, of those that the host executes for the interpreter too; x87 and MMX have state of another kind. */
 static bool is_vector(const struct insn *i)
 {

@@ -4,6 +4,7 @@
 #include <stddef.h>
 
 #include "base/util.h"
+#include "engine/jit/translator.h"
 #include "isa/op.h"
 #include "isa/table.h"
 
@@ -20,14 +21,26 @@ uint16_t flags_killed(const struct insn *insn)
 	return (row->flags_written | row->flags_undefined) & FLAG_ARITH;
 }
 
+/* Those without a memory operand that end no unit; of those that end one the flags are live anyway. */
+static bool may_fault(const struct insn *i)
+{
+	switch (i->op) {
+	case OP_PUSH: case OP_POP: case OP_PUSHF: case OP_ENTER: case OP_LEAVE: case OP_CALL: case OP_RET: case OP_XLAT: case OP_CLZERO:
+	case OP_DIV: case OP_IDIV: case OP_FWAIT:
+	case OP_RDTSC: case OP_RDTSCP: case OP_RDPMC: case OP_XGETBV:
+	case OP_RDFSBASE: case OP_RDGSBASE: case OP_WRFSBASE: case OP_WRGSBASE:
+	case OP_SMSW: case OP_SLDT: case OP_STR: case OP_IN: case OP_OUT:
+		return true;
+	default:
+		return isa_rows[i->row].attributes & ROW_CPL0;
+	}
+}
+
 bool flags_shown(const struct insn *i)
 {
-	bool stack = i->op == OP_PUSH || i->op == OP_POP || i->op == OP_CALL || i->op == OP_RET || i->op == OP_LEAVE;
-	bool may_fault = i->op == OP_DIV || i->op == OP_IDIV || i->op == OP_FWAIT;
-	bool forbidden = i->op == OP_RDTSC || i->op == OP_RDTSCP || i->op == OP_RDFSBASE || i->op == OP_RDGSBASE || i->op == OP_WRFSBASE ||
-			 i->op == OP_WRGSBASE || i->op == OP_IN || i->op == OP_OUT || i->op == OP_WRMSR || i->op == OP_RDMSR ||
-			 (i->op == OP_MOV_CR && i->operand[0].kind == OPERAND_CR);
-	return i->memory || stack || may_fault || forbidden || (isa_rows[i->row].attributes & (ROW_SSE | ROW_AVX | ROW_MMX | ROW_X87 | ROW_REP));
+	if (i->mode != ISA_MODE_64 && !copy_harmless(i) && i->op != OP_JCC && i->op != OP_JMP)
+		return true;
+	return i->memory || may_fault(i) || (isa_rows[i->row].attributes & (ROW_SSE | ROW_AVX | ROW_MMX | ROW_X87 | ROW_REP));
 }
 
 #define LOOK_AHEAD 8

@@ -23,7 +23,7 @@ static bool decode(struct jit *jit, const struct unit *unit, const struct guard 
 	memcpy(bytes, page + at, here);
 	if (unit->tail)
 		memcpy(bytes + here, unit->tail, 15 - here);
-	if (isa_decode(&jit->spare_insn, bytes, 15, ISA_MODE_64) != guard->length || !unchanged(unit))
+	if (isa_decode(&jit->spare_insn, bytes, 15, (enum isa_mode)unit->mode) != guard->length || !unchanged(unit))
 		return false;
 	cpu_select(jit->cpu, &jit->spare_insn);
 	return true;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #define _GNU_SOURCE
 /*
- * The translator: engine `jit`. What is not 64-bit code, and single
- * instructions that it does not take on, are interpreted.
+ * The translator: engine `jit`. 16-bit code, code with unusual segments, and
+ * single instructions that it does not take on, are interpreted.
  */
 #include "engine/jit/jit.h"
 
@@ -132,7 +132,8 @@ static struct unit *unit_here(struct cpu *c, struct jit *jit, bool memory_flags)
 	unsigned set = current_tlb_set(c);
 	uint64_t linear = c->gpr[REG_RIP];
 	/* Code of a supervisor set takes CPL 0 for granted. */
-	if (c->code_mode != ISA_MODE_64 || set == TLB_USER_ALIGN || at_hole(linear) || c->cpl - 1u < 2)
+	bool good = c->code_mode == ISA_MODE_64 ? !at_hole(linear) : legacy_translatable(c, linear);
+	if (!good || set == TLB_USER_ALIGN || c->cpl - 1u < 2)
 		return NULL;
 	const uint8_t *host = fetch(c, linear);
 	if (!host)
@@ -211,6 +212,8 @@ static bool goes_on(struct cpu *c, const struct record *record)
 	if (unlikely(atomic_load_explicit(&c->attention, memory_order_relaxed)))
 		return false;
 	if (unlikely(!still_proven(c, record)))
+		return false;
+	if (record->unit->mode != ISA_MODE_64 && !legacy_flat(c))
 		return false;
 	return record->kind == RECORD_STAY ? stayed(c, record) : record->kind != RECORD_END && record->kind != RECORD_RIP;
 }
@@ -312,7 +315,7 @@ static const uint8_t *take_back(struct cpu *c, struct jit *jit, struct record *r
 static void note_jump(struct cpu *c, struct jit *jit, const struct unit *unit, uint64_t va)
 {
 	jit->stats.indirect++;
-	jit_words(c)->jumps[va & (JUMP_COUNT - 1)] = (struct jump){ .va = va, .tag = jit_words(c)->tag[unit->set], .code = unit->memory_entry };
+	*jit_jump(c, va) = (struct jump){ .va = va, .tag = jit_words(c)->tag[unit->set], .code = unit->memory_entry };
 }
 
 static const uint8_t *follow_indirect(struct cpu *c, struct jit *jit, struct record *record)

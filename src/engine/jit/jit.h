@@ -91,6 +91,7 @@ struct unit {
 	uint32_t generation, tail_generation;
 	struct unit *next_tail; /* of those that end in the same page, which is not their own */
 	uint8_t set;          /* TLB set of the first instruction */
+	uint8_t mode;         /* enum isa_mode of its code: 64, or 32 with flat segments (legacy.c) */
 	bool window;          /* memory is reached by windows */
 	bool retired;         /* its entries are jumps now: nothing may come back to where an instruction began */
 	bool absolute;        /* addresses are constants in the code */
@@ -144,7 +145,7 @@ struct jit_words {
 	uint32_t branch;      /* an indirect branch's record, from the start of jit->data */
 };
 
-/* Where an indirect branch led, by the low 16 bits of the address. */
+/* Where an indirect branch led, by the low 16 bits of the address; a table of them for each mode, 64-bit code's first. */
 struct jump {
 	uint64_t va;
 	uint32_t tag, unused;
@@ -152,6 +153,7 @@ struct jump {
 	uint64_t unused2;
 };
 #define JUMP_COUNT 65536u
+#define JUMP_TABLES 2u
 
 #define UNIT_BUCKETS 262144u
 
@@ -251,7 +253,7 @@ void jit_flush(struct jit *jit);
 void *jit_alloc(struct jit *jit, size_t size);
 /* To be called before as many bytes are written to both parts of the code. */
 void jit_back_code(struct jit *jit, size_t room);
-/* linear: of the first byte, for units that are absolute. Those that use windows are of the current space. */
+/* linear: of the first byte, for units that are absolute. Those that use windows are of the current space. All are of the current mode. */
 struct unit *jit_find(struct jit *jit, const uint8_t *host, uint64_t linear, unsigned set);
 /* What a unit with this TLB set is like now: whether it is one for windows, what space it is of, its page or 0. */
 bool jit_on_windows(const struct jit *jit, unsigned set);
@@ -262,6 +264,17 @@ void jit_retire(struct jit *jit, struct unit *unit);
 void jit_insert(struct jit *jit, struct unit *unit);
 /* The unit whose code holds this address, or NULL. */
 struct unit *jit_unit_at(const struct jit *jit, const uint8_t *code);
+
+static inline struct jump *jit_jump(struct cpu *c, uint64_t va)
+{
+	return &jit_words(c)->jumps[(c->code_mode == ISA_MODE_64 ? 0 : JUMP_COUNT) + (va & (JUMP_COUNT - 1))];
+}
+
+/* --- legacy.c --- */
+/* Whether the code at `linear`, not of 64-bit mode, may be translated: 32-bit, with segments as legacy.c takes for granted. */
+bool legacy_translatable(const struct cpu *c, uint64_t linear);
+/* The same of the segments alone. */
+bool legacy_flat(const struct cpu *c);
 
 /* --- guard.c --- */
 /* The record of a guard that has no code of its own; returns where to go on. For the signal handler. */

@@ -75,14 +75,14 @@ static void pick(unsigned keep, unsigned *y, unsigned *a, unsigned *x)
 	*x = scratch[(n + 2) % 3];
 }
 
-static struct host_mem tlb(const struct translator *t, unsigned index, size_t field)
+struct host_mem tlb_field(const struct translator *t, unsigned index, size_t field)
 {
 	size_t set = offsetof(struct cpu, tlbs) + t->set * TLB_SIZE * sizeof(struct tlb_entry);
 	return (struct host_mem){ .base = (uint8_t)index, .index = HOST_NONE, .disp = (int32_t)(set + field), .gs = true };
 }
 
 /* The page of the last byte against the entry of the first, as in cpu/access.h. */
-static void check(struct translator *t, struct host_mem *m, unsigned size, unsigned access, unsigned x, unsigned y, struct thunk *thunk)
+void emit_tlb_check(struct translator *t, struct host_mem *m, unsigned size, unsigned access, unsigned x, unsigned y, struct thunk *thunk)
 {
 	_Static_assert(sizeof(struct tlb_entry) == 32 && TLB_SIZE == 1024, "the index is made by a shift and a mask");
 	struct emitter *e = &t->e;
@@ -100,9 +100,9 @@ static void check(struct translator *t, struct host_mem *m, unsigned size, unsig
 	put32(e, (TLB_SIZE - 1) << 5);
 	emit_reg(e, EMIT_W, 0x81, 4, x);
 	put32(e, (uint32_t)-GUEST_PAGE_SIZE);
-	emit_mem(e, EMIT_W, 0x3b, x, tlb(t, y, access & ACCESS_W ? offsetof(struct tlb_entry, write) : offsetof(struct tlb_entry, read)));
+	emit_mem(e, EMIT_W, 0x3b, x, tlb_field(t, y, access & ACCESS_W ? offsetof(struct tlb_entry, write) : offsetof(struct tlb_entry, read)));
 	jump_to_thunk(t, thunk, COND_NE);
-	emit_load(e, y, tlb(t, y, offsetof(struct tlb_entry, addend)));
+	emit_load(e, y, tlb_field(t, y, offsetof(struct tlb_entry, addend)));
 	m->index = (uint8_t)y;
 	m->scale = 0;
 }
@@ -131,7 +131,7 @@ static void reach(struct translator *t, struct host_mem *m, unsigned size, unsig
 	if (uses_windows(t))
 		window(t, m, y, thunk);
 	else
-		check(t, m, size, access, x, y, thunk);
+		emit_tlb_check(t, m, size, access, x, y, thunk);
 }
 
 void emit_check(struct translator *t, struct host_mem *m, unsigned size, unsigned access, unsigned keep, struct thunk *thunk)
@@ -148,6 +148,10 @@ void emit_operand(struct translator *t, const struct insn *insn, unsigned size, 
 		  struct thunk *thunk, struct host_mem *m)
 {
 	unsigned x, y, a;
+	if (legacy(t)) {
+		legacy_operand(t, insn, size, access, thunk, m);
+		return;
+	}
 	if (stack_operand(t, insn)) {
 		*m = MEM_BASE(REG_RSP, insn->disp);
 		thunk->record->window = true;

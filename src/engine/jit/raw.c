@@ -118,6 +118,20 @@ static void put_operand(struct emitter *e, const struct parts *p, const struct h
 	put32(e, (uint32_t)m->disp);
 }
 
+/* INC and DEC of one byte, and 82, do not exist in 64-bit mode: the forms with ModRM do, and 80. */
+static void put_opcode(struct emitter *e, const struct parts *p, const struct insn *insn)
+{
+	bool legacy = insn->mode != ISA_MODE_64 && insn->encoding == ENC_LEGACY && insn->map == 0;
+	if (legacy && (insn->opcode & 0xf0) == 0x40) {
+		put8(e, 0xff);
+		put8(e, 0xc0 | (insn->opcode & 15));
+	} else if (legacy && insn->opcode == 0x82) {
+		put8(e, 0x80);
+	} else {
+		put_bytes(e, p->opcode, p->opcode_count);
+	}
+}
+
 bool raw_copy(struct emitter *e, const struct insn *insn, const uint8_t *bytes, const struct host_mem *m)
 {
 	struct parts p;
@@ -135,7 +149,7 @@ bool raw_copy(struct emitter *e, const struct insn *insn, const uint8_t *bytes, 
 		put8(e, 0x40 | (p.rex & 12) | xb);
 	else if (p.rex)
 		put8(e, p.rex);
-	put_bytes(e, p.opcode, p.opcode_count);
+	put_opcode(e, &p, insn);
 	if (m)
 		put_operand(e, &p, m, insn->encoding == ENC_EVEX);
 	else if (isa_rows[insn->row].modrm)

@@ -163,7 +163,7 @@ static bool move_from_control(struct translator *t, const struct insn *i)
 	const struct operand *to = &i->operand[0], *from = &i->operand[1];
 	if (to->kind != OPERAND_GPR || to->reg == REG_RSP || from->reg > 4 || from->reg == 1)
 		return false;
-	emit_load(&t->e, S_A, GS_OFFSET(field[from->reg]));
+	emit_mem(&t->e, to->size == 8 ? EMIT_W : 0, 0x8b, S_A, GS_OFFSET(field[from->reg]));
 	write_gpr(t, to->reg, S_A, 8);
 	return true;
 }

@@ -112,11 +112,12 @@ void flags_to_host(struct translator *t)
 void emit_guest_address(struct translator *t, unsigned reg, int64_t offset)
 {
 	if (t->unit->absolute) {
-		emit_constant(&t->e, reg, t->unit->page + (uint64_t)offset);
+		uint64_t address = t->unit->page + (uint64_t)offset;
+		emit_constant(&t->e, reg, legacy(t) ? (uint32_t)address : address);
 		return;
 	}
 	emit_load(&t->e, reg, WORD(code_page));
-	emit_lea(&t->e, reg, MEM_BASE(reg, offset));
+	emit_mem(&t->e, legacy(t) ? 0 : EMIT_W, 0x8d, reg, MEM_BASE(reg, offset));
 }
 
 void emit_count(struct translator *t)
@@ -211,10 +212,10 @@ static int decode_one(struct translator *t, unsigned at)
 	uint8_t *bytes = t->bytes[t->count];
 	unsigned room = MIN(GUEST_PAGE_SIZE - at, 15u);
 	memcpy(bytes, t->page + at, room);
-	int length = isa_decode(i, bytes, room, (enum isa_mode)t->c->code_mode);
+	int length = isa_decode(i, bytes, room, (enum isa_mode)t->mode);
 	if (length < 0 && room < 15) {
 		room = read_over_edge(t, at);
-		length = isa_decode(i, bytes, room, (enum isa_mode)t->c->code_mode);
+		length = isa_decode(i, bytes, room, (enum isa_mode)t->mode);
 		if (length < 0 || at + (unsigned)length <= GUEST_PAGE_SIZE)
 			t->tail = NULL;
 	}
@@ -248,7 +249,7 @@ uint16_t live_at(const struct translator *t, int64_t offset)
 	uint8_t bytes[MARK_STEP];
 	mmu_mark_code(t->c, t->page + offset, room);
 	memcpy(bytes, t->page + offset, room);
-	return flags_live_at(bytes, room, t->c->code_mode);
+	return flags_live_at(bytes, room, t->mode);
 }
 
 static uint16_t live_behind_end(const struct translator *t)
@@ -289,11 +290,19 @@ static void translate_helper(struct translator *t)
 	t->memory_flags = false;
 }
 
+static bool translate_inline(struct translator *t)
+{
+	if (legacy(t))
+		return translate_legacy(t);
+	return translate_branch(t) || translate_stack(t) || translate_stack_pointer(t) || translate_string(t) || translate_system(t) ||
+	       translate_privilege(t) || translate_copy(t);
+}
+
 static void translate_one(struct translator *t)
 {
 	struct thunk *first = &t->thunk[t->thunks];
 	t->kept = t->kept_vector = false;
-	if (!translate_branch(t) && !translate_stack(t) && !translate_stack_pointer(t) && !translate_string(t) && !translate_system(t) && !translate_privilege(t) && !translate_copy(t)) {
+	if (!translate_inline(t)) {
 		t->thunks = (unsigned)(first - t->thunk);
 		translate_helper(t);
 	}
@@ -463,6 +472,7 @@ static struct unit *new_unit(struct translator *t, const uint8_t *host, uint64_t
 		return NULL;
 	unit->host = host;
 	unit->set = t->set;
+	unit->mode = t->mode;
 	unit->window = t->window;
 	unit->absolute = t->set != TLB_USER || unit->window;
 	unit->page = jit_unit_page(jit, linear, t->set);
@@ -510,6 +520,7 @@ struct unit *jit_translate(struct jit *jit, const uint8_t *host, uint64_t linear
 	t.linear = linear - start;
 	t.window = jit_on_windows(jit, t.set);
 	t.vector = t.window && t.set == TLB_USER ? vector_assumed(jit) : 0;
+	t.mode = c->code_mode;
 	t.tail = NULL;
 	t.generation = atomic_load(generation_of(&t, t.page));
 	if (!decode(&t, start))

@@ -66,6 +66,7 @@ struct translator {
 	uint32_t generation, tail_generation; /* of it and of the next one, before their bytes were read */
 	const uint8_t *tail;        /* the page that the last instruction ends in; NULL: this one */
 	bool window;                /* the unit uses windows */
+	uint8_t mode;               /* enum isa_mode of the code */
 	bool kept;                  /* the code of the instruction under way leaves kept biases alone */
 	bool kept_vector;           /* and it is a vector instruction */
 	bool stack_replaced;        /* for the instruction under way RSP is the guest's */
@@ -90,6 +91,12 @@ struct translator {
 static inline bool scratch_register(unsigned r)
 {
 	return r == S_A || r == S_B || r == S_C;
+}
+
+/* 32-bit code (legacy.c). */
+static inline bool legacy(const struct translator *t)
+{
+	return t->mode != ISA_MODE_64;
 }
 
 /* --- translate.c --- */
@@ -136,6 +143,10 @@ static inline void emit_access(struct translator *t, struct thunk *thunk)
 	if (uses_windows(t) || thunk->record->window)
 		guard(t, thunk);
 }
+/* A look into the TLB, with m->base the linear address but for m->disp; *m is the host address then. x and y are lost. */
+void emit_tlb_check(struct translator *t, struct host_mem *m, unsigned size, unsigned access, unsigned x, unsigned y, struct thunk *thunk);
+/* A field of the TLB entry whose offset in the set is in `index`, which may be HOST_NONE. */
+struct host_mem tlb_field(const struct translator *t, unsigned index, size_t field);
 /* The linear address of the operand without a check, as base + disp; S_A and S_B may be used. */
 struct host_mem emit_linear(struct translator *t, const struct insn *insn, unsigned a, unsigned b);
 /* The offset that the memory operand names (LEA), as a host operand; S_A and S_B may be used. */
@@ -151,6 +162,8 @@ void exit_direct(struct translator *t, int64_t offset);
 void exit_return(struct translator *t, int64_t offset);
 /* To the address in S_A by the table of the space: code, and branches[...], for this set. No flags change. */
 void emit_branch_by_table(struct emitter *e, unsigned set);
+/* To the address in S_A; without windows flags are in cpu->cc. undo: how many bytes RSP was moved by. */
+void exit_indirect(struct translator *t, int undo);
 /* To the address in S_A by the table of t->set's space (pages.c), in a unit that uses windows; no flags change. undo: how many
  * bytes RSP was moved by. */
 void exit_by_table(struct translator *t, int undo);
@@ -216,5 +229,11 @@ void x87_emit_noted(struct translator *t, struct x87_noted noted);
 bool translate_privilege(struct translator *t);
 /* --- copy.c --- */
 bool translate_copy(struct translator *t);
+/* Whether it is copied and cannot fault, but for a memory operand. */
+bool copy_harmless(const struct insn *i);
+/* --- legacy.c --- */
+bool translate_legacy(struct translator *t);
+/* As emit_operand; *m uses S_A and S_B. */
+void legacy_operand(struct translator *t, const struct insn *insn, unsigned size, unsigned access, struct thunk *thunk, struct host_mem *m);
 
 #endif
