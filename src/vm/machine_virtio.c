@@ -78,11 +78,7 @@ static int add_console(struct machine *m, struct error *err)
 static int add_disk(struct machine *m, unsigned index, struct error *err)
 {
 	const struct machine_disk *disk = &m->config.disks[index];
-	const struct block_config file = {
-		.path = disk->path, .format = disk->format, .snapshot = disk->snapshot, .backing = disk->backing,
-		.read_only = disk->read_only, .cache = (enum block_cache)disk->cache, .worker = { loop_post, m->loop },
-	};
-	struct block *block = block_open(&file, err);
+	struct block *block = machine_open_image(m, disk, err);
 	if (!block)
 		return -1;
 	char name[24];
@@ -107,7 +103,7 @@ int machine_add_virtio(struct machine *m, struct error *err)
 	if (add_rng(m, err) < 0 || add_console(m, err) < 0)
 		return -1;
 	for (unsigned i = 0; i < m->config.disk_count; i++)
-		if (add_disk(m, i, err) < 0)
+		if (m->config.disks[i].bus == MACHINE_DISK_VIRTIO && add_disk(m, i, err) < 0)
 			return -1;
 	return 0;
 }
