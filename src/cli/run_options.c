@@ -68,17 +68,18 @@ const struct option run_options[] = {
 	  .help = "a network interface and what it leads to: user (reaches what the host reaches, by address translation), switch:NAME "
 		  "(the guests of one host that name it; with ,mode=host the host too, at 10.0.2.2, and addresses by DHCP; with ,mode=nat "
 		  "all that the host reaches), tap:IF or bridge:IF (an interface of the host, as root), or none for no "
-		  "network; user without it. May be given several times. The card's model is virtio, "
-		  "e1000 (Intel 82540EM) or pcnet (AMD Am79C970A); virtio without it" },
+		  "network; without it user, but none on micro. May be given several times. The card's model is virtio, "
+		  "e1000 (Intel 82540EM) or pcnet (AMD Am79C970A); without it virtio, but pcnet on classic, which has three cards at least" },
 	{ .name = "hostfwd", .letter = 'p', .kind = OPTION_LIST, AT(forwards), .argument = "[ADDR:]HOSTPORT:PORT[/udp]",
 	  .help = "forward a port of the host to the guest, by the first user network; on 127.0.0.1 unless another address stands "
 		  "before, as 0.0.0.0:8080:80. May be given several times" },
 	{ .name = "capture", .kind = OPTION_STRING, AT(capture), .argument = "FILE", .completion = COMPLETE_FILE,
 	  .help = "write the frames of the first network interface to a pcap file, those of further ones to FILE.1 and so on" },
 	{ .name = "boot", .kind = OPTION_STRING, AT(boot), .argument = "KIND[,KIND...]",
-	  .help = "the order in which firmware tries the kinds of drives: disk, cdrom, floppy; that order without it. Esc at the start shows a menu" },
+	  .help = "the order in which firmware tries what it may boot from: disk, cdrom, floppy, network (PXE); that order without it. Esc at "
+		  "the start shows a menu" },
 	{ .name = "option-rom", .kind = OPTION_LIST, AT(option_roms), .argument = "FILE", .completion = COMPLETE_FILE,
-	  .help = "an option ROM for SeaBIOS to run, as iPXE's for the network card. May be given several times" },
+	  .help = "an option ROM for SeaBIOS to run. May be given several times" },
 	{ .name = "console", .kind = OPTION_STRING, AT(console), .argument = "WHERE",
 	  .help = "the first serial port: stdio, none, file:PATH (output only) or pipe:PATH (the FIFOs PATH.in and PATH.out); "
 		  "stdio without it" },
@@ -238,14 +239,14 @@ static int refuse_with_restore(const struct run_values *v, struct error *err)
 
 static int check_boot_order(const char *order, struct error *err)
 {
-	static const char *const kinds[] = { "disk", "cdrom", "floppy" };
+	static const char *const kinds[] = { "disk", "cdrom", "floppy", "network" };
 	for (const char *at = order; at;) {
 		size_t length = strcspn(at, ",");
 		bool known = false;
 		for (unsigned i = 0; i < ARRAY_SIZE(kinds); i++)
 			known |= length == strlen(kinds[i]) && !memcmp(at, kinds[i], length);
 		if (!known)
-			return error_set(err, EINVAL, "--boot: '%s': nothing boots from '%.*s'; write disk, cdrom and floppy with commas between", order,
+			return error_set(err, EINVAL, "--boot: '%s': nothing boots from '%.*s'; write disk, cdrom, floppy and network with commas between", order,
 					 (int)length, at);
 		at = at[length] ? at + length + 1 : NULL;
 	}
@@ -270,8 +271,9 @@ static int check_boot(const struct run_values *v, struct error *err)
 		return error_set(err, EINVAL, "--machine micro: has no firmware to start from a disk; give --kernel FILE too, or use --machine pc");
 	if (v->memory % (1u << 20))
 		return error_set(err, EINVAL, "--memory: must be a whole number of MiB, as 256M");
-	if (!v->kernel && !v->bios && !v->firmware && !drive_count(v))
-		return error_set(err, EINVAL, "there is nothing to start: give --kernel FILE, --disk FILE, --cdrom FILE, --bios or --restore FILE");
+	if (!v->kernel && !v->bios && !v->firmware && !v->boot && !drive_count(v))
+		return error_set(err, EINVAL, "there is nothing to start: give --kernel FILE, --disk FILE, --cdrom FILE, --boot network, --bios or "
+				 "--restore FILE");
 	return 0;
 }
 
@@ -333,17 +335,21 @@ static void set_macs(const struct run_values *v, struct machine_config *config, 
 static int set_nets(const struct run_values *v, struct machine_config *config, struct error *err)
 {
 	bool has_mac[MACHINE_MAX_NICS] = { false };
-	const struct option_list standard = { { "user" }, 1 };
+	const struct option_list standard = { { "user" }, v->machine != MACHINE_MICRO };
 	const struct option_list *list = v->nets.count ? &v->nets : &standard;
+	enum machine_nic_model model = v->machine == MACHINE_CLASSIC ? MACHINE_NIC_PCNET : MACHINE_NIC_VIRTIO;
 	for (unsigned i = 0; i < list->count; i++) {
 		if (!strcmp(list->values[i], "none") && list->count == 1)
 			continue;
 		if (config->nic_count == MACHINE_MAX_NICS)
 			return error_set(err, EINVAL, "--net: a machine has at most %d network interfaces", MACHINE_MAX_NICS);
-		if (nic_parse(list->values[i], &config->nics[config->nic_count], &has_mac[config->nic_count], err) < 0)
+		if (nic_parse(list->values[i], model, &config->nics[config->nic_count], &has_mac[config->nic_count], err) < 0)
 			return error_prefix(err, "--net");
 		config->nic_count++;
 	}
+	/* Those that no network was named for are there without a cable. */
+	while (v->machine == MACHINE_CLASSIC && config->nic_count < MACHINE_CLASSIC_NICS)
+		config->nics[config->nic_count++].model = model;
 	set_macs(v, config, has_mac);
 	return 0;
 }

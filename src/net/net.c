@@ -282,6 +282,11 @@ static struct net *open_none(const struct net_config *config, struct error *err)
 	return net;
 }
 
+bool net_connected(const struct net *net)
+{
+	return net->config.kind != NET_NONE;
+}
+
 struct net *net_open(const struct net_config *config, struct error *err)
 {
 	static struct net *(*const open[])(const struct net_config *config, struct error *err) = {

@@ -123,6 +123,9 @@ int net_remove_forward(struct net *net, const struct net_forward *forward, struc
 /* The forwards there are, by index; false beyond the last. */
 bool net_get_forward(const struct net *net, unsigned index, struct net_forward *forward);
 
+/* There is something at the other end of the cable: not NET_NONE. Any thread. */
+bool net_connected(const struct net *net);
+
 /* --- counters since net_open --- */
 
 struct net_stats {

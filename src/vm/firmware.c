@@ -21,6 +21,7 @@
 #define SHADOW_MAX 0x20000u
 #define PM_BASE_OVMF 0xb000u
 #define BOOT_MENU_WAIT_MS 2000
+#define BOOT_KINDS 4 /* that the user may name: disk, cdrom, floppy, network */
 #define KEY_IRQ0_OVERRIDE 0x8002u /* of the x86 local keys: IRQ0 is on pin 2 of the I/O APIC */
 
 static const char *const usual_paths[] = {
@@ -111,16 +112,13 @@ static int boot_path(const struct machine *m, unsigned disk, char *text, size_t 
 	return snprintf(text, size, "/pci@i0cf8/ide@%x,1/drive@%u/disk@%u", ISA_BRIDGE_SLOT, at / 2, at % 2);
 }
 
-/* A drive's place in the order that the user wants: of its kind in the list, else after all of those. */
-static unsigned boot_rank(const struct machine *m, unsigned disk)
+/* The place of a kind in the order that the user wants; after all those of the list when it is not there. */
+static unsigned boot_rank(const struct machine *m, const char *kind)
 {
-	static const char *const kinds[MACHINE_DISK_BUSES] = {
-		[MACHINE_DISK_VIRTIO] = "disk", [MACHINE_DISK_IDE] = "disk", [MACHINE_CDROM] = "cdrom", [MACHINE_FLOPPY] = "floppy",
-	};
-	const char *kind = kinds[m->config.disks[disk].bus], *at = m->config.boot;
+	const char *at = m->config.boot;
 	size_t length = strlen(kind);
 	unsigned rank = 0;
-	for (; at && *at; at = *at ? at + 1 : at, rank++) {
+	for (; at && *at && rank < BOOT_KINDS; at = *at ? at + 1 : at, rank++) {
 		if (!strncmp(at, kind, length) && (!at[length] || at[length] == ','))
 			return rank;
 		at += strcspn(at, ",");
@@ -130,17 +128,52 @@ static unsigned boot_rank(const struct machine *m, unsigned disk)
 
 static int add_boot_order(struct machine *m, struct error *err)
 {
-	char order[MACHINE_MAX_DISKS * 64] = "";
+	static const char *const kinds[MACHINE_DISK_BUSES] = {
+		[MACHINE_DISK_VIRTIO] = "disk", [MACHINE_DISK_IDE] = "disk", [MACHINE_CDROM] = "cdrom", [MACHINE_FLOPPY] = "floppy",
+	};
+	char order[(MACHINE_MAX_DISKS + MACHINE_MAX_NICS) * 64] = "";
 	size_t length = 0;
-	for (unsigned rank = 0; rank <= MACHINE_DISK_BUSES; rank++) {
+	for (unsigned rank = 0; rank <= BOOT_KINDS; rank++) {
 		for (unsigned i = 0; i < m->config.disk_count; i++) {
-			if (MIN(boot_rank(m, i), (unsigned)MACHINE_DISK_BUSES) != rank)
+			if (boot_rank(m, kinds[m->config.disks[i].bus]) != rank)
 				continue;
-			length += (size_t)snprintf(order + length, sizeof(order) - length, "%s", length ? "\n" : "");
 			length += (size_t)boot_path(m, i, order + length, sizeof(order) - length);
+			order[length++] = '\n';
 		}
+		for (unsigned i = 0; boot_rank(m, "network") == rank && i < m->config.nic_count; i++)
+			length += (size_t)snprintf(order + length, sizeof(order) - length, "/pci@i0cf8/ethernet@%x/ethernet-phy@0\n", m->nic_slot[i]);
 	}
-	return length ? fw_cfg_add_file(m->fw_cfg, "bootorder", order, length + 1, err) : 0;
+	if (!length)
+		return 0;
+	order[length - 1] = 0;
+	return fw_cfg_add_file(m->fw_cfg, "bootorder", order, length, err);
+}
+
+/* iPXE for the machine's cards, for SeaBIOS, which takes a PCI function's ROM from a file named after its IDs; UEFI has a driver of its own. */
+static int add_network_roms(struct machine *m, struct error *err)
+{
+	static const char *const folders[] = { "/usr/lib/ipxe/qemu", "/usr/share/qemu", "/usr/local/share/qemu" };
+	static const struct { const char *file, *item; } roms[MACHINE_NIC_MODELS] = {
+		[MACHINE_NIC_VIRTIO] = { "pxe-virtio.rom", "pci1af4,1041.rom" }, [MACHINE_NIC_E1000] = { "pxe-e1000.rom", "pci8086,100e.rom" },
+		[MACHINE_NIC_PCNET] = { "pxe-pcnet.rom", "pci1022,2000.rom" },
+	};
+	bool there[MACHINE_NIC_MODELS] = { false }, wanted = m->config.boot && strstr(m->config.boot, "network");
+	char path[128];
+	for (unsigned i = 0; machine_wants_bios(m) && i < m->config.nic_count; i++) {
+		enum machine_nic_model model = m->config.nics[i].model;
+		bool found = there[model];
+		for (unsigned j = 0; !found && j < ARRAY_SIZE(folders); j++) {
+			snprintf(path, sizeof(path), "%s/%s", folders[j], roms[model].file);
+			found = access(path, R_OK) == 0;
+		}
+		if (!found && wanted)
+			return error_set(err, ENOENT, "--boot network: there is no iPXE for the network card (%s/%s); install it with 'apt install "
+					 "ipxe-qemu'", folders[0], roms[model].file);
+		if (found && !there[model] && firmware_add_rom(m, roms[model].item, path, err) < 0)
+			return -1;
+		there[model] = found;
+	}
+	return 0;
 }
 
 static int add_option_roms(struct machine *m, struct error *err)
@@ -151,7 +184,7 @@ static int add_option_roms(struct machine *m, struct error *err)
 		if (firmware_add_rom(m, name, m->config.option_roms[i], err) < 0)
 			return -1;
 	}
-	return firmware_add_vga_rom(m, err);
+	return add_network_roms(m, err) < 0 ? -1 : firmware_add_vga_rom(m, err);
 }
 
 static int add_acpi(struct machine *m, struct error *err)

@@ -29,6 +29,7 @@ struct machine;
 #define MACHINE_MAX_CPUS 16
 #define MACHINE_MAX_DISKS 8
 #define MACHINE_MAX_NICS 8
+#define MACHINE_CLASSIC_NICS 3
 #define MACHINE_MAX_ROMS 4
 
 /* Where a character device's bytes go, and come from by machine_console_input. */

@@ -112,6 +112,7 @@ static int add_nic(struct machine *m, unsigned index, struct error *err)
 			return -1;
 		}
 	}
+	m->nic_slot[index] = m->next_slot;
 	return add_card[nic->model](m, index, net, err);
 }
 

@@ -76,6 +76,7 @@ struct machine {
 	struct machine_virtio *virtio;
 	unsigned next_slot;         /* the first PCI slot that is free */
 	struct net *nets[MACHINE_MAX_NICS]; /* belong to their cards, which close them */
+	unsigned nic_slot[MACHINE_MAX_NICS];
 	struct ide *ide;
 	struct i8237 *i8237;
 	struct uefi *uefi;

@@ -93,10 +93,10 @@ static int set_option(char *word, struct machine_nic *nic, bool *has_mac, struct
 	return error_set(err, EINVAL, "'%s' is no option of a network; there are model=MODEL, mac=ADDRESS and, for a switch, mode=MODE", word);
 }
 
-int nic_parse(const char *text, struct machine_nic *nic, bool *has_mac, struct error *err)
+int nic_parse(const char *text, enum machine_nic_model model, struct machine_nic *nic, bool *has_mac, struct error *err)
 {
 	char copy[256], *rest = copy, *word;
-	*nic = (struct machine_nic){ 0 };
+	*nic = (struct machine_nic){ .model = model };
 	*has_mac = false;
 	if (strlen(text) >= sizeof(copy))
 		return error_set(err, EINVAL, "'%.32s...' is too long for a network", text);

@@ -14,8 +14,8 @@
  * and as JSON, as the save file and the control socket have it.
  */
 
-/* Without a mac= *has_mac is false, and the address is the caller's to fill in. */
-int nic_parse(const char *text, struct machine_nic *nic, bool *has_mac, struct error *err);
+/* `model` is the card without a model=. Without a mac= *has_mac is false, and the address is the caller's to fill in. */
+int nic_parse(const char *text, enum machine_nic_model model, struct machine_nic *nic, bool *has_mac, struct error *err);
 
 json_t *nic_json(const struct machine_nic *nic);
 int nic_from_json(const json_t *json, struct machine_nic *nic, struct error *err);

@@ -295,7 +295,7 @@ static uint16_t read_bcr(const struct pcnet *p, unsigned index)
 {
 	uint16_t value = index < BCR_COUNT ? p->bcr[index] : 0;
 	/* LEDOUT: the link is up, and that is what this LED shows (LNKSTE). */
-	if (index == BCR_LED0 && value & 0x0040)
+	if (index == BCR_LED0 && value & 0x0040 && net_connected(p->net))
 		value |= 0x8000;
 	if (index == BCR_EEPROM)
 		value |= 0xa000; /* PVALID, EEDET: it was read, and is there */
