@@ -64,12 +64,13 @@ const struct option run_options[] = {
 	  .help = "an ISO image in a CD-ROM drive at the IDE controller; none: an empty drive. May be given several times" },
 	{ .name = "floppy", .kind = OPTION_LIST, AT(floppies), .argument = "FILE[,OPTION]...", .completion = COMPLETE_FILE,
 	  .help = "a floppy disk image, with the options of --disk, in a drive for 1.44 MB; none: an empty drive. May be given twice" },
-	{ .name = "net", .kind = OPTION_LIST, AT(nets), .argument = "NET[,model=MODEL][,mac=MAC]",
-	  .help = "a network interface and what it leads to: user (reaches what the host reaches, by address translation), switch:NAME "
+	{ .name = "net", .kind = OPTION_LIST, AT(nets), .argument = "NET[,OPTION]...",
+	  .help = "a network interface and what it leads to: user (reaches what the host reaches, by address translation; "
+		  "with ,tftp=FOLDER,bootfile=FILE guests may boot from that folder), switch:NAME "
 		  "(the guests of one host that name it; with ,mode=host the host too, at 10.0.2.2, and addresses by DHCP; with ,mode=nat "
 		  "all that the host reaches), tap:IF or bridge:IF (an interface of the host, as root), or none for no "
-		  "network; without it user, but none on micro. May be given several times. The card's model is virtio, "
-		  "e1000 (Intel 82540EM) or pcnet (AMD Am79C970A); without it virtio, but pcnet on classic, which has three cards at least" },
+		  "network; without it user, but none on micro. May be given several times. ,mac=MAC: the card's address. ,model=MODEL: "
+		  "virtio, e1000 (Intel 82540EM) or pcnet (AMD Am79C970A); without it virtio, but pcnet on classic, which has three cards at least" },
 	{ .name = "hostfwd", .letter = 'p', .kind = OPTION_LIST, AT(forwards), .argument = "[ADDR:]HOSTPORT:PORT[/udp]",
 	  .help = "forward a port of the host to the guest, by the first user network; on 127.0.0.1 unless another address stands "
 		  "before, as 0.0.0.0:8080:80. May be given several times" },

@@ -76,6 +76,7 @@ struct net_config {
 	enum net_kind kind;
 	enum net_switch_mode mode;
 	const char *name;         /* of the switch, tap device or bridge */
+	const char *tftp, *boot_file; /* of NET_USER: the folder that 10.0.2.2 serves by TFTP, and what DHCP says to boot; NULL: nothing */
 	const char *owner;        /* for messages: "net0" */
 	const char *capture;      /* file for a copy of all frames, or NULL */
 	bool jumbo;               /* the device can be told of an MTU other than 1500 */

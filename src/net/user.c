@@ -427,6 +427,8 @@ static Slirp *make_slirp(struct user *user, unsigned mtu)
 		.vprefix_len = 64,
 		.if_mtu = mtu,
 		.if_mru = mtu,
+		.tftp_path = user->net.config.tftp,
+		.bootfile = user->net.config.boot_file,
 	};
 	inet_pton(AF_INET, "10.0.2.0", &config.vnetwork);
 	inet_pton(AF_INET, "255.255.255.0", &config.vnetmask);

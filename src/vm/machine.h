@@ -78,7 +78,9 @@ struct machine_nic {
 	enum net_switch_mode mode;
 	enum machine_nic_model model;
 	uint8_t mac[NET_MAC_SIZE];
-	struct net_forward forwards[MACHINE_MAX_FORWARDS]; /* NET_USER */
+	/* of NET_USER: */
+	char tftp[256], boot_file[128]; /* a folder to serve, and what of it to boot; "": none */
+	struct net_forward forwards[MACHINE_MAX_FORWARDS];
 	unsigned forward_count;
 };
 

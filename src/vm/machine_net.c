@@ -93,6 +93,7 @@ static struct net *open_net(struct machine *m, unsigned index, struct error *err
 	}
 	struct net_config config = {
 		.kind = nic->kind, .mode = nic->mode, .name = nic->name[0] ? nic->name : NULL, .owner = owner, .capture = capture,
+		.tftp = nic->tftp[0] ? nic->tftp : NULL, .boot_file = nic->boot_file[0] ? nic->boot_file : NULL,
 		.jumbo = nic->model == MACHINE_NIC_VIRTIO, .worker = { loop_post, m->loop }, .loop = m->loop,
 		.now = machine_time, .now_opaque = &m->clock,
 	};

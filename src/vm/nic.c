@@ -3,6 +3,7 @@
 #include "vm/nic.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/json.h"
@@ -77,6 +78,27 @@ static int set_mode(const char *name, struct machine_nic *nic, struct error *err
 	return error_set(err, EINVAL, "'%s' is no mode of a switch; choose from: isolated, host, nat", name);
 }
 
+/* The whole path, since a restored machine may be started elsewhere. */
+static int set_tftp(const char *path, struct machine_nic *nic, struct error *err)
+{
+	cleanup_free char *whole = realpath(path, NULL);
+	if (!whole)
+		return error_set(err, errno, "tftp=%s: %s", path, strerror(errno));
+	if (strlen(whole) >= sizeof(nic->tftp))
+		return error_set(err, ENAMETOOLONG, "tftp=%s: the folder's name is too long", path);
+	strcpy(nic->tftp, whole);
+	return 0;
+}
+
+static int set_boot_file(const char *name, struct machine_nic *nic, struct error *err)
+{
+	if (strlen(name) >= sizeof(nic->boot_file))
+		return error_set(err, ENAMETOOLONG, "bootfile=%s: the name is too long; DHCP has room for %zu characters", name,
+				 sizeof(nic->boot_file) - 1);
+	strcpy(nic->boot_file, name);
+	return 0;
+}
+
 static int set_option(char *word, struct machine_nic *nic, bool *has_mac, struct error *err)
 {
 	char *value = strchr(word, '=');
@@ -90,7 +112,14 @@ static int set_option(char *word, struct machine_nic *nic, bool *has_mac, struct
 		*has_mac = true;
 		return net_mac_parse(value, nic->mac, err);
 	}
-	return error_set(err, EINVAL, "'%s' is no option of a network; there are model=MODEL, mac=ADDRESS and, for a switch, mode=MODE", word);
+	bool tftp = value && !strcmp(word, "tftp");
+	if (tftp || (value && !strcmp(word, "bootfile"))) {
+		if (nic->kind != NET_USER)
+			return error_set(err, EINVAL, "%s=%s: only a user network serves files; leave it out", word, value);
+		return (tftp ? set_tftp : set_boot_file)(value, nic, err);
+	}
+	return error_set(err, EINVAL, "'%s' is no option of a network; there are model=MODEL, mac=ADDRESS, for a switch mode=MODE, for user "
+			 "tftp=FOLDER and bootfile=NAME", word);
 }
 
 int nic_parse(const char *text, enum machine_nic_model model, struct machine_nic *nic, bool *has_mac, struct error *err)
@@ -123,7 +152,8 @@ json_t *nic_json(const struct machine_nic *nic)
 		json_array_append_new(forwards, json_string(text));
 	}
 	net_mac_print(nic->mac, mac);
-	return json_pack("{s:s, s:s*, s:s*, s:s, s:s, s:o}", "net", kind, "name", nic->name[0] ? nic->name : NULL, "mode",
+	return json_pack("{s:s, s:s*, s:s*, s:s*, s:s*, s:s, s:s, s:o}", "net", kind, "tftp", nic->tftp[0] ? nic->tftp : NULL, "bootfile",
+			 nic->boot_file[0] ? nic->boot_file : NULL, "name", nic->name[0] ? nic->name : NULL, "mode",
 			 nic->kind == NET_SWITCH ? modes[nic->mode] : NULL, "model",
 			 machine_nic_models[nic->model], "mac", mac, "forwards", forwards);
 }
@@ -147,6 +177,7 @@ int nic_from_json(const json_t *json, struct machine_nic *nic, struct error *err
 {
 	const char *kind, *model, *mac, *name = json_string_value(json_object_get(json, "name"));
 	const char *mode = json_string_value(json_object_get(json, "mode"));
+	const char *tftp = json_string_value(json_object_get(json, "tftp")), *boot_file = json_string_value(json_object_get(json, "bootfile"));
 	*nic = (struct machine_nic){ 0 };
 	if (json_get_string(json, "net", &kind, err) < 0 || json_get_string(json, "model", &model, err) < 0 ||
 	    json_get_string(json, "mac", &mac, err) < 0)
@@ -161,7 +192,8 @@ int nic_from_json(const json_t *json, struct machine_nic *nic, struct error *err
 		if (set_kind(word, nic, err) < 0)
 			return -1;
 	}
-	if ((mode && set_mode(mode, nic, err) < 0) || set_model(model, nic, err) < 0 || net_mac_parse(mac, nic->mac, err) < 0)
+	if ((tftp && set_tftp(tftp, nic, err) < 0) || (boot_file && set_boot_file(boot_file, nic, err) < 0) ||
+	    (mode && set_mode(mode, nic, err) < 0) || set_model(model, nic, err) < 0 || net_mac_parse(mac, nic->mac, err) < 0)
 		return -1;
 	return forwards_from_json(json_object_get(json, "forwards"), nic, err);
 }

@@ -9,7 +9,7 @@
 /*
  * A network interface as text, as --net has it:
  *
- *   user | switch:NAME | tap:IF | bridge:IF [,model=MODEL] [,mac=ADDRESS] [,mode=isolated|host|nat]
+ *   user | switch:NAME | tap:IF | bridge:IF [,model=MODEL] [,mac=ADDRESS] [,mode=isolated|host|nat] [,tftp=FOLDER] [,bootfile=NAME]
  *
  * and as JSON, as the save file and the control socket have it.
  */
