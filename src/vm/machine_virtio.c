@@ -100,7 +100,8 @@ int machine_add_virtio(struct machine *m, struct error *err)
 	if (!m->virtio)
 		return error_set(err, ENOMEM, "out of memory for the virtio devices");
 	m->next_slot = FIRST_VIRTIO_SLOT;
-	if (add_rng(m, err) < 0 || add_console(m, err) < 0)
+	/* Classic has what is on its list, and virtio only where it was asked for. */
+	if ((m->config.profile != MACHINE_CLASSIC && add_rng(m, err) < 0) || add_console(m, err) < 0)
 		return -1;
 	for (unsigned i = 0; i < m->config.disk_count; i++)
 		if (m->config.disks[i].bus == MACHINE_DISK_VIRTIO && add_disk(m, i, err) < 0)
