@@ -3,12 +3,13 @@
 #
 # Prepares stock guests from Debian's packages: tools/guest.sh [-d DIR] NAME...
 # Each guest becomes DIR/NAME/ (vmlinuz and initrd.gz, a firmware image, or a disk: root.img, of the tree root/) and
-# is made once; remove that directory to have it made again. Needs no root (see apt.sh).
+# is made once, and again when the way in which it is made has changed (DIR/NAME/recipe is a checksum of that). Needs no
+# root (see apt.sh).
 set -eu
 
 dir=guest
 here=$(cd "$(dirname "$0")" && pwd)
-names="cloud-amd64 generic-amd64 i386-686 i386-686-pae installer-amd64 memtest seabios programs-amd64"
+names="cloud-amd64 generic-amd64 i386-686 i386-686-pae installer-amd64 memtest seabios programs-amd64 pc-amd64 grub-rescue"
 
 die() { echo "guest.sh: $*" >&2; exit 1; }
 
@@ -42,22 +43,29 @@ unpack() {
 	dpkg-deb -x "$4" "$3"
 }
 
-# linux ARCH META INTO: a kernel, and an initramfs with busybox and the modules that visor's devices want
+# linux ARCH META INTO [MODULE...]: a kernel, and an initramfs with busybox and the modules that visor's devices want
 linux() {
 	package=$(resolve "$1" "$2")
 	[ -n "$package" ] || die "$2 names no kernel package in Debian's lists for $1"
 	unpack "$1" "$package" "$3/kernel"
 	unpack "$1" busybox-static "$3/busybox"
-	cp "$3"/kernel/boot/vmlinuz-* "$3/vmlinuz"
-	"$here/initramfs.sh" "$3/kernel" "$3/busybox/bin/busybox" "$3/initrd.gz"
-	echo "$package" >"$3/version"
-	rm -rf "$3/kernel" "$3/busybox"
+	into=$3
+	shift 3
+	cp "$into"/kernel/boot/vmlinuz-* "$into/vmlinuz"
+	"$here/initramfs.sh" "$into/kernel" "$into/busybox/bin/busybox" "$into/initrd.gz" "$@"
+	echo "$package" >"$into/version"
+	rm -rf "$into/kernel" "$into/busybox"
 }
+
+# Drivers of the parts of a PC that are not virtio.
+pc_modules="ata_piix sd_mod sr_mod isofs floppy vfat nls_cp437 nls_ascii parport_pc ppdev lp psmouse bochs BusLogic pcnet32 e1000
+	snd-sb16 snd-pcm-oss"
 
 make_guest() {
 	case $1 in
 	cloud-amd64) linux amd64 linux-image-cloud-amd64 "$2" ;;
 	generic-amd64) linux amd64 linux-image-amd64 "$2" ;;
+	pc-amd64) linux amd64 linux-image-amd64 "$2" $pc_modules ;;
 	i386-686) linux i386 linux-image-686 "$2" ;;
 	i386-686-pae) linux i386 linux-image-686-pae "$2" ;;
 	installer-amd64)
@@ -71,6 +79,10 @@ make_guest() {
 		cp "$2/deb/boot/memtest86+x64.bin" "$2/vmlinuz"
 		cp "$2/deb/boot/memtest86+ia32.bin" "$2/vmlinuz-ia32"
 		rm -rf "$2/deb" ;;
+	grub-rescue)
+		unpack amd64 grub-rescue-pc "$2/deb"
+		cp "$2"/deb/usr/lib/grub-rescue/grub-rescue-cdrom.iso "$2"/deb/usr/lib/grub-rescue/grub-rescue-floppy.img "$2"
+		rm -rf "$2/deb" ;;
 	seabios)
 		unpack amd64 seabios "$2/deb"
 		cp "$2/deb/usr/share/seabios/bios-256k.bin" "$2/bios.bin"
@@ -82,6 +94,19 @@ make_guest() {
 		tree_image "$2/root" "$2/root.img" "$2/work/mkfs.log"
 		rm -rf "$2/work" ;;
 	esac
+}
+
+# recipe NAME: a checksum of what make_guest does for it
+recipe() {
+	branch=$(sed -n "/^\t$1)/,/;;/p" "$here/guest.sh")
+	{
+		echo "$branch"
+		case $branch in *pc_modules*) echo "$pc_modules" ;; esac
+		case $branch in
+		*" linux "*) sed -n '/^linux()/,/^}/p' "$here/guest.sh"; cat "$here/initramfs.sh" ;;
+		*unpack_tree*) cat "$here/tree.sh" ;;
+		esac
+	} | cksum
 }
 
 while getopts d:h option; do
@@ -109,10 +134,13 @@ dir=$(cd "$dir" && pwd)
 exec 9>"$dir/.lock"
 flock 9
 for name; do
-	[ -d "$dir/$name" ] && continue
+	recipe=$(recipe "$name")
+	[ ! -d "$dir/$name" ] || [ "$(cat "$dir/$name/recipe" 2>/dev/null)" != "$recipe" ] || continue
 	rm -rf "$dir/.new-$name"
 	mkdir "$dir/.new-$name"
 	make_guest "$name" "$dir/.new-$name"
+	echo "$recipe" >"$dir/.new-$name/recipe"
+	rm -rf "$dir/$name"
 	mv "$dir/.new-$name" "$dir/$name"
 	echo "guest.sh: $dir/$name is ready" >&2
 done
