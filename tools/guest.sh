@@ -8,7 +8,7 @@ set -eu
 
 dir=guest
 here=$(cd "$(dirname "$0")" && pwd)
-names="cloud-amd64 generic-amd64 i386-686 i386-686-pae installer-amd64 memtest seabios programs-amd64"
+names="cloud-amd64 generic-amd64 i386-686 i386-686-pae installer-amd64 memtest seabios programs-amd64 pc-amd64 grub-rescue devices-amd64"
 
 die() { echo "guest.sh: $*" >&2; exit 1; }
 
@@ -42,22 +42,33 @@ unpack() {
 	dpkg-deb -x "$4" "$3"
 }
 
-# linux ARCH META INTO: a kernel, and an initramfs with busybox and the modules that visor's devices want
+# linux ARCH META INTO [MODULE...]: a kernel, and an initramfs with busybox and the modules that visor's devices want
 linux() {
 	package=$(resolve "$1" "$2")
 	[ -n "$package" ] || die "$2 names no kernel package in Debian's lists for $1"
 	unpack "$1" "$package" "$3/kernel"
 	unpack "$1" busybox-static "$3/busybox"
-	cp "$3"/kernel/boot/vmlinuz-* "$3/vmlinuz"
-	"$here/initramfs.sh" "$3/kernel" "$3/busybox/bin/busybox" "$3/initrd.gz"
-	echo "$package" >"$3/version"
-	rm -rf "$3/kernel" "$3/busybox"
+	into=$3
+	shift 3
+	cp "$into"/kernel/boot/vmlinuz-* "$into/vmlinuz"
+	"$here/initramfs.sh" "$into/kernel" "$into/busybox/bin/busybox" "$into/initrd.gz" "$@"
+	echo "$package" >"$into/version"
+	rm -rf "$into/kernel" "$into/busybox"
 }
+
+# Drivers of the parts of a PC that are not virtio.
+pc_modules="ata_piix sd_mod sr_mod isofs floppy vfat nls_cp437 nls_ascii parport_pc ppdev lp psmouse bochs BusLogic pcnet32 e1000
+	snd-sb16 snd-pcm-oss"
+
+# Drivers of what a monitor offers its guests.
+device_modules="9p 9pnet_virtio virtio_balloon vmw_vsock_virtio_transport i6300esb pvpanic-mmio virtio_input"
 
 make_guest() {
 	case $1 in
 	cloud-amd64) linux amd64 linux-image-cloud-amd64 "$2" ;;
 	generic-amd64) linux amd64 linux-image-amd64 "$2" ;;
+	pc-amd64) linux amd64 linux-image-amd64 "$2" $pc_modules ;;
+	devices-amd64) linux amd64 linux-image-amd64 "$2" $device_modules ;;
 	i386-686) linux i386 linux-image-686 "$2" ;;
 	i386-686-pae) linux i386 linux-image-686-pae "$2" ;;
 	installer-amd64)
@@ -70,6 +81,10 @@ make_guest() {
 		unpack amd64 memtest86+ "$2/deb"
 		cp "$2/deb/boot/memtest86+x64.bin" "$2/vmlinuz"
 		cp "$2/deb/boot/memtest86+ia32.bin" "$2/vmlinuz-ia32"
+		rm -rf "$2/deb" ;;
+	grub-rescue)
+		unpack amd64 grub-rescue-pc "$2/deb"
+		cp "$2"/deb/usr/lib/grub-rescue/grub-rescue-cdrom.iso "$2"/deb/usr/lib/grub-rescue/grub-rescue-floppy.img "$2"
 		rm -rf "$2/deb" ;;
 	seabios)
 		unpack amd64 seabios "$2/deb"

@@ -1,12 +1,13 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# tools/initramfs.sh KERNEL-TREE BUSYBOX OUTPUT: a gzipped initramfs that boots to a
+# tools/initramfs.sh KERNEL-TREE BUSYBOX OUTPUT [MODULE...]: a gzipped initramfs that boots to a
 # shell with job control on the console. KERNEL-TREE is an unpacked Debian kernel
-# package (lib/modules/VERSION); BUSYBOX a static busybox of the guest's architecture.
+# package (lib/modules/VERSION); BUSYBOX a static busybox of the guest's architecture; MODULEs are loaded besides the usual ones.
 set -eu
 
 tree=$1 busybox=$2 output=$3
+shift 3
 # What the guest's devices and a disk's file system want; what a kernel has built in is simply not found.
 wanted="virtio_pci virtio_blk virtio_console virtio-rng virtio_net ext4 crc32c_generic"
 
@@ -37,7 +38,7 @@ load() {
 }
 seen=
 : >"$root/etc/modules"
-for module in $wanted; do
+for module in $wanted "$@"; do
 	load "$module"
 done
 

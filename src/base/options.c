@@ -224,6 +224,25 @@ static int parse_option(const struct command *command, char ***p, void *values, 
 	return store_value(o, values, next, err);
 }
 
+/* The same for -x VALUE and -xVALUE. */
+static int parse_letter(const struct command *command, char ***p, void *values, struct error *err)
+{
+	const char *word = **p, *next = (*p)[1];
+	const struct option *o = command->options;
+	while (o->kind != OPTION_KIND_END && o->letter != word[1])
+		o++;
+	if (o->kind == OPTION_KIND_END)
+		return error_set(err, EINVAL, "%s: is not one of the short options; 'visor help %s' lists all", word, command->name);
+	if (o->kind == OPTION_FLAG && word[2])
+		return error_set(err, EINVAL, "-%c: takes no value; leave out '%s'", o->letter, word + 2);
+	if (o->kind == OPTION_FLAG || word[2])
+		return store_value(o, values, word + 2, err);
+	if (!next)
+		return error_set(err, EINVAL, "-%c: the value is missing; write -%c %s", o->letter, o->letter, o->argument);
+	++*p;
+	return store_value(o, values, next, err);
+}
+
 static int check_operands(const struct command *command, const struct operands *operands, struct error *err)
 {
 	if (operands->count >= command->min_operands)
@@ -250,9 +269,8 @@ enum options_result options_parse(const struct command *command, char **argument
 			if (parse_option(command, &p, values, err) < 0)
 				return OPTIONS_ERROR;
 		} else if (!only_operands && **p == '-' && (*p)[1]) {
-			error_set(err, EINVAL, "%s: there are no short options; 'visor help %s' lists the long ones", *p,
-				  command->name);
-			return OPTIONS_ERROR;
+			if (parse_letter(command, &p, values, err) < 0)
+				return OPTIONS_ERROR;
 		} else if (operands->count == command->max_operands) {
 			error_set(err, EINVAL, "'%s' is one argument too many; 'visor help %s' shows the usage", *p, command->name);
 			return OPTIONS_ERROR;

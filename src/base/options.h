@@ -36,6 +36,7 @@ enum option_completion { COMPLETE_NOTHING, COMPLETE_FILE, COMPLETE_MACHINE, COMP
 
 struct option {
 	const char *name;     /* without the dashes */
+	char letter;          /* the option as -x VALUE, too; 0: no such form */
 	enum option_kind kind;
 	size_t offset;        /* of the member in the command's values */
 	const char *argument; /* what help calls the value: "SIZE" */
@@ -72,7 +73,7 @@ enum options_result { OPTIONS_ERROR = -1, OPTIONS_OK = 0, OPTIONS_HELP = 1 };
 /*
  * Reads a command's arguments (those after its name, NULL at the end) into `values` (values_size bytes, laid out from the
  * defaults first) and `operands`. Options are --name VALUE,
- * --name=VALUE and, after "--", none any more. OPTIONS_HELP: --help or -h was among them.
+ * --name=VALUE or, with a letter, -x VALUE and -xVALUE; and, after "--", none any more. OPTIONS_HELP: --help or -h was among them.
  * An error names the flag, the cause and the remedy, with the nearest name for a mistyped one.
  */
 enum options_result options_parse(const struct command *command, char **arguments, void *values, struct operands *operands,

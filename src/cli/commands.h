@@ -20,7 +20,7 @@ extern const struct command command_version, command_help;
 
 /* All of them in the order of the help, NULL at the end. */
 extern const struct command *const commands[];
-#define COMMANDS_MAX_VALUES 1024 /* room for the values of any command */
+#define COMMANDS_MAX_VALUES 2048 /* room for the values of any command */
 
 const struct command *find_command(const char *name);
 /* The command with the name nearest to `word`, or NULL. */

@@ -48,10 +48,11 @@ static void print_paragraphs(const char *text)
 	}
 }
 
-/* "--memory SIZE"; returns its length. `dashes` is what stands for "--". */
-static unsigned print_option_usage(const struct option *o, const char *dashes)
+/* "--memory SIZE"; returns its length. `dash` is what stands for "-". */
+static unsigned print_option_usage(const struct option *o, const char *dash)
 {
-	int n = printf("%s%s", dashes, o->name);
+	int n = o->letter ? printf("%s%c, ", dash, o->letter) : 0;
+	n += printf("%s%s%s", dash, dash, o->name);
 	if (o->kind == OPTION_OPTIONAL)
 		n += printf(" [%s]", o->argument);
 	else if (o->kind != OPTION_FLAG)
@@ -62,7 +63,7 @@ static unsigned print_option_usage(const struct option *o, const char *dashes)
 static void print_option(const struct option *o)
 {
 	fputs("  ", stdout);
-	unsigned column = 2 + print_option_usage(o, "--");
+	unsigned column = 2 + print_option_usage(o, "-");
 	if (column + 2 > INDENT) {
 		putchar('\n');
 		column = 0;
@@ -134,7 +135,7 @@ static void print_man_command(const struct command *c)
 		print_troff(c->description);
 	for (const struct option *o = c->options; o->kind != OPTION_KIND_END; o++) {
 		fputs(".TP\n.B ", stdout);
-		print_option_usage(o, "\\-\\-");
+		print_option_usage(o, "\\-");
 		putchar('\n');
 		print_troff(o->help);
 	}
@@ -163,7 +164,10 @@ static void print_man(void)
 
 static void print_completion_values(const struct option *o)
 {
-	printf("\t\t--%s) ", o->name);
+	printf("\t\t--%s", o->name);
+	if (o->letter)
+		printf(" | -%c", o->letter);
+	fputs(") ", stdout);
 	if (o->kind == OPTION_OPTIONAL) /* the next word may be an option */
 		fputs("[[ $cur = -* ]] || ", stdout);
 	if (o->kind == OPTION_CHOICE) {

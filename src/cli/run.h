@@ -16,7 +16,7 @@ struct run_values {
 	unsigned engine, machine;
 	uint64_t jit_cache;
 	const char *kernel, *initrd, *append, *bios;
-	struct option_list disks;
+	struct option_list disks, shares;
 	const char *console, *serial2, *virtio_console, *debugcon;
 	bool debug_exit, no_reboot, verbose;
 	const char *gdb;

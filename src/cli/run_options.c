@@ -48,6 +48,9 @@ const struct option run_options[] = {
 	  .help = "start firmware from the reset vector; Debian's SeaBIOS without a file, and for a machine without --kernel" },
 	{ .name = "disk", .kind = OPTION_LIST, AT(disks), .argument = "FILE[,ro]", .completion = COMPLETE_FILE,
 	  .help = "a raw disk image as a virtio disk; ro: read only. May be given several times" },
+	{ .name = "share", .letter = 'v', .kind = OPTION_LIST, AT(shares), .argument = "DIR:TAG[:ro]", .completion = COMPLETE_FILE,
+	  .help = "share a folder with the guest, which mounts it by 'mount -t 9p -o trans=virtio,version=9p2000.L TAG /mnt'; ro: read only. May "
+		  "be given several times" },
 	{ .name = "console", .kind = OPTION_STRING, AT(console), .argument = "WHERE",
 	  .help = "the first serial port: stdio, none, file:PATH (output only) or pipe:PATH (the FIFOs PATH.in and PATH.out); "
 		  "stdio without it" },
@@ -120,6 +123,7 @@ static int refuse_with_restore(const struct run_values *v, struct error *err)
 	} flags[] = {
 		{ "memory", v->memory }, { "cpus", v->cpus }, { "cpu", v->cpu != RUN_CPU_DEFAULT }, { "kernel", v->kernel }, { "initrd", v->initrd },
 		{ "append", v->append }, { "bios", v->bios }, { "debug-exit", v->debug_exit },
+		{ "share", v->shares.count },
 	};
 	for (size_t i = 0; i < ARRAY_SIZE(flags); i++)
 		if (flags[i].given)
@@ -160,6 +164,21 @@ static int check_consoles(const struct run_values *v, struct error *err)
 	return 0;
 }
 
+static int set_services(const struct run_values *v, struct machine_config *config, struct error *err)
+{
+	static struct machine_services services; /* as long-lived as argv */
+	services_free(&services);
+	if (v->shares.count > MACHINE_MAX_SHARES)
+		return error_set(err, EINVAL, "--share: a machine has at most %d shared folders", MACHINE_MAX_SHARES);
+	for (unsigned i = 0; i < v->shares.count; i++) {
+		if (services_parse_share(v->shares.values[i], &services.shares[i], err) < 0)
+			return error_prefix(err, "--share");
+		services.share_count++;
+	}
+	config->services = services;
+	return 0;
+}
+
 int run_check(const struct run_values *v, struct error *err)
 {
 	if (v->name && !rundir_name_ok(v->name))
@@ -168,7 +187,8 @@ int run_check(const struct run_values *v, struct error *err)
 		return error_set(err, EINVAL, "--disk: a machine has at most %d disks", MACHINE_MAX_DISKS);
 	if ((v->restore ? refuse_with_restore : check_boot)(v, err) < 0)
 		return -1;
-	return check_consoles(v, err);
+	struct machine_config unused;
+	return set_services(v, &unused, err) < 0 ? -1 : check_consoles(v, err);
 }
 
 int run_configure(const struct run_values *v, const struct snapshot *snapshot, struct machine_config *config,
@@ -192,6 +212,8 @@ int run_configure(const struct run_values *v, const struct snapshot *snapshot, s
 		config->append = v->append;
 		config->bios = v->bios;
 		config->debug_exit = v->debug_exit;
+		if (set_services(v, config, err) < 0)
+			return -1;
 	}
 	if (v->engine || !config->engine)
 		config->engine = engine_by_name(v->engine ? engines[v->engine] : ENGINE_AUTO);

@@ -124,7 +124,7 @@ bool machine_paused(const struct machine *m)
 int machine_drain(struct machine *m, struct error *err)
 {
 	machine_drain_virtio(m);
-	return 0;
+	return machine_check_saving(m, err);
 }
 
 int machine_loaded(struct machine *m, struct error *err)
@@ -409,7 +409,8 @@ struct machine *machine_create(const struct machine_config *config, struct error
 	device_init(&m->device, &machine_type, "machine", NULL);
 	machine_add_device(m, &m->device);
 	if (copy_config(m, config, err) < 0 || (!machine_direct_boot(m) && firmware_read(&m->bios, m->config.bios, err) < 0) ||
-	    create_core(m, err) < 0 || machine_add_board(m, err) < 0 || machine_add_virtio(m, err) < 0)
+	    create_core(m, err) < 0 || machine_add_board(m, err) < 0 || machine_add_virtio(m, err) < 0 ||
+	    machine_add_services(m, err) < 0)
 		goto fail;
 	m->vcpus.stopped = vcpu_stopped;
 	m->vcpus.opaque = m;
@@ -466,6 +467,7 @@ void machine_destroy(struct machine *m)
 		loop_drain(m->loop);
 	destroy_devices(m);
 	machine_remove_virtio(m);
+	machine_remove_services(m);
 	loop_destroy(m->loop);
 	for (unsigned i = 0; i < m->cpu_count; i++) {
 		free(m->cpus[i]->cpuid);

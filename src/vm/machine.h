@@ -14,6 +14,7 @@
 #include "engine/engine.h"
 #include "host/loop.h"
 #include "mem/memory.h"
+#include "vm/services.h"
 
 /*
  * A virtual machine: an i440FX-class PC. Several may live in one process.
@@ -79,6 +80,7 @@ struct machine_config {
 	struct machine_disk disks[MACHINE_MAX_DISKS];
 	unsigned disk_count;
 	struct machine_console console[MACHINE_PORTS];
+	struct machine_services services;
 	bool debug_exit;                  /* the isa-debug-exit device at port 0xf4 */
 	bool no_reboot;                   /* a reset ends the machine */
 	uint64_t started_ns;              /* host time at which the process began, for statistics; 0: machine_create */

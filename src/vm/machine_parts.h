@@ -5,6 +5,7 @@
 #include "base/lock.h"
 #include "bus/space.h"
 #include "dev/pc/apic_bus.h"
+#include "dev/virtio/virtio.h"
 #include "vm/boot.h"
 #include "vm/machine.h"
 #include "vm/vcpu.h"
@@ -63,7 +64,9 @@ struct machine {
 	struct fw_cfg *fw_cfg;
 	struct pci_bus *pci;
 	struct machine_virtio *virtio;
+	unsigned next_slot;         /* the first PCI slot that is free */
 	unsigned disk_slot[MACHINE_MAX_DISKS]; /* PCI slots, for the firmware's boot order */
+	struct services *services;
 	char debug_line[256];       /* what the firmware has written to its debug port since the last newline */
 	unsigned debug_length;
 
@@ -90,7 +93,15 @@ void machine_add_device(struct machine *m, struct device *device);
 int machine_add_virtio(struct machine *m, struct error *err);
 void machine_remove_virtio(struct machine *m);
 void machine_drain_virtio(struct machine *m);
+/* Puts a device and its transport into the next slot. */
+int machine_plug_virtio(struct machine *m, struct virtio_device *device, struct error *err);
 size_t machine_hvc_input(struct machine *m, const uint8_t *data, size_t size);
+
+/* --- machine_services.c: what struct machine_services asks for --- */
+int machine_add_services(struct machine *m, struct error *err);
+void machine_remove_services(struct machine *m);
+/* Fails while something is in use that no save file can hold. */
+int machine_check_saving(struct machine *m, struct error *err);
 
 /* --- machine_boot.c --- */
 /* After a reset: puts the boot code (kernel and initrd are read anew) into guest memory and the first processor at its start. */

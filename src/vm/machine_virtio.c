@@ -15,7 +15,6 @@
 struct machine_virtio {
 	struct virtio_console *console;
 	struct block *disk[MACHINE_MAX_DISKS]; /* belong to their devices, which close them */
-	unsigned next_slot;
 };
 
 static struct virtio_device_config device_config(struct machine *m, const char *name)
@@ -26,11 +25,11 @@ static struct virtio_device_config device_config(struct machine *m, const char *
 }
 
 /* The device goes onto the list before its transport, which therefore is destroyed first. */
-static int plug(struct machine *m, struct virtio_device *device, struct error *err)
+int machine_plug_virtio(struct machine *m, struct virtio_device *device, struct error *err)
 {
 	machine_add_device(m, &device->device);
 	const struct virtio_pci_config config = {
-		.bus = m->pci, .devfn = PCI_DEVFN(m->virtio->next_slot++, 0), .device = device,
+		.bus = m->pci, .devfn = PCI_DEVFN(m->next_slot++, 0), .device = device,
 	};
 	struct virtio_pci *transport = virtio_pci_create(&config, err);
 	if (!transport)
@@ -48,7 +47,7 @@ static int add_rng(struct machine *m, struct error *err)
 {
 	const struct virtio_rng_config config = { .device = device_config(m, "virtio-rng"), .entropy = entropy };
 	struct virtio_rng *rng = virtio_rng_create(&config, err);
-	return rng ? plug(m, virtio_rng_device(rng), err) : -1;
+	return rng ? machine_plug_virtio(m, virtio_rng_device(rng), err) : -1;
 }
 
 static void console_output(void *opaque, const uint8_t *data, size_t length)
@@ -73,7 +72,7 @@ static int add_console(struct machine *m, struct error *err)
 		.device = device_config(m, "virtio-console"), .backend = { console_output, back_end }, .room = { console_room, back_end },
 	};
 	m->virtio->console = virtio_console_create(&config, err);
-	return m->virtio->console ? plug(m, virtio_console_device(m->virtio->console), err) : -1;
+	return m->virtio->console ? machine_plug_virtio(m, virtio_console_device(m->virtio->console), err) : -1;
 }
 
 static int add_disk(struct machine *m, unsigned index, struct error *err)
@@ -92,8 +91,8 @@ static int add_disk(struct machine *m, unsigned index, struct error *err)
 		return -1;
 	}
 	m->virtio->disk[index] = block;
-	m->disk_slot[index] = m->virtio->next_slot;
-	return plug(m, virtio_blk_device(blk), err);
+	m->disk_slot[index] = m->next_slot;
+	return machine_plug_virtio(m, virtio_blk_device(blk), err);
 }
 
 int machine_add_virtio(struct machine *m, struct error *err)
@@ -101,7 +100,7 @@ int machine_add_virtio(struct machine *m, struct error *err)
 	m->virtio = calloc(1, sizeof(*m->virtio));
 	if (!m->virtio)
 		return error_set(err, ENOMEM, "out of memory for the virtio devices");
-	m->virtio->next_slot = FIRST_VIRTIO_SLOT;
+	m->next_slot = FIRST_VIRTIO_SLOT;
 	if (add_rng(m, err) < 0 || add_console(m, err) < 0)
 		return -1;
 	for (unsigned i = 0; i < m->config.disk_count; i++)

@@ -64,10 +64,12 @@ json_t *machine_config_json(const struct machine *machine)
 	for (unsigned i = 0; i < MACHINE_PORTS; i++)
 		if (c->console[i].output)
 			json_array_append_new(ports, json_string(port_names[i]));
-	return json_pack("{s:I, s:i, s:s, s:s, s:o*, s:o*, s:s*, s:o*, s:o, s:o, s:b}", "memory", (json_int_t)c->memory, "cpus",
+	json_t *machine_json = json_pack("{s:I, s:i, s:s, s:s, s:o*, s:o*, s:s*, s:o*, s:o, s:o, s:b}", "memory", (json_int_t)c->memory, "cpus",
 			 (int)c->cpus, "cpu", cpu_model_names[c->cpu_model], "engine", c->engine ? c->engine->name : "interp", "kernel",
 			 path_json(c->kernel), "initrd", path_json(c->initrd), "append", c->append, "bios", path_json(c->bios), "disks",
 			 disks, "ports", ports, "debug_exit", c->debug_exit);
+	services_add_json(machine_json, &c->services);
+	return machine_json;
 }
 
 json_t *snapshot_make_info(const struct machine *machine)
@@ -147,6 +149,8 @@ int snapshot_config(const struct snapshot *snapshot, struct machine_config *conf
 	    json_get_uint(m, "cpus", 1, MACHINE_MAX_CPUS, &cpus, err) < 0 || json_get_string(m, "cpu", &cpu, err) < 0 ||
 	    json_get_string(m, "engine", &engine, err) < 0 || json_get_bool(m, "debug_exit", &config->debug_exit, err) < 0 ||
 	    choose(cpu, cpu_model_names, &model, err) < 0 || read_disks(json_object_get(m, "disks"), config, err) < 0)
+		return -1;
+	if (services_read_json(m, &config->services, err) < 0)
 		return -1;
 	read_ports(json_object_get(m, "ports"), has_port);
 	if (config->memory % (1u << 20))

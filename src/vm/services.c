@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#define _GNU_SOURCE
+#include "vm/services.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/json.h"
+#include "base/util.h"
+#include "dev/virtio/p9.h"
+
+static int no_memory(struct error *err)
+{
+	return error_set(err, ENOMEM, "out of memory for the machine's configuration");
+}
+
+static int copy_share(struct machine_share *to, const struct machine_share *from, struct error *err)
+{
+	*to = (struct machine_share){ strdup(from->path), strdup(from->tag), from->read_only };
+	return to->path && to->tag ? 0 : no_memory(err);
+}
+
+int services_copy(struct machine_services *to, const struct machine_services *from, struct error *err)
+{
+	struct machine_services copy = *from;
+	copy.share_count = 0;
+	*to = copy;
+	if (from->share_count > MACHINE_MAX_SHARES)
+		return error_set(err, EINVAL, "%u shared folders; a machine has at most %d", from->share_count, MACHINE_MAX_SHARES);
+	while (to->share_count < from->share_count) {
+		unsigned i = to->share_count++;
+		if (copy_share(&to->shares[i], &from->shares[i], err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+void services_free(struct machine_services *services)
+{
+	for (unsigned i = 0; i < services->share_count; i++) {
+		free((void *)services->shares[i].path);
+		free((void *)services->shares[i].tag);
+	}
+	services->share_count = 0;
+}
+
+int services_parse_share(const char *text, struct machine_share *share, struct error *err)
+{
+	size_t length = strlen(text);
+	*share = (struct machine_share){ .read_only = length > 3 && !strcmp(text + length - 3, ":ro") };
+	if (share->read_only)
+		length -= 3;
+	const char *colon = memrchr(text, ':', length);
+	size_t tag = colon ? length - (size_t)(colon - text) - 1 : 0;
+	if (!colon || colon == text || !tag || tag > VIRTIO_9P_TAG_MAX)
+		return error_set(err, EINVAL, "'%s': write HOSTDIR:TAG or HOSTDIR:TAG:ro, with a tag of at most %u bytes", text, VIRTIO_9P_TAG_MAX);
+	share->path = strndup(text, (size_t)(colon - text));
+	share->tag = strndup(colon + 1, tag);
+	return share->path && share->tag ? 0 : no_memory(err);
+}
+
+/* --- JSON --- */
+
+/* Absolute: who restores the machine may stand elsewhere. */
+static json_t *path_json(const char *path)
+{
+	char *absolute = realpath(path, NULL);
+	json_t *json = json_string(absolute ? absolute : path);
+	free(absolute);
+	return json;
+}
+
+void services_add_json(json_t *machine, const struct machine_services *s)
+{
+	json_t *shares = json_array();
+	for (unsigned i = 0; i < s->share_count; i++)
+		json_array_append_new(shares, json_pack("{s:o, s:s, s:b}", "path", path_json(s->shares[i].path), "tag", s->shares[i].tag,
+							"read_only", s->shares[i].read_only));
+	if (s->share_count)
+		json_object_set(machine, "shares", shares);
+	json_decref(shares);
+}
+
+int services_read_json(const json_t *machine, struct machine_services *s, struct error *err)
+{
+	const json_t *shares = json_object_get(machine, "shares");
+	size_t i;
+	json_t *share;
+	*s = (struct machine_services){ 0 };
+	if (json_array_size(shares) > MACHINE_MAX_SHARES)
+		return error_set(err, EINVAL, "the saved machine has more than %d shared folders", MACHINE_MAX_SHARES);
+	json_array_foreach(shares, i, share) {
+		struct machine_share *to = &s->shares[i];
+		if (json_get_string(share, "path", &to->path, err) < 0 || json_get_string(share, "tag", &to->tag, err) < 0 ||
+		    json_get_bool(share, "read_only", &to->read_only, err) < 0)
+			return -1;
+		s->share_count++;
+	}
+	return 0;
+}

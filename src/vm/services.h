@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef VISOR_VM_SERVICES_H
+#define VISOR_VM_SERVICES_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/error.h"
+
+/* What a machine does for its guest, and with the host, besides a PC's parts: a piece of struct machine_config. */
+#define MACHINE_MAX_SHARES 8
+
+/* A folder of the host that the guest mounts by its tag (9P). */
+struct machine_share {
+	const char *path, *tag;
+	bool read_only;
+};
+
+struct machine_services {
+	struct machine_share shares[MACHINE_MAX_SHARES];
+	unsigned share_count;
+};
+
+/* Strings are copied, so that services_free may free them; after a failure, too. */
+int services_copy(struct machine_services *to, const struct machine_services *from, struct error *err);
+void services_free(struct machine_services *services);
+
+/* "HOSTDIR:TAG[:ro]"; the strings are to be freed, by services_free if need be. */
+int services_parse_share(const char *text, struct machine_share *share, struct error *err);
+
+/* For the save file and the control socket, and back; strings point into the JSON. */
+void services_add_json(json_t *machine, const struct machine_services *services);
+int services_read_json(const json_t *machine, struct machine_services *services, struct error *err);
+
+#endif
