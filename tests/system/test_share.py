@@ -117,8 +117,10 @@ def no_way_out(g):
         while not stop.is_set():
             os.rename(name, real)
             os.rename(link, name)
+            time.sleep(0.001)
             os.rename(name, link)
             os.rename(real, name)
+            time.sleep(0.001)
     thread = threading.Thread(target=swap)
     thread.start()
     try:
