@@ -23,7 +23,7 @@ allowed() {
 	dev) echo base bus mem state block net display share ;;
 	engine) echo isa cpu mem bus host base ;;
 	vm) echo base host isa mem state bus cpu block net display share dev engine ;;
-	cli) echo base host vm ;;
+	cli) echo base host block vm ;;
 	*) echo UNKNOWN ;;
 	esac
 }

@@ -3,7 +3,8 @@
 #
 # Prepares stock guests from Debian's packages: tools/guest.sh [-d DIR] NAME...
 # Each guest becomes DIR/NAME/ (vmlinuz and initrd.gz, a firmware image, or a disk: root.img, of the tree root/) and
-# is made once; remove that directory to have it made again. Needs no root (see apt.sh).
+# is made once, and again when the way in which it is made has changed (DIR/NAME/recipe is a checksum of that). Needs no
+# root (see apt.sh).
 set -eu
 
 dir=guest
@@ -99,6 +100,19 @@ make_guest() {
 	esac
 }
 
+# recipe NAME: a checksum of what make_guest does for it
+recipe() {
+	branch=$(sed -n "/^\t$1)/,/;;/p" "$here/guest.sh")
+	{
+		echo "$branch"
+		case $branch in *pc_modules*) echo "$pc_modules" ;; esac
+		case $branch in
+		*" linux "*) sed -n '/^linux()/,/^}/p' "$here/guest.sh"; cat "$here/initramfs.sh" ;;
+		*unpack_tree*) cat "$here/tree.sh" ;;
+		esac
+	} | cksum
+}
+
 while getopts d:h option; do
 	case $option in
 	d) dir=$OPTARG ;;
@@ -124,10 +138,13 @@ dir=$(cd "$dir" && pwd)
 exec 9>"$dir/.lock"
 flock 9
 for name; do
-	[ -d "$dir/$name" ] && continue
+	recipe=$(recipe "$name")
+	[ ! -d "$dir/$name" ] || [ "$(cat "$dir/$name/recipe" 2>/dev/null)" != "$recipe" ] || continue
 	rm -rf "$dir/.new-$name"
 	mkdir "$dir/.new-$name"
 	make_guest "$name" "$dir/.new-$name"
+	echo "$recipe" >"$dir/.new-$name/recipe"
+	rm -rf "$dir/$name"
 	mv "$dir/.new-$name" "$dir/$name"
 	echo "guest.sh: $dir/$name is ready" >&2
 done

@@ -9,7 +9,7 @@ set -eu
 tree=$1 busybox=$2 output=$3
 shift 3
 # What the guest's devices and a disk's file system want; what a kernel has built in is simply not found.
-wanted="virtio_pci virtio_blk virtio_console virtio-rng virtio_net ext4 crc32c_generic"
+wanted="virtio_pci virtio_blk virtio_console virtio-rng virtio_net e1000 pcnet32 af_packet ext4 crc32c_generic"
 
 root=$(mktemp -d)
 trap 'rm -rf "$root"' EXIT
@@ -75,5 +75,25 @@ if [ ! -e /tmp/.greeted ]; then
 fi
 PROFILE
 echo 'root::0:0:root:/root:/bin/sh' >"$root/etc/passwd"
+# What udhcpc learns: `ip link set eth0 up; udhcpc -i eth0 -n -q` gives the guest a network.
+mkdir -p "$root/etc/udhcpc"
+cat >"$root/etc/udhcpc/default.script" <<'DHCP'
+#!/bin/sh
+case $1 in
+deconfig)
+	ip addr flush dev "$interface" scope global
+	ip link set "$interface" up ;;
+renew | bound)
+	ip addr add "$ip/${mask:-24}" dev "$interface" 2>/dev/null
+	for gateway in $router; do
+		ip route replace default via "$gateway" dev "$interface"
+	done
+	: >/etc/resolv.conf
+	for server in $dns; do
+		echo "nameserver $server" >>/etc/resolv.conf
+	done ;;
+esac
+DHCP
+chmod 755 "$root/etc/udhcpc/default.script"
 (cd "$root" && find . | LC_ALL=C sort | cpio --quiet -o -H newc -R 0:0) | gzip -9n >"$output.new"
 mv "$output.new" "$output"

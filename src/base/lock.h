@@ -9,7 +9,7 @@
 /*
  * A recursive mutex: a device that raises a line may come back into its own
  * board. Order in which locks may be taken, outermost first: PCI configuration,
- * virtio device, legacy board, local APIC, clock.
+ * virtio device (or IDE controller, VGA adapter), legacy board, local APIC, clock.
  *
  * Every access to a device's register takes one, mostly without anybody else
  * who wants it, so that is one compare-and-swap and one exchange, without a call.

@@ -2,7 +2,7 @@
 #ifndef VISOR_BASE_LOG_H
 #define VISOR_BASE_LOG_H
 
-enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
+enum log_level { LOG_QUIET = -1, LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
 
 /* Messages above this level are dropped; LOG_WARN unless --verbose says otherwise. */
 extern enum log_level log_threshold;

@@ -66,6 +66,8 @@ struct command {
 	const void *defaults;    /* NULL: zeroes */
 	int (*run)(const void *values, const struct operands *operands); /* the exit status */
 	bool hidden;
+	const struct command *const *commands; /* a group of commands, NULL at the end; their names begin with the group's. Besides
+						* it a group has name, summary and description */
 };
 
 enum options_result { OPTIONS_ERROR = -1, OPTIONS_OK = 0, OPTIONS_HELP = 1 };

@@ -51,6 +51,9 @@ struct block_ops {
 	/* Performs one request, on a thread of the pool; 0 or an errno value. */
 	int (*perform)(struct block *block, const struct block_request *request);
 	void (*close)(struct block *block);
+	/* The descriptor of a file that has the request's data at the same offset, so that the kernel may do it alone; -1: perform must.
+	 * What the kernel does not do in whole is performed again. May be missing; any thread. */
+	int (*direct)(struct block *block, const struct block_request *request);
 };
 
 /* Format drivers put this first into their own struct and call block_start when the file is open. */
@@ -63,18 +66,29 @@ struct block {
 	struct block_queue *queue;
 };
 
+enum block_cache {
+	BLOCK_WRITE_BACK,    /* on stable storage after a flush */
+	BLOCK_WRITE_THROUGH, /* when the write is complete */
+	BLOCK_UNSAFE,        /* flushes do nothing: for disks that are thrown away */
+};
+
 struct block_config {
 	const char *path;
+	const char *format;   /* "raw", "qcow2"...; NULL: by the file's content */
+	const char *snapshot; /* of a qcow2 image, by name or id, read-only; NULL: the current state */
+	const char *backing;  /* the image behind it, where it does not name one or another is wanted; NULL */
 	bool read_only;
+	enum block_cache cache;
 	struct worker worker;
 };
 
 /*
- * Opens a raw image file or a block device. The file is locked (fcntl, open file
+ * Opens a disk image of any format (block/image.h), or a block device. The file is locked (fcntl, open file
  * description locks) against a second writer in any process, and against any reader when it is
- * opened for writing. A size that is no multiple of 512 is rounded up; the missing bytes read as zeros.
+ * opened for writing; the images behind it against writers. A raw image's size that is no multiple of 512 is rounded up; the
+ * missing bytes read as zeros.
  */
-struct block *block_open_raw(const struct block_config *config, struct error *err);
+struct block *block_open(const struct block_config *config, struct error *err);
 
 /* The lock that completions are called with; NULL: none. Before the first request. */
 void block_set_owner(struct block *block, struct lock *lock);
@@ -89,6 +103,9 @@ void block_drain(struct block *block);
 
 /* The same, but what no thread has begun ends with ECANCELED, and so does what completions submit meanwhile. */
 void block_cancel(struct block *block);
+
+/* After a drain: what the guest wrote is in the file, as for someone who copies it now. 0 or an errno value. */
+int block_settle(struct block *block);
 
 /* Drains, flushes to stable storage, and frees. On the worker, or while it stands still; what is posted to it by then it may
  * run afterwards, without effect. */

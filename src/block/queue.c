@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The way of a request: `waiting` until a thread of the pool takes it, then
+ * The way of a request: to the kernel's ring where the disk is a file as it is; else, or when that did not do all of it, `waiting` until a thread of the pool takes it, then
  * performed there, then `finished` until a delivery calls its completion. Threads
  * start when requests wait and none is idle, up to MAX_THREADS. A delivery is
  * posted to the worker when `finished` becomes non-empty; whoever comes first,
@@ -23,6 +23,7 @@
 
 #include "base/log.h"
 #include "base/util.h"
+#include "block/ring.h"
 
 #define MAX_THREADS 4
 
@@ -33,6 +34,7 @@ struct request_list {
 struct block_queue {
 	struct worker worker;
 	struct lock *owner;
+	struct block_ring *ring; /* may be NULL */
 	pthread_mutex_t mutex;
 	pthread_cond_t work, progress;
 	struct request_list waiting, finished;
@@ -165,6 +167,31 @@ static int start_thread(struct block *block)
 	return rc;
 }
 
+/* Its thread: what is not complete a thread of the pool does again, and finds out why. */
+static void ring_done(void *opaque, struct block_request *request, int result)
+{
+	struct block_queue *queue = opaque;
+	pthread_mutex_lock(&queue->mutex);
+	if (result >= 0 && (uint64_t)result == request->length) {
+		finish(queue, request, 0);
+	} else if (queue->cancelling) {
+		finish(queue, request, ECANCELED);
+	} else {
+		list_append(&queue->waiting, request);
+		pthread_cond_signal(&queue->work);
+	}
+	pthread_mutex_unlock(&queue->mutex);
+}
+
+static bool submit_direct(struct block *block, struct block_request *request)
+{
+	bool moves = request->op == BLOCK_READ || request->op == BLOCK_WRITE;
+	if (!block->queue->ring || !moves || !request->length)
+		return false;
+	int fd = block->ops->direct(block, request);
+	return fd >= 0 && block_ring_submit(block->queue->ring, request, fd);
+}
+
 static int check(const struct block *block, const struct block_request *request)
 {
 	if (request->op != BLOCK_READ && block->read_only)
@@ -183,6 +210,13 @@ void block_submit(struct block *block, struct block_request *request)
 	queue->in_flight++;
 	if (queue->cancelling)
 		error = ECANCELED;
+	if (!error && queue->ring) {
+		/* Counted already, so nobody takes the queue away; the ring may call at once. */
+		pthread_mutex_unlock(&queue->mutex);
+		if (submit_direct(block, request))
+			return;
+		pthread_mutex_lock(&queue->mutex);
+	}
 	if (error) {
 		finish(queue, request, error);
 	} else {
@@ -248,13 +282,21 @@ int block_start(struct block *block, const struct block_config *config, struct e
 		block->queue = queue;
 		rc = start_thread(block);
 	}
-	if (rc == 0)
+	if (rc == 0) {
+		queue->ring = block->ops->direct ? block_ring_create(ring_done, queue) : NULL;
 		return 0;
+	}
 	error_set(err, rc, "%s: cannot start a thread for disk requests: %s", block->name, strerror(rc));
 	if (queue)
 		queue_free(queue);
 	block->ops->close(block);
 	return -1;
+}
+
+int block_settle(struct block *block)
+{
+	const struct block_request flush = { .op = BLOCK_FLUSH };
+	return block->read_only ? 0 : block->ops->perform(block, &flush);
 }
 
 void block_close(struct block *block)
@@ -269,6 +311,7 @@ void block_close(struct block *block)
 	pthread_mutex_unlock(&queue->mutex);
 	for (unsigned i = 0; i < queue->threads; i++)
 		pthread_join(queue->thread[i], NULL);
+	block_ring_destroy(queue->ring);
 	pthread_mutex_lock(&queue->mutex);
 	queue->closed = true;
 	bool last = !queue->deliveries;
@@ -276,8 +319,7 @@ void block_close(struct block *block)
 	if (last)
 		queue_free(queue);
 	block->queue = NULL;
-	const struct block_request flush = { .op = BLOCK_FLUSH };
-	int error = block->read_only ? 0 : block->ops->perform(block, &flush);
+	int error = block_settle(block);
 	if (error)
 		log_error("%s: the last writes may be lost: %s", block->name, strerror(error));
 	block->ops->close(block);

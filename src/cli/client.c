@@ -14,7 +14,7 @@
 #include "host/file.h"
 #include "host/rundir.h"
 
-#define MAX_ANSWER (16u << 20)
+#define MAX_ANSWER (64u << 20)
 
 static int send_request(int fd, const char *method, const char *path, json_t *body, struct error *err)
 {
@@ -40,8 +40,8 @@ static int send_request(int fd, const char *method, const char *path, json_t *bo
 	return 0;
 }
 
-/* All until the other side closes, as text. */
-static char *receive(int fd, struct error *err)
+/* All until the other side closes, with a zero after it. */
+static char *receive(int fd, size_t *length, struct error *err)
 {
 	size_t size = 0, room = 4096;
 	char *text = malloc(room);
@@ -59,6 +59,7 @@ static char *receive(int fd, struct error *err)
 		}
 		if (n == 0) {
 			text[size] = 0;
+			*length = size;
 			return text;
 		}
 		size += (size_t)n;
@@ -73,15 +74,21 @@ static char *receive(int fd, struct error *err)
 	return NULL;
 }
 
+/* The status, and where the body begins; NULL: that was no answer. */
+static const char *find_body(const char *text, int *status, struct error *err)
+{
+	const char *body = strstr(text, "\r\n\r\n");
+	if (sscanf(text, "HTTP/1.%*d %d", status) == 1 && body)
+		return body + 4;
+	error_set(err, EPROTO, "it does not answer; it may have ended meanwhile");
+	return NULL;
+}
+
 static json_t *parse_answer(const char *text, struct error *err)
 {
 	int status;
-	const char *body = strstr(text, "\r\n\r\n"), *why;
-	if (sscanf(text, "HTTP/1.%*d %d", &status) != 1 || !body) {
-		error_set(err, EPROTO, "it does not answer; it may have ended meanwhile");
-		return NULL;
-	}
-	json_t *json = json_parse(body + 4, strlen(body + 4), err);
+	const char *body = find_body(text, &status, err), *why;
+	json_t *json = body ? json_parse(body, strlen(body), err) : NULL;
 	if (!json || status < 400)
 		return json;
 	if (json_get_string(json, "error", &why, NULL) < 0)
@@ -92,17 +99,45 @@ static json_t *parse_answer(const char *text, struct error *err)
 	return NULL;
 }
 
+static char *exchange(const char *machine, const char *method, const char *path, json_t *body, size_t *size, struct error *err)
+{
+	cleanup_close int fd = rundir_connect(machine, err);
+	char *text = NULL;
+	if (fd >= 0 && send_request(fd, method, path, body, err) == 0)
+		text = receive(fd, size, err);
+	if (fd >= 0 && !text)
+		error_prefix(err, "%s", machine);
+	return text;
+}
+
 json_t *client_request(const char *machine, const char *method, const char *path, json_t *body, struct error *err)
 {
-	json_t *answer = NULL;
-	cleanup_close int fd = rundir_connect(machine, err);
-	if (fd >= 0) {
-		cleanup_free char *text = NULL;
-		if (send_request(fd, method, path, body, err) == 0 && (text = receive(fd, err)))
-			answer = parse_answer(text, err);
-		if (!answer)
-			error_prefix(err, "%s", machine);
-	}
+	size_t size;
+	cleanup_free char *text = exchange(machine, method, path, body, &size, err);
+	json_t *answer = text ? parse_answer(text, err) : NULL;
+	if (text && !answer)
+		error_prefix(err, "%s", machine);
 	json_decref(body);
 	return answer;
+}
+
+uint8_t *client_fetch(const char *machine, const char *path, size_t *size, struct error *err)
+{
+	int status;
+	cleanup_free char *text = exchange(machine, "GET", path, NULL, size, err);
+	const char *body = text ? find_body(text, &status, err) : NULL;
+	if (!body)
+		return NULL;
+	if (status != 200) {
+		json_decref(parse_answer(text, err));
+		error_prefix(err, "%s", machine);
+		return NULL;
+	}
+	*size -= (size_t)(body - text);
+	uint8_t *data = malloc(*size + 1);
+	if (data)
+		memcpy(data, body, *size);
+	else
+		error_set(err, ENOMEM, "out of memory");
+	return data;
 }

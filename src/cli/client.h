@@ -3,6 +3,8 @@
 #define VISOR_CLI_CLIENT_H
 
 #include <jansson.h>
+#include <stddef.h>
+#include <stdint.h>
 
 #include "base/error.h"
 
@@ -11,5 +13,8 @@
  * the caller's to release. NULL: no such machine (ENOENT), it does not answer, or the answer is an error, with its text.
  */
 json_t *client_request(const char *machine, const char *method, const char *path, json_t *body, struct error *err);
+
+/* A GET whose answer is a file: its bytes, to be freed; NULL as above. */
+uint8_t *client_fetch(const char *machine, const char *path, size_t *size, struct error *err);
 
 #endif

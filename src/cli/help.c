@@ -88,10 +88,22 @@ static void print_overview(void)
 	     "  visor run --kernel vmlinuz --initrd initrd.gz --append console=ttyS0");
 }
 
+static void print_group(const struct command *group)
+{
+	printf("usage: visor %s COMMAND [OPTION]... [ARGUMENT]...\n", group->name);
+	printf("\n%c%s.\n", group->summary[0] & ~0x20, group->summary + 1);
+	if (group->description)
+		print_paragraphs(group->description);
+	putchar('\n');
+	for (const struct command *const *c = group->commands; *c; c++)
+		printf("  %-10s %s\n", command_word(*c), (*c)->summary);
+	printf("\n'visor help %s COMMAND' shows a command's options.\n", group->name);
+}
+
 void help_print(const struct command *command)
 {
-	if (!command) {
-		print_overview();
+	if (!command || command->commands) {
+		command ? print_group(command) : print_overview();
 		return;
 	}
 	print_usage(command);
@@ -124,6 +136,11 @@ static void print_troff(const char *text)
 
 static void print_man_command(const struct command *c)
 {
+	if (c->commands) {
+		for (const struct command *const *in = c->commands; *in; in++)
+			print_man_command(*in);
+		return;
+	}
 	fputs(".SS visor ", stdout);
 	printf("%s", c->name);
 	printf("%s%s%s\n", c->options->kind == OPTION_KIND_END ? "" : " [OPTION]...", c->operands ? " " : "",
@@ -183,9 +200,27 @@ static void print_completion_values(const struct option *o)
 	puts(o->kind == OPTION_OPTIONAL ? " && return ;;" : "; return ;;");
 }
 
-static void print_completion_command(const struct command *c)
+static void print_completion_command(const struct command *c, unsigned words);
+
+static void print_completion_group(const struct command *group, unsigned words)
 {
-	printf("\t%s)\n\t\tcase $prev in\n", c->name);
+	printf("\t%s)\n\tif [ $COMP_CWORD -eq %u ]; then COMPREPLY=($(compgen -W '", command_word(group), words);
+	for (const struct command *const *c = group->commands; *c; c++)
+		printf("%s%s", c == group->commands ? "" : " ", command_word(*c));
+	printf("' -- \"$cur\")); return; fi\n\tcase ${COMP_WORDS[%u]} in\n", words);
+	for (const struct command *const *c = group->commands; *c; c++)
+		print_completion_command(*c, words + 1);
+	puts("\tesac\n\t\t;;");
+}
+
+/* `words`: how many of the line come before the command's arguments. */
+static void print_completion_command(const struct command *c, unsigned words)
+{
+	if (c->commands) {
+		print_completion_group(c, words);
+		return;
+	}
+	printf("\t%s)\n\t\tcase $prev in\n", command_word(c));
 	for (const struct option *o = c->options; o->kind != OPTION_KIND_END; o++)
 		if (o->kind != OPTION_FLAG)
 			print_completion_values(o);
@@ -200,7 +235,7 @@ static void print_completion_command(const struct command *c)
 		[COMPLETE_COMMAND] = "COMPREPLY=($(compgen -W \"$commands\" -- \"$cur\"))",
 	};
 	for (unsigned i = 0; i < c->max_operands; i++)
-		printf("\t\t[ $COMP_CWORD -eq %u ] && %s\n", i + 2, what[c->completion[i]]);
+		printf("\t\t[ $COMP_CWORD -eq %u ] && %s\n", i + words, what[c->completion[i]]);
 	puts("\t\t;;");
 }
 
@@ -217,7 +252,7 @@ static void print_completion(void)
 	puts("\tif [ $COMP_CWORD -eq 1 ]; then COMPREPLY=($(compgen -W \"$commands\" -- \"$cur\")); return; fi");
 	puts("\tcase ${COMP_WORDS[1]} in");
 	for (const struct command *const *c = commands; *c; c++)
-		print_completion_command(*c);
+		print_completion_command(*c, 2);
 	puts("\tesac\n\treturn 0\n}\ncomplete -F _visor visor");
 }
 
@@ -233,12 +268,15 @@ static int help_run(const void *values, const struct operands *operands)
 {
 	const struct help_values *v = values;
 	const struct command *command = NULL;
-	if (operands->count) {
-		command = find_command(operands->values[0]);
+	struct error err;
+	for (unsigned i = 0; i < operands->count; i++) {
+		if (command && !command->commands) {
+			log_error("'%s' is one argument too many; 'visor %s' has no commands of its own", operands->values[i], command->name);
+			return STATUS_USAGE;
+		}
+		command = need_command(command, operands->values[i], &err);
 		if (!command) {
-			const char *near = nearest_command(operands->values[0]);
-			log_error("'%s': there is no such command; %s%s%s", operands->values[0], near ? "did you mean '" : "'visor help",
-				  near ? near : "", near ? "'?" : "' shows all");
+			log_error("%s", err.text);
 			return STATUS_USAGE;
 		}
 	}
@@ -261,8 +299,8 @@ static const struct option help_options[] = {
 
 const struct command command_help = {
 	.name = "help",
-	.operands = "[COMMAND]",
-	.max_operands = 1,
+	.operands = "[COMMAND]...",
+	.max_operands = 2,
 	.completion = { COMPLETE_COMMAND },
 	.summary = "show how visor or one of its commands is used",
 	.options = help_options,

@@ -48,14 +48,24 @@ int main(int argc, char **argv)
 		name = "help";
 	else if (!strcmp(name, "--version"))
 		name = "version";
-	const struct command *command = find_command(name);
-	if (!command) {
-		const char *near = nearest_command(name);
-		if (near)
-			log_error("'%s': there is no such command; did you mean 'visor %s'?", name, near);
-		else
-			log_error("'%s': there is no such command; 'visor help' shows all", name);
+	struct error err;
+	const struct command *command = need_command(NULL, name, &err);
+	char **arguments = argv + 2;
+	for (; command && command->commands; arguments++) {
+		if (*arguments && (!strcmp(*arguments, "--help") || !strcmp(*arguments, "-h"))) {
+			help_print(command);
+			return flush_output(STATUS_OK);
+		}
+		if (*arguments) {
+			command = need_command(command, *arguments, &err);
+			continue;
+		}
+		log_error("'visor %s': what should be done? 'visor help %s' shows what can be", command->name, command->name);
 		return STATUS_USAGE;
 	}
-	return flush_output(run_named(command, argv + 2));
+	if (!command) {
+		log_error("%s", err.text);
+		return STATUS_USAGE;
+	}
+	return flush_output(run_named(command, arguments));
 }

@@ -16,6 +16,7 @@
 #include "cli/commands.h"
 #include "host/channel.h"
 #include "host/deadline.h"
+#include "host/file.h"
 #include "host/signals.h"
 #include "host/terminal.h"
 #include "host/time.h"
@@ -126,6 +127,7 @@ static int open_ports(struct run *run, struct machine_config *config, const bool
 	} ports[] = {
 		{ MACHINE_SERIAL0, "console", v->console },
 		{ MACHINE_SERIAL1, "serial2", v->serial2 },
+		{ MACHINE_PARALLEL0, "parallel", v->parallel },
 		{ MACHINE_HVC0, "virtio-console", v->virtio_console },
 		{ MACHINE_DEBUGCON, "debugcon", v->debugcon ? debugcon : NULL },
 	};
@@ -257,6 +259,32 @@ static int write_stats(struct run *run)
 	return result;
 }
 
+/* --- screen --- */
+
+static int start_vnc(struct run *run, const char *name, struct error *err)
+{
+	const struct run_values *v = run->values;
+	unsigned port;
+	size_t size;
+	char title[64];
+	if (!v->vnc)
+		return 0;
+	cleanup_free char *password = NULL;
+	if (v->vnc_password) {
+		password = (char *)file_read(v->vnc_password, 4096, &size, err);
+		if (!password)
+			return error_prefix(err, "--vnc-password");
+		password[strcspn(password, "\r\n")] = 0;
+		if (!*password)
+			return error_set(err, EINVAL, "--vnc-password: the first line of '%s' is empty; write the password there", v->vnc_password);
+	}
+	snprintf(title, sizeof(title), "visor: %s", name);
+	if (machine_start_vnc(run->machine, v->vnc, password, title, &port, err) < 0)
+		return error_prefix(err, "--vnc");
+	log_info("the screen is shown by VNC at port %u", port);
+	return 0;
+}
+
 /* --- life --- */
 
 static int prepare(struct run *run, struct error *err)
@@ -290,6 +318,8 @@ static int serve(struct run *run, struct error *err)
 	if (!run->control || signals_watch(loop, on_signal, run, err) < 0)
 		return -1;
 	if (v->time_limit && deadline_start(&run->deadline, loop, v->time_limit, on_time_limit, run, err) < 0)
+		return -1;
+	if (start_vnc(run, v->name ? v->name : name, err) < 0)
 		return -1;
 	if (v->gdb && !(run->gdb = gdb_create(run->machine, v->gdb, err)))
 		return error_prefix(err, "--gdb");

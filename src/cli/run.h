@@ -13,13 +13,16 @@ struct run_values {
 	const char *name;
 	uint64_t memory, cpus; /* 0: not given */
 	unsigned cpu;          /* enum cpu_model, or RUN_CPU_DEFAULT */
-	unsigned engine, machine;
+	unsigned engine, machine, firmware;
 	uint64_t jit_cache;
-	const char *kernel, *initrd, *append, *bios;
-	struct option_list disks, shares;
-	const char *console, *serial2, *virtio_console, *debugcon;
+	const char *kernel, *initrd, *append, *bios, *uefi_vars;
+	struct option_list disks, cdroms, floppies, nets, forwards, shares;
+	const char *capture;
+	const char *console, *serial2, *parallel, *virtio_console, *debugcon;
 	bool debug_exit, no_reboot, verbose;
-	const char *gdb;
+	const char *boot;
+	struct option_list option_roms;
+	const char *gdb, *vnc, *vnc_password;
 	uint64_t time_limit;
 	const char *trace, *stats, *restore, *jit_dump;
 };

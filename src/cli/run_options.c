@@ -4,18 +4,22 @@
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/util.h"
 #include "host/channel.h"
 #include "host/rundir.h"
+#include "vm/nic.h"
 #include "vm/snapshot_config.h"
 
 #define MEMORY_DEFAULT (512ull << 20)
 
 static const char *const engines[] = { "auto", "interp", "jit", NULL };
 #define ENGINE_AUTO "jit" /* the fastest there is */
-static const char *const machines[] = { "pc", NULL };
+
+static const char *const firmwares[] = { "bios", "uefi", NULL };
 
 #define AT(member) .offset = offsetof(struct run_values, member)
 
@@ -36,8 +40,9 @@ const struct option run_options[] = {
 	{ .name = "jit-dump", .kind = OPTION_OPTIONAL, AT(jit_dump), .argument = "SYMBOLS", .completion = COMPLETE_FILE,
 	  .help = "name translated code for perf, in /tmp/perf-PID.map: guest address, size and privilege, and with a System.map or a copy of "
 		  "the guest's /proc/kallsyms the kernel's function" },
-	{ .name = "machine", .kind = OPTION_CHOICE, AT(machine), .argument = "TYPE", .choices = machines,
-	  .help = "the kind of machine: pc (i440FX board)" },
+	{ .name = "machine", .kind = OPTION_CHOICE, AT(machine), .argument = "TYPE", .choices = machine_profile_names,
+	  .help = "the kind of machine: pc (i440FX board with VGA, IDE and virtio), micro (starts a --kernel fast, virtio alone), classic (the "
+		  "parts that old systems have drivers for)" },
 	{ .name = "kernel", .kind = OPTION_STRING, AT(kernel), .argument = "FILE", .completion = COMPLETE_FILE,
 	  .help = "a kernel to start: a Linux bzImage, or an ELF file for PVH or Multiboot" },
 	{ .name = "initrd", .kind = OPTION_STRING, AT(initrd), .argument = "FILE", .completion = COMPLETE_FILE,
@@ -46,18 +51,52 @@ const struct option run_options[] = {
 	  .help = "the kernel's command line; say console=ttyS0 to see Linux" },
 	{ .name = "bios", .kind = OPTION_OPTIONAL, AT(bios), .argument = "FILE", .completion = COMPLETE_FILE,
 	  .help = "start firmware from the reset vector; Debian's SeaBIOS without a file, and for a machine without --kernel" },
-	{ .name = "disk", .kind = OPTION_LIST, AT(disks), .argument = "FILE[,ro]", .completion = COMPLETE_FILE,
-	  .help = "a raw disk image as a virtio disk; ro: read only. May be given several times" },
+	{ .name = "firmware", .kind = OPTION_CHOICE, AT(firmware), .argument = "KIND", .choices = firmwares,
+	  .help = "what starts from disks and the network: bios (SeaBIOS) or uefi (OVMF); bios without it" },
+	{ .name = "uefi-vars", .kind = OPTION_STRING, AT(uefi_vars), .argument = "FILE", .completion = COMPLETE_FILE,
+	  .help = "the file that keeps the UEFI variables, made when it is missing; without it one for each machine with a --name" },
+	{ .name = "disk", .kind = OPTION_LIST, AT(disks), .argument = "FILE[,OPTION]...", .completion = COMPLETE_FILE,
+	  .help = "a disk image or block device, of format raw, qcow2, vdi, vhd, vmdk or vhdx. ro: read only; virtio or ide: what it hangs on, else "
+		  "virtio, but ide on classic; format=FORMAT, else the content says it; cache=writeback, writethrough (each write is on the disk when it is complete) "
+		  "or unsafe (nothing is waited for); snapshot=NAME: a qcow2 image's snapshot, read only; backing=FILE: the image behind it. "
+		  "May be given several times" },
+	{ .name = "cdrom", .kind = OPTION_LIST, AT(cdroms), .argument = "FILE[,format=FORMAT]", .completion = COMPLETE_FILE,
+	  .help = "an ISO image in a CD-ROM drive at the IDE controller; none: an empty drive. May be given several times" },
+	{ .name = "floppy", .kind = OPTION_LIST, AT(floppies), .argument = "FILE[,OPTION]...", .completion = COMPLETE_FILE,
+	  .help = "a floppy disk image, with the options of --disk, in a drive for 1.44 MB; none: an empty drive. May be given twice" },
+	{ .name = "net", .kind = OPTION_LIST, AT(nets), .argument = "NET[,OPTION]...",
+	  .help = "a network interface and what it leads to: user (reaches what the host reaches, by address translation; "
+		  "with ,tftp=FOLDER,bootfile=FILE guests may boot from that folder), switch:NAME "
+		  "(the guests of one host that name it; with ,mode=host the host too, at 10.0.2.2, and addresses by DHCP; with ,mode=nat "
+		  "all that the host reaches), tap:IF or bridge:IF (an interface of the host, as root), or none for no "
+		  "network; without it user, but none on micro. May be given several times. ,mac=MAC: the card's address. ,model=MODEL: "
+		  "virtio, e1000 (Intel 82540EM) or pcnet (AMD Am79C970A); without it virtio, but pcnet on classic, which has three cards at least" },
+	{ .name = "hostfwd", .letter = 'p', .kind = OPTION_LIST, AT(forwards), .argument = "[ADDR:]HOSTPORT:PORT[/udp]",
+	  .help = "forward a port of the host to the guest, by the first user network; on 127.0.0.1 unless another address stands "
+		  "before, as 0.0.0.0:8080:80. May be given several times" },
+	{ .name = "capture", .kind = OPTION_STRING, AT(capture), .argument = "FILE", .completion = COMPLETE_FILE,
+	  .help = "write the frames of the first network interface to a pcap file, those of further ones to FILE.1 and so on" },
 	{ .name = "share", .letter = 'v', .kind = OPTION_LIST, AT(shares), .argument = "DIR:TAG[:ro]", .completion = COMPLETE_FILE,
 	  .help = "share a folder with the guest, which mounts it by 'mount -t 9p -o trans=virtio,version=9p2000.L TAG /mnt'; ro: read only. May "
 		  "be given several times" },
+	{ .name = "boot", .kind = OPTION_STRING, AT(boot), .argument = "KIND[,KIND...]",
+	  .help = "the order in which firmware tries what it may boot from: disk, cdrom, floppy, network (PXE); that order without it. Esc at "
+		  "the start shows a menu" },
+	{ .name = "option-rom", .kind = OPTION_LIST, AT(option_roms), .argument = "FILE", .completion = COMPLETE_FILE,
+	  .help = "an option ROM for SeaBIOS to run. May be given several times" },
 	{ .name = "console", .kind = OPTION_STRING, AT(console), .argument = "WHERE",
 	  .help = "the first serial port: stdio, none, file:PATH (output only) or pipe:PATH (the FIFOs PATH.in and PATH.out); "
 		  "stdio without it" },
 	{ .name = "serial2", .kind = OPTION_STRING, AT(serial2), .argument = "WHERE",
 	  .help = "the second serial port, in the same words; none without it" },
+	{ .name = "parallel", .kind = OPTION_STRING, AT(parallel), .argument = "WHERE",
+	  .help = "adds a printer port, and says where its output goes: file:PATH or none" },
 	{ .name = "virtio-console", .kind = OPTION_STRING, AT(virtio_console), .argument = "WHERE",
 	  .help = "adds a virtio console (hvc0 in Linux), in the same words" },
+	{ .name = "vnc", .kind = OPTION_STRING, AT(vnc), .argument = "[HOST:]PORT",
+	  .help = "show the screen by VNC at this port, of the loopback address alone without HOST" },
+	{ .name = "vnc-password", .kind = OPTION_STRING, AT(vnc_password), .argument = "FILE", .completion = COMPLETE_FILE,
+	  .help = "a file whose first line VNC asks for; the protocol looks at 8 characters, and nothing is encrypted" },
 	{ .name = "debugcon", .kind = OPTION_STRING, AT(debugcon), .argument = "FILE", .completion = COMPLETE_FILE,
 	  .help = "what firmware writes to the debug ports 0xe9 and 0x402" },
 	{ .name = "debug-exit", .kind = OPTION_FLAG, AT(debug_exit),
@@ -85,32 +124,101 @@ const struct run_values run_defaults = {
 	.serial2 = "none",
 };
 
-/* "FILE,ro"; the path without its suffix goes into `room`. */
-static int parse_disk(const char *text, struct machine_disk *disk, char room[PATH_MAX], struct error *err)
+/* One option at the end of an image's name; false: it is a part of the name. */
+static bool take_disk_option(char *option, struct machine_disk *disk)
 {
-	const char *comma = strrchr(text, ',');
+	static const char *const caches[] = { "cache=writeback", "cache=writethrough", "cache=unsafe" };
+	const struct {
+		const char *name;
+		const char **value;
+	} values[] = { { "format=", &disk->format }, { "snapshot=", &disk->snapshot }, { "backing=", &disk->backing } };
+	for (unsigned i = 0; i < ARRAY_SIZE(caches); i++)
+		if (!strcmp(option, caches[i])) {
+			disk->cache = i;
+			return true;
+		}
+	for (unsigned i = 0; i < ARRAY_SIZE(values); i++)
+		if (!strncmp(option, values[i].name, strlen(values[i].name))) {
+			*values[i].value = option + strlen(values[i].name);
+			return true;
+		}
+	for (unsigned bus = MACHINE_DISK_VIRTIO; disk->bus <= MACHINE_DISK_IDE && bus <= MACHINE_DISK_IDE; bus++)
+		if (!strcmp(option, machine_disk_bus_names[bus])) {
+			disk->bus = (enum machine_disk_bus)bus;
+			return true;
+		}
+	disk->read_only |= !strcmp(option, "ro");
+	return !strcmp(option, "ro");
+}
+
+/*
+ * "FILE,ro,format=raw"; a file's name may have commas. `room` is as long-lived as argv, of which it holds a part. The kind of drive is
+ * in *disk; those for media may be empty.
+ */
+static int parse_disk(const char *flag, const char *text, struct machine_disk *disk, char room[PATH_MAX], struct error *err)
+{
 	size_t length = strlen(text);
-	disk->read_only = comma && !strcmp(comma, ",ro");
-	if (disk->read_only)
-		length = (size_t)(comma - text);
-	if (!length || length >= PATH_MAX)
-		return error_set(err, EINVAL, "--disk '%s': the file's name is missing or too long; write --disk FILE or FILE,ro", text);
-	memcpy(room, text, length);
-	room[length] = 0;
+	char *comma;
+	if (disk->bus >= MACHINE_CDROM && !strcmp(text, "none"))
+		return 0;
+	if (length < PATH_MAX) {
+		memcpy(room, text, length + 1);
+		while ((comma = strrchr(room, ',')) && take_disk_option(comma + 1, disk))
+			*comma = 0;
+	}
+	if (length >= PATH_MAX || !*room)
+		return error_set(err, EINVAL, "--%s '%s': the file's name is missing or too long; write --%s FILE or FILE,ro", flag, text, flag);
 	disk->path = room;
 	return 0;
+}
+
+/* How many drives the flags name, with a disk or without. */
+static unsigned drive_count(const struct run_values *v)
+{
+	return v->disks.count + v->cdroms.count + v->floppies.count;
 }
 
 static int set_disks(const struct run_values *v, struct machine_config *config, struct error *err)
 {
 	static char paths[MACHINE_MAX_DISKS][PATH_MAX]; /* as long-lived as argv, of which they are a part */
-	if (v->restore && v->disks.count != config->disk_count)
-		return error_set(err, EINVAL, "--disk: the saved machine has %u disk(s); give each of them, or none for their old places",
+	const struct {
+		const char *flag;
+		const struct option_list *list;
+		struct machine_disk disk;
+	} kinds[] = {
+		{ "disk", &v->disks, { .bus = v->machine == MACHINE_CLASSIC ? MACHINE_DISK_IDE : MACHINE_DISK_VIRTIO } },
+		{ "cdrom", &v->cdroms, { .bus = MACHINE_CDROM, .read_only = true } },
+		{ "floppy", &v->floppies, { .bus = MACHINE_FLOPPY } },
+	};
+	unsigned count = 0;
+	for (unsigned i = 0; i < ARRAY_SIZE(kinds); i++) {
+		for (unsigned j = 0; j < kinds[i].list->count; j++, count++) {
+			config->disks[count] = kinds[i].disk;
+			if (parse_disk(kinds[i].flag, kinds[i].list->values[j], &config->disks[count], paths[count], err) < 0)
+				return -1;
+		}
+	}
+	config->disk_count = count;
+	return 0;
+}
+
+/* Other files in the places of the saved machine's; what they hang on is in the snapshot. */
+static int replace_disks(const struct run_values *v, struct machine_config *config, struct error *err)
+{
+	struct machine_config given = { 0 };
+	if (drive_count(v) != config->disk_count)
+		return error_set(err, EINVAL, "--disk: the saved machine has %u drive(s); give each of them, or none for their old places",
 				 config->disk_count);
-	for (unsigned i = 0; i < v->disks.count; i++)
-		if (parse_disk(v->disks.values[i], &config->disks[i], paths[i], err) < 0)
-			return -1;
-	config->disk_count = v->disks.count;
+	if (set_disks(v, &given, err) < 0)
+		return -1;
+	for (unsigned i = 0; i < config->disk_count; i++) {
+		enum machine_disk_bus bus = config->disks[i].bus;
+		if ((bus >= MACHINE_CDROM || given.disks[i].bus >= MACHINE_CDROM) && bus != given.disks[i].bus)
+			return error_set(err, EINVAL, "--restore: the saved machine's drive %u is of another kind (%s) than the one given; give as "
+					 "many of --disk, --cdrom and --floppy as it was started with", i, machine_disk_bus_names[bus]);
+		config->disks[i] = given.disks[i];
+		config->disks[i].bus = bus;
+	}
 	return 0;
 }
 
@@ -123,7 +231,8 @@ static int refuse_with_restore(const struct run_values *v, struct error *err)
 	} flags[] = {
 		{ "memory", v->memory }, { "cpus", v->cpus }, { "cpu", v->cpu != RUN_CPU_DEFAULT }, { "kernel", v->kernel }, { "initrd", v->initrd },
 		{ "append", v->append }, { "bios", v->bios }, { "debug-exit", v->debug_exit },
-		{ "share", v->shares.count },
+		{ "net", v->nets.count }, { "share", v->shares.count },
+		{ "machine", v->machine }, { "firmware", v->firmware }, { "uefi-vars", v->uefi_vars },
 	};
 	for (size_t i = 0; i < ARRAY_SIZE(flags); i++)
 		if (flags[i].given)
@@ -132,14 +241,43 @@ static int refuse_with_restore(const struct run_values *v, struct error *err)
 	return 0;
 }
 
+static int check_boot_order(const char *order, struct error *err)
+{
+	static const char *const kinds[] = { "disk", "cdrom", "floppy", "network" };
+	for (const char *at = order; at;) {
+		size_t length = strcspn(at, ",");
+		bool known = false;
+		for (unsigned i = 0; i < ARRAY_SIZE(kinds); i++)
+			known |= length == strlen(kinds[i]) && !memcmp(at, kinds[i], length);
+		if (!known)
+			return error_set(err, EINVAL, "--boot: '%s': nothing boots from '%.*s'; write disk, cdrom, floppy and network with commas between", order,
+					 (int)length, at);
+		at = at[length] ? at + length + 1 : NULL;
+	}
+	return 0;
+}
+
 static int check_boot(const struct run_values *v, struct error *err)
 {
 	if (!v->kernel && (v->initrd || v->append))
 		return error_set(err, EINVAL, "--%s: belongs to a kernel; give --kernel FILE too", v->initrd ? "initrd" : "append");
+	if (v->firmware && (v->kernel || v->bios))
+		return error_set(err, EINVAL, "--firmware uefi: cannot go with --%s; leave one of them out", v->kernel ? "kernel" : "bios");
+	if (v->option_roms.count > MACHINE_MAX_ROMS)
+		return error_set(err, EINVAL, "--option-rom: a machine takes at most %d", MACHINE_MAX_ROMS);
+	if (check_boot_order(v->boot, err) < 0)
+		return -1;
+	if (v->uefi_vars && !v->firmware)
+		return error_set(err, EINVAL, "--uefi-vars: belongs to UEFI; give --firmware uefi too");
+	if (v->machine == MACHINE_MICRO && (v->cdroms.count || v->floppies.count || v->parallel || v->vnc))
+		return error_set(err, EINVAL, "--machine micro: has no CD-ROM, floppy drive, printer port or screen; use --machine pc");
+	if (v->machine == MACHINE_MICRO && !v->kernel)
+		return error_set(err, EINVAL, "--machine micro: has no firmware to start from a disk; give --kernel FILE too, or use --machine pc");
 	if (v->memory % (1u << 20))
 		return error_set(err, EINVAL, "--memory: must be a whole number of MiB, as 256M");
-	if (!v->kernel && !v->bios && !v->disks.count)
-		return error_set(err, EINVAL, "there is nothing to start: give --kernel FILE, --disk FILE, --bios or --restore FILE");
+	if (!v->kernel && !v->bios && !v->firmware && !v->boot && !drive_count(v))
+		return error_set(err, EINVAL, "there is nothing to start: give --kernel FILE, --disk FILE, --cdrom FILE, --boot network, --bios or "
+				 "--restore FILE");
 	return 0;
 }
 
@@ -147,7 +285,8 @@ static int check_consoles(const struct run_values *v, struct error *err)
 {
 	const struct {
 		const char *flag, *spec;
-	} consoles[] = { { "console", v->console }, { "serial2", v->serial2 }, { "virtio-console", v->virtio_console } };
+	} consoles[] = { { "console", v->console }, { "serial2", v->serial2 }, { "virtio-console", v->virtio_console },
+		       { "parallel", v->parallel } };
 	const char *taken = NULL;
 	for (size_t i = 0; i < ARRAY_SIZE(consoles); i++) {
 		if (!consoles[i].spec)
@@ -162,6 +301,74 @@ static int check_consoles(const struct run_values *v, struct error *err)
 		taken = consoles[i].flag;
 	}
 	return 0;
+}
+
+/* The first user network takes the forwards. */
+static int set_forwards(const struct run_values *v, struct machine_config *config, struct error *err)
+{
+	struct machine_nic *nic = config->nics, *end = nic + config->nic_count;
+	while (nic < end && nic->kind != NET_USER)
+		nic++;
+	if (!v->forwards.count)
+		return 0;
+	if (nic == end)
+		return error_set(err, EINVAL, "--hostfwd: the machine has no user network; add --net user");
+	nic->forward_count = 0;
+	for (unsigned i = 0; i < v->forwards.count; i++)
+		if (net_forward_parse(v->forwards.values[i], &nic->forwards[nic->forward_count++], err) < 0)
+			return error_prefix(err, "--hostfwd");
+	return 0;
+}
+
+/* The same in every run: from the machine's name or, without one, from its first disk's. */
+static void set_macs(const struct run_values *v, struct machine_config *config, const bool *has_mac)
+{
+	char path[PATH_MAX], name[32];
+	const char *origin = v->name;
+	if (!origin && config->disk_count)
+		origin = realpath(config->disks[0].path, path);
+	if (!origin) {
+		snprintf(name, sizeof(name), "vm-%ld", (long)getpid());
+		origin = name;
+	}
+	for (unsigned i = 0; i < config->nic_count; i++)
+		if (!has_mac[i])
+			net_mac_derive(origin, i, config->nics[i].mac);
+}
+
+static int set_nets(const struct run_values *v, struct machine_config *config, struct error *err)
+{
+	bool has_mac[MACHINE_MAX_NICS] = { false };
+	const struct option_list standard = { { "user" }, v->machine != MACHINE_MICRO };
+	const struct option_list *list = v->nets.count ? &v->nets : &standard;
+	enum machine_nic_model model = v->machine == MACHINE_CLASSIC ? MACHINE_NIC_PCNET : MACHINE_NIC_VIRTIO;
+	for (unsigned i = 0; i < list->count; i++) {
+		if (!strcmp(list->values[i], "none") && list->count == 1)
+			continue;
+		if (config->nic_count == MACHINE_MAX_NICS)
+			return error_set(err, EINVAL, "--net: a machine has at most %d network interfaces", MACHINE_MAX_NICS);
+		if (nic_parse(list->values[i], model, &config->nics[config->nic_count], &has_mac[config->nic_count], err) < 0)
+			return error_prefix(err, "--net");
+		config->nic_count++;
+	}
+	/* Those that no network was named for are there without a cable. */
+	while (v->machine == MACHINE_CLASSIC && config->nic_count < MACHINE_CLASSIC_NICS)
+		config->nics[config->nic_count++].model = model;
+	set_macs(v, config, has_mac);
+	return 0;
+}
+
+/* What --net and --hostfwd say, read into nowhere. */
+static int check_nets(const struct run_values *v, struct error *err)
+{
+	struct machine_config config = { 0 };
+	if (v->restore) {
+		config.nic_count = 1;
+		config.nics[0].kind = NET_USER;
+	} else if (set_nets(v, &config, err) < 0) {
+		return -1;
+	}
+	return set_forwards(v, &config, err);
 }
 
 static int set_services(const struct run_values *v, struct machine_config *config, struct error *err)
@@ -183,12 +390,30 @@ int run_check(const struct run_values *v, struct error *err)
 {
 	if (v->name && !rundir_name_ok(v->name))
 		return error_set(err, EINVAL, "--name: '%s' cannot be a name; use up to 63 letters, digits, '-', '_' and '.'", v->name);
-	if (v->disks.count > MACHINE_MAX_DISKS)
+	if (drive_count(v) > MACHINE_MAX_DISKS)
 		return error_set(err, EINVAL, "--disk: a machine has at most %d disks", MACHINE_MAX_DISKS);
 	if ((v->restore ? refuse_with_restore : check_boot)(v, err) < 0)
 		return -1;
+	if (v->vnc_password && !v->vnc)
+		return error_set(err, EINVAL, "--vnc-password: belongs to --vnc; give that too");
 	struct machine_config unused;
-	return set_services(v, &unused, err) < 0 ? -1 : check_consoles(v, err);
+	return check_nets(v, err) < 0 || set_services(v, &unused, err) < 0 ? -1 : check_consoles(v, err);
+}
+
+/* For root in /var/lib, else where XDG wants what a program keeps. NULL: a machine without a name has nothing to keep it by. */
+static const char *uefi_vars(const struct run_values *v)
+{
+	static char path[PATH_MAX]; /* as long-lived as the flags */
+	const char *state = getenv("XDG_STATE_HOME"), *home = getenv("HOME");
+	if (v->uefi_vars || !v->name)
+		return v->uefi_vars;
+	if (state && *state == '/')
+		snprintf(path, sizeof(path), "%s/visor/%s.uefi-vars", state, v->name);
+	else if (geteuid() == 0 || !home)
+		snprintf(path, sizeof(path), "/var/lib/visor/%s.uefi-vars", v->name);
+	else
+		snprintf(path, sizeof(path), "%s/.local/state/visor/%s.uefi-vars", home, v->name);
+	return path;
 }
 
 int run_configure(const struct run_values *v, const struct snapshot *snapshot, struct machine_config *config,
@@ -198,15 +423,21 @@ int run_configure(const struct run_values *v, const struct snapshot *snapshot, s
 	if (v->restore) {
 		if (snapshot_config(snapshot, config, has_port, err) < 0)
 			return error_prefix(err, "%s", v->restore);
-		if (v->disks.count && set_disks(v, config, err) < 0)
+		if (drive_count(v) && replace_disks(v, config, err) < 0)
 			return -1;
 		snapshot_check_disks(snapshot, config);
 	} else {
-		if (set_disks(v, config, err) < 0)
+		if (set_disks(v, config, err) < 0 || set_nets(v, config, err) < 0)
 			return -1;
 		config->memory = v->memory ? v->memory : MEMORY_DEFAULT;
 		config->cpus = v->cpus ? (unsigned)v->cpus : 1;
 		config->cpu_model = v->cpu != RUN_CPU_DEFAULT ? (enum cpu_model)v->cpu : CPU_HOST;
+		config->profile = (enum machine_profile)v->machine;
+		config->boot = v->boot;
+		for (unsigned i = 0; i < v->option_roms.count; i++)
+			config->option_roms[config->option_rom_count++] = v->option_roms.values[i];
+		config->uefi = v->firmware;
+		config->uefi_vars = v->firmware ? uefi_vars(v) : NULL;
 		config->kernel = v->kernel;
 		config->initrd = v->initrd;
 		config->append = v->append;
@@ -215,6 +446,9 @@ int run_configure(const struct run_values *v, const struct snapshot *snapshot, s
 		if (set_services(v, config, err) < 0)
 			return -1;
 	}
+	if (set_forwards(v, config, err) < 0)
+		return -1;
+	config->capture = v->capture;
 	if (v->engine || !config->engine)
 		config->engine = engine_by_name(v->engine ? engines[v->engine] : ENGINE_AUTO);
 	config->no_reboot = v->no_reboot;

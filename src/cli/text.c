@@ -56,6 +56,17 @@ const struct text_section text_sections[] = {
 			"were made direct; times that all remembered targets had to be looked up again; instructions that do without windows; memory "
 			"operands that were not in the window that was guessed." },
 	} },
+	{ "DISK IMAGES", {
+		{ NULL, "visor run --disk and the commands of 'visor disk' know these formats by their content, unless they are told. Each image but a raw one may have "
+			"another behind it, of which it holds only the changes; that one must not be written any more." },
+		{ "raw", "The disk's bytes, or a block device. One that only looks like nothing else is taken for raw, but then refuses writes that would make it "
+			 "look like another format: a guest could else have files of the host read at the next start. format=raw allows them." },
+		{ "qcow2", "Versions 2 and 3, with zlib and zstd, internal snapshots to read; without encryption, data files and subclusters." },
+		{ "vdi", "VirtualBox's: dynamic, fixed, differencing. The image behind is looked for by its UUID in the same folder." },
+		{ "vhd", "Virtual PC's and Hyper-V's: dynamic, fixed, differencing." },
+		{ "vmdk", "VMware's: sparse, flat, in one or several parts; those made for streaming can be read." },
+		{ "vhdx", "Hyper-V's, to read; one that was not closed is read as its log says." },
+	} },
 	{ "FILES", {
 		{ "$XDG_RUNTIME_DIR/visor/NAME.sock",
 		  "The control socket of a running machine: HTTP/1.1 with JSON. /run/visor for root, /tmp/visor-UID where "

@@ -109,9 +109,8 @@ static void read_page(struct cpu *c, const struct page *page, uint64_t linear, v
 static void write_page(struct cpu *c, const struct page *page, uint64_t linear, const void *buffer, unsigned size)
 {
 	unsigned at = linear & GUEST_PAGE_MASK;
-	if (page->host) {
-		if (page->rom)
-			return;
+	/* What is written to ROM is seen by its device alone, if it has one: flash memory. */
+	if (page->host && !page->rom) {
 		copy_to_guest(page->host + at, buffer, size);
 		if (memory_note_write_slow(c->memory, memory_offset(c->memory, page->host) + at, size))
 			cpu_attention(c, ATTN_CODE);

@@ -358,11 +358,21 @@ static void add_brand(struct cpu *c)
 		memcpy(get_leaf(c, 0x80000002 + i, 0)->reg, brand + 16 * i, 16);
 }
 
+/* As many as memory and devices need, and no less than 40: UEFI maps all that can be addressed in pages of 2 MiB, for which 46 bits
+ * would take 256 MiB of tables. */
+static unsigned address_bits(const struct cpu *c)
+{
+	unsigned bits = 40;
+	while (c->memory && bits < 46 && (MEMORY_HIGH_BASE + c->memory->ram_size) >> bits)
+		bits++;
+	return bits;
+}
+
 static void add_extended(struct cpu *c)
 {
 	struct cpuid_leaf id = host_leaf(0x80000000, 0), sizes = host_leaf(0x80000008, 0);
 	unsigned physical = sizes.reg[EAX] & 0xff;
-	c->physical_bits = (uint8_t)MIN(physical ? physical : 36, 46u);
+	c->physical_bits = (uint8_t)MIN(physical ? physical : 36, address_bits(c));
 	set_leaf(c, 0x80000000, 0, c->amd ? 0x80000021 : 0x80000008, id.reg[EBX], id.reg[ECX], id.reg[EDX]);
 	set_leaf(c, 0x80000001, 0, c->amd ? host_leaf(0x80000001, 0).reg[EAX] : 0,
 		 c->amd ? host_leaf(0x80000001, 0).reg[EBX] : 0, 0, 0);

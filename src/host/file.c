@@ -176,3 +176,61 @@ void file_replace_end(struct file_replace *file)
 	free(file->path);
 	*file = (struct file_replace){ .fd = -1 };
 }
+
+/* Each folder of the path, as mkdir -p. */
+static int make_folders(const char *path, struct error *err)
+{
+	char *copy = strdup(path);
+	if (!copy)
+		return error_set(err, ENOMEM, "out of memory");
+	int rc = 0;
+	for (char *slash = strchr(copy + 1, '/'); slash && rc == 0; slash = strchr(slash + 1, '/')) {
+		*slash = 0;
+		if (mkdir(copy, 0700) < 0 && errno != EEXIST)
+			rc = error_set(err, errno, "cannot make the folder '%s': %s", copy, strerror(errno));
+		*slash = '/';
+	}
+	free(copy);
+	return rc;
+}
+
+static int make_file(const char *path, const void *content, size_t size, struct error *err)
+{
+	struct file_replace file;
+	if (make_folders(path, err) < 0 || file_replace_begin(&file, path, err) < 0)
+		return -1;
+	int rc = file_write_all(file.fd, content, size, err);
+	if (rc == 0)
+		rc = file_replace_commit(&file, err);
+	file_replace_end(&file);
+	return rc;
+}
+
+int file_open_kept(const char *path, const void *content, size_t size, struct error *err)
+{
+	struct flock range = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+	if (access(path, F_OK) < 0 && errno == ENOENT && make_file(path, content, size, err) < 0)
+		return -1;
+	int fd = open(path, O_RDWR | O_CLOEXEC | O_NOCTTY);
+	if (fd < 0)
+		return error_set(err, errno, "cannot open '%s': %s", path, strerror(errno));
+	if (fcntl(fd, F_OFD_SETLK, &range) == 0 || (errno != EAGAIN && errno != EACCES))
+		return fd;
+	close(fd);
+	return error_set(err, EBUSY, "'%s' is in use by another machine; stop that one first, or name another file", path);
+}
+
+int file_write_at(int fd, uint64_t offset, const void *data, size_t size, struct error *err)
+{
+	for (const uint8_t *from = data; size;) {
+		ssize_t n = pwrite(fd, from, size, (off_t)offset);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return error_set(err, n ? errno : ENOSPC, "cannot write: %s", strerror(n ? errno : ENOSPC));
+		from += n;
+		offset += (uint64_t)n;
+		size -= (size_t)n;
+	}
+	return fdatasync(fd) < 0 ? error_set(err, errno, "cannot write: %s", strerror(errno)) : 0;
+}

@@ -18,6 +18,14 @@ uint8_t *file_read(const char *path, size_t max, size_t *size, struct error *err
 /* Writes all of it, through short writes and interruptions. */
 int file_write_all(int fd, const void *data, size_t size, struct error *err);
 
+/*
+ * Opens a file for reading and writing that this process alone keeps up to date: made with `size` bytes of `content`, and the
+ * folders it lies in, when it is missing. Fails (EBUSY) when another process has it.
+ */
+int file_open_kept(const char *path, const void *content, size_t size, struct error *err);
+/* Writes at an offset, and has it on stable storage. */
+int file_write_at(int fd, uint64_t offset, const void *data, size_t size, struct error *err);
+
 /* A file mapped for reading. */
 struct file_map {
 	const uint8_t *data;

@@ -14,6 +14,8 @@
 #include "base/util.h"
 
 #define CONNECTION_MEMORY 16384u
+/* Thread-local variables are a part of it, and jansson takes 2,048 levels of nesting. */
+#define STACK_SIZE ((size_t)1 << 20)
 
 struct http_server {
 	struct MHD_Daemon *daemon;
@@ -35,19 +37,29 @@ void http_reply_error(struct http_reply *reply, unsigned status, const char *tex
 	reply->body = json_pack("{s:s}", "error", text);
 }
 
-static enum MHD_Result send_reply(struct MHD_Connection *connection, struct http_reply *reply)
+/* The answer's JSON as text in `data`. */
+static void make_text(struct http_reply *reply)
 {
 	if (!reply->body)
 		reply->body = json_object();
-	char *text = reply->body ? json_dumps(reply->body, JSON_INDENT(2) | JSON_ENSURE_ASCII) : NULL;
+	reply->data = reply->body ? json_dumps(reply->body, JSON_INDENT(2) | JSON_ENSURE_ASCII) : NULL;
+	reply->size = reply->data ? strlen(reply->data) : 0;
+	reply->type = "application/json";
 	json_decref(reply->body);
+	reply->body = NULL;
+}
+
+static enum MHD_Result send_reply(struct MHD_Connection *connection, struct http_reply *reply)
+{
+	if (!reply->data)
+		make_text(reply);
 	struct MHD_Response *response =
-		text ? MHD_create_response_from_buffer(strlen(text), text, MHD_RESPMEM_MUST_FREE) : NULL;
+		reply->data ? MHD_create_response_from_buffer(reply->size, reply->data, MHD_RESPMEM_MUST_FREE) : NULL;
 	if (!response) {
-		free(text);
+		free(reply->data);
 		return MHD_NO;
 	}
-	MHD_add_response_header(response, "Content-Type", "application/json");
+	MHD_add_response_header(response, "Content-Type", reply->type);
 	MHD_add_response_header(response, "Connection", "close");
 	if (reply->allow)
 		MHD_add_response_header(response, "Allow", reply->allow);
@@ -129,7 +141,7 @@ struct http_server *http_server_create(int listen_fd, void (*handler)(void *opaq
 		server, MHD_OPTION_EXTERNAL_LOGGER, no_log, NULL, MHD_OPTION_LISTEN_SOCKET, listen_fd, MHD_OPTION_CONNECTION_LIMIT,
 		HTTP_MAX_CONNECTIONS, MHD_OPTION_CONNECTION_TIMEOUT, HTTP_TIMEOUT_SECONDS, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
 		(size_t)CONNECTION_MEMORY, MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL, MHD_OPTION_THREAD_STACK_SIZE,
-		(size_t)256 * 1024, MHD_OPTION_END);
+		STACK_SIZE, MHD_OPTION_END);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	if (server->daemon)
 		return server;

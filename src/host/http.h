@@ -8,7 +8,7 @@
 #include "base/error.h"
 
 /*
- * HTTP/1.1 with JSON on a listening socket (libmicrohttpd does the protocol).
+ * HTTP/1.1 with JSON (and files in answers) on a listening socket (libmicrohttpd does the protocol).
  * Each connection is served by a thread of its own, one request each. Requests
  * that are malformed, too large or too slow end here, with a 4xx status or closed.
  */
@@ -23,6 +23,9 @@ struct http_reply {
 	unsigned status; /* 200 at first */
 	json_t *body;    /* taken over; NULL becomes {} */
 	const char *allow; /* the methods of a 405 */
+	void *data;        /* instead of JSON: `size` bytes of this media type; from malloc, taken over */
+	size_t size;
+	const char *type;
 };
 
 #define HTTP_MAX_BODY 65536u

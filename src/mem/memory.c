@@ -11,7 +11,7 @@
 
 #include "base/util.h"
 
-#define ROM_ROOM (16ull << 20)
+#define ROM_ROOM (48ull << 20) /* of ROM and of devices' memory */
 #define SHADOW_BASE 0xc0000ull
 #define SHADOW_SIZE 0x40000ull
 #define VGA_HOLE 0xa0000ull
@@ -141,6 +141,24 @@ int memory_add_rom(struct guest_memory *memory, uint64_t end, const void *data, 
 	return 0;
 }
 
+struct memory_aperture *memory_add_aperture(struct guest_memory *memory, uint64_t size, struct error *err)
+{
+	if (memory->aperture_count == MEMORY_MAX_APERTURES || size > ROM_ROOM - memory->rom_size) {
+		error_set(err, ENOSPC, "no room for %llu MiB of device memory", (unsigned long long)(size >> 20));
+		return NULL;
+	}
+	struct memory_aperture *aperture = &memory->apertures[memory->aperture_count++];
+	*aperture = (struct memory_aperture){ .gpa = MEMORY_NOWHERE, .size = size, .offset = memory->ram_size + memory->rom_size };
+	memory->rom_size += size;
+	return aperture;
+}
+
+void memory_move_aperture(struct guest_memory *memory, struct memory_aperture *aperture, uint64_t gpa)
+{
+	if (atomic_exchange(&aperture->gpa, gpa) != gpa && memory->changed)
+		memory->changed(memory->changed_opaque);
+}
+
 static struct memory_slot *slot_find(const struct guest_memory *memory, uint64_t gpa)
 {
 	/* Most of what is looked for lies in the last ones: RAM above the ROMs below 1 MiB. */
@@ -183,11 +201,25 @@ int memory_set_writable(struct guest_memory *memory, uint64_t gpa, uint64_t size
 	return 0;
 }
 
+/* Its size and offset never change, so whatever place is read, the host address is right. */
+static uint8_t *in_aperture(const struct guest_memory *memory, uint64_t gpa, uint64_t size, bool *writable)
+{
+	for (unsigned i = 0; i < memory->aperture_count; i++) {
+		const struct memory_aperture *aperture = &memory->apertures[i];
+		uint64_t at = gpa - atomic_load_explicit((_Atomic uint64_t *)&aperture->gpa, memory_order_relaxed);
+		if (at >= aperture->size || size > aperture->size - at)
+			continue;
+		*writable = !aperture->read_only;
+		return memory->host + aperture->offset + at;
+	}
+	return NULL;
+}
+
 uint8_t *memory_page(const struct guest_memory *memory, uint64_t gpa, bool *writable)
 {
 	const struct memory_slot *slot = slot_find(memory, gpa);
 	if (!slot)
-		return NULL;
+		return in_aperture(memory, ALIGN_DOWN(gpa, GUEST_PAGE_SIZE), GUEST_PAGE_SIZE, writable);
 	*writable = slot->writable;
 	return memory->host + slot->offset + (ALIGN_DOWN(gpa, GUEST_PAGE_SIZE) - slot->gpa);
 }
@@ -195,7 +227,12 @@ uint8_t *memory_page(const struct guest_memory *memory, uint64_t gpa, bool *writ
 uint8_t *memory_range(const struct guest_memory *memory, uint64_t gpa, uint64_t size, bool for_write)
 {
 	const struct memory_slot *slot = slot_find(memory, gpa);
-	if (!slot || (for_write && !slot->writable) || size > slot->size - (gpa - slot->gpa))
+	if (!slot) {
+		bool writable;
+		uint8_t *at = in_aperture(memory, gpa, size, &writable);
+		return at && for_write && !writable ? NULL : at;
+	}
+	if ((for_write && !slot->writable) || size > slot->size - (gpa - slot->gpa))
 		return NULL;
 	return memory->host + slot->offset + (gpa - slot->gpa);
 }

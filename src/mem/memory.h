@@ -33,6 +33,16 @@ struct memory_slot {
 
 #define MEMORY_MAX_SLOTS 32
 
+/* A piece of the memfd that a device shows at a place that the guest may change at any time. Slots come before it. */
+struct memory_aperture {
+	_Atomic uint64_t gpa;  /* MEMORY_NOWHERE: not shown */
+	uint64_t size, offset;
+	bool read_only;        /* writes go to the device */
+};
+
+#define MEMORY_MAX_APERTURES 4
+#define MEMORY_NOWHERE UINT64_MAX
+
 struct guest_memory {
 	int fd;
 	uint8_t *host;          /* the mapping of the whole memfd */
@@ -41,6 +51,8 @@ struct guest_memory {
 	uint64_t rom_size;      /* used part of the ROM area */
 	struct memory_slot slots[MEMORY_MAX_SLOTS]; /* sorted by gpa */
 	unsigned slot_count;
+	struct memory_aperture apertures[MEMORY_MAX_APERTURES];
+	unsigned aperture_count;
 	_Atomic uint64_t *code_mask;
 	_Atomic uint32_t *code_generation;
 	_Atomic uint32_t code_protecting; /* vCPUs that may be about to protect a page from stores, see mmu_mark_code */
@@ -69,6 +81,11 @@ uint64_t memory_next_used(const struct guest_memory *memory, uint64_t offset);
 
 /* Puts a copy of `size` bytes into ROM that ends at `end` (exclusive guest-physical address). */
 int memory_add_rom(struct guest_memory *memory, uint64_t end, const void *data, size_t size, struct error *err);
+
+/* Takes `size` bytes, whole pages, for an aperture, which is shown nowhere yet. Before the machine runs. */
+struct memory_aperture *memory_add_aperture(struct guest_memory *memory, uint64_t size, struct error *err);
+/* From any thread; a vCPU other than the one that asked may still see the old place for a moment. */
+void memory_move_aperture(struct guest_memory *memory, struct memory_aperture *aperture, uint64_t gpa);
 
 /* Makes [gpa, gpa+size), whole pages of one existing slot, writable or not; splits the slot as needed. */
 int memory_set_writable(struct guest_memory *memory, uint64_t gpa, uint64_t size, bool writable, struct error *err);

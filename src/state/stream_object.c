@@ -104,7 +104,9 @@ static int get_field(struct cursor *c, const struct field *f, void *object, unsi
 	uint32_t kind, width, count;
 	if (take_number(c, 1, &kind) < 0 || take_number(c, 4, &width) < 0 || take_number(c, 4, &count) < 0)
 		return -1;
-	if (kind != (uint32_t)f->kind || count != f->count || (kind != FIELD_KIND_STRUCT && width != f->width))
+	/* Lists may have grown: what the file lacks keeps its reset value. */
+	bool shorter = kind != FIELD_KIND_BYTES && count < f->count;
+	if (kind != (uint32_t)f->kind || (count != f->count && !shorter) || (kind != FIELD_KIND_STRUCT && width != f->width))
 		return error_set(c->err, EINVAL,
 				 "object '%s': field '%s' is %u of %u bytes, and this visor has %u of %u; use the visor that wrote it",
 				 c->object, f->name, count, width, f->count, f->kind == FIELD_KIND_STRUCT ? 0 : f->width);

@@ -117,10 +117,10 @@ static void fill_fadt(uint8_t *f, const struct acpi_config *config)
 	store_le32(f + FADT_SMI_CMD, 0xb2);
 	f[FADT_ACPI_ENABLE] = PM_ACPI_ENABLE;
 	f[FADT_ACPI_DISABLE] = PM_ACPI_DISABLE;
-	fadt_block(f, FADT_PM1A_EVT, FADT_X_PM1A_EVT, PM_BASE, 4);
-	fadt_block(f, FADT_PM1A_CNT, FADT_X_PM1A_CNT, PM_BASE + 4, 2);
-	fadt_block(f, FADT_PM_TMR, FADT_X_PM_TMR, PM_BASE + 8, 4);
-	fadt_block(f, FADT_GPE0, FADT_X_GPE0, PM_BASE + 0xc, 4);
+	fadt_block(f, FADT_PM1A_EVT, FADT_X_PM1A_EVT, config->pm_base, 4);
+	fadt_block(f, FADT_PM1A_CNT, FADT_X_PM1A_CNT, config->pm_base + 4, 2);
+	fadt_block(f, FADT_PM_TMR, FADT_X_PM_TMR, config->pm_base + 8, 4);
+	fadt_block(f, FADT_GPE0, FADT_X_GPE0, config->pm_base + 0xc, 4);
 	f[FADT_X_GPE0 + 3] = 1; /* byte registers: two of status, two of enable */
 	f[FADT_PM1_EVT_LEN] = 4;
 	f[FADT_PM1_CNT_LEN] = 2;

@@ -19,6 +19,7 @@ struct acpi_config {
 	unsigned cpus;         /* APIC IDs 0..cpus-1 */
 	bool hpet;
 	bool pm_timer_32bit;
+	uint16_t pm_base;      /* where firmware puts the power management registers */
 	uint8_t isa_slot;      /* PCI slot of the ISA bridge, whose configuration registers 0x60..0x63 route PIRQA..D */
 };
 

@@ -190,7 +190,7 @@ static void write_pci(struct aml *a, const struct acpi_config *config)
 }
 
 /* Ports that no other device claims, so that a system does not give them to a card. */
-static void write_motherboard(struct aml *a)
+static void write_motherboard(struct aml *a, const struct acpi_config *config)
 {
 	aml_device(a, "MBRD");
 	aml_name_eisa_id(a, "_HID", "PNP0C02");
@@ -199,7 +199,7 @@ static void write_motherboard(struct aml *a)
 	aml_res_io(a, 0x80, 1, 1);
 	aml_res_io(a, 0x92, 1, 1);
 	aml_res_io(a, 0xb2, 1, 2);
-	aml_res_io(a, PM_BASE, 1, PM_SIZE);
+	aml_res_io(a, config->pm_base, 1, PM_SIZE);
 	aml_end(a);
 	aml_end(a);
 }
@@ -246,7 +246,7 @@ void acpi_write_dsdt(struct aml *a, const struct acpi_config *config)
 	for (unsigned i = 0; i < 4; i++)
 		write_link(a, i);
 	write_pci(a, config);
-	write_motherboard(a);
+	write_motherboard(a, config);
 	if (config->hpet)
 		write_hpet(a);
 	write_fw_cfg(a);

@@ -100,6 +100,106 @@ static void post_engine(struct control *c, json_t *body, struct http_reply *repl
 		http_reply_error(reply, 500, err.text);
 }
 
+static void get_net(struct control *c, json_t *body, struct http_reply *reply)
+{
+	reply->body = machine_nets_json(c->machine);
+}
+
+/* The interface that the request is about: "nic", or the first one with a user network. */
+static struct net *find_net(struct control *c, const json_t *body, struct error *err)
+{
+	const struct machine_config *config = machine_config(c->machine);
+	uint64_t index = 0;
+	while (index < config->nic_count && config->nics[index].kind != NET_USER)
+		index++;
+	if (json_object_get(body, "nic") && json_get_uint(body, "nic", 0, MACHINE_MAX_NICS - 1, &index, err) < 0)
+		return NULL;
+	struct net *net = index < config->nic_count ? machine_net(c->machine, (unsigned)index) : NULL;
+	if (!net)
+		error_set(err, ENOENT, "the machine has no such network interface; 'visor net' shows those that there are");
+	return net;
+}
+
+static void change_forward(struct control *c, const json_t *body, struct http_reply *reply,
+			   int (*change)(struct net *net, const struct net_forward *forward, struct error *err))
+{
+	const char *text;
+	struct net_forward forward;
+	struct error err;
+	struct net *net;
+	if (json_get_string(body, "forward", &text, &err) < 0 || net_forward_parse(text, &forward, &err) < 0 ||
+	    !(net = find_net(c, body, &err)))
+		http_reply_error(reply, 400, err.text);
+	else if (change(net, &forward, &err) < 0)
+		http_reply_error(reply, 409, err.text);
+}
+
+static void post_forward(struct control *c, json_t *body, struct http_reply *reply)
+{
+	change_forward(c, body, reply, net_add_forward);
+}
+
+static void post_unforward(struct control *c, json_t *body, struct http_reply *reply)
+{
+	change_forward(c, body, reply, net_remove_forward);
+}
+
+/* A picture can be large: drawn and packed on the loop's thread all the same, since a screen is looked at seldom. */
+static void get_screenshot(struct control *c, json_t *body, struct http_reply *reply)
+{
+	struct display_source source;
+	struct surface surface = { 0 };
+	struct error err;
+	reply->type = "image/png";
+	if (machine_display(c->machine, &source, &err) < 0)
+		http_reply_error(reply, 404, err.text);
+	else if (source.draw(source.opaque, &surface, &err) < 0 || !(reply->data = surface_png(&surface, &reply->size, &err)))
+		http_reply_error(reply, 500, err.text);
+	surface_destroy(&surface);
+}
+
+static void get_screen(struct control *c, json_t *body, struct http_reply *reply)
+{
+	struct display_source source;
+	struct error err;
+	if (machine_display(c->machine, &source, &err) < 0) {
+		http_reply_error(reply, 404, err.text);
+		return;
+	}
+	char *text = source.text(source.opaque);
+	reply->body = json_pack("{s:s?}", "text", text);
+	free(text);
+}
+
+static void post_media(struct control *c, json_t *body, struct http_reply *reply)
+{
+	const char *drive, *file = json_string_value(json_object_get(body, "file"));
+	bool force = false;
+	struct error err;
+	if (json_get_string(body, "drive", &drive, &err) < 0 || json_get_optional_bool(body, "force", &force, &err) < 0)
+		http_reply_error(reply, 400, err.text);
+	else if (file && *file != '/')
+		http_reply_error(reply, 400, "\"file\": an absolute path is wanted here");
+	else if (machine_change_medium(c->machine, drive, file, force, &err) < 0)
+		http_reply_error(reply, err.code == ENOENT ? 404 : 409, err.text);
+}
+
+static void post_type(struct control *c, json_t *body, struct http_reply *reply)
+{
+	const char *text;
+	struct error err;
+	if (json_get_string(body, "text", &text, &err) < 0 || machine_type_text(c->machine, text, &err) < 0)
+		http_reply_error(reply, 400, err.text);
+}
+
+static void post_key(struct control *c, json_t *body, struct http_reply *reply)
+{
+	const char *keys;
+	struct error err;
+	if (json_get_string(body, "keys", &keys, &err) < 0 || machine_press_keys(c->machine, keys, &err) < 0)
+		http_reply_error(reply, 400, err.text);
+}
+
 static void post_stop(struct control *c, json_t *body, struct http_reply *reply)
 {
 	machine_request_stop(c->machine, 0);
@@ -123,8 +223,16 @@ static const struct route {
 	{ "GET", "/stats", get_stats },
 	{ "POST", "/pause", post_pause },
 	{ "POST", "/resume", post_resume },
+	{ "GET", "/net", get_net },
+	{ "POST", "/net/forward", post_forward },
+	{ "POST", "/net/unforward", post_unforward },
 	{ "POST", "/save", post_save },
 	{ "POST", "/engine", post_engine },
+	{ "GET", "/screenshot", get_screenshot },
+	{ "GET", "/screen", get_screen },
+	{ "POST", "/media", post_media },
+	{ "POST", "/type", post_type },
+	{ "POST", "/key", post_key },
 	{ "POST", "/stop", post_stop },
 	{ "POST", "/reset", post_reset },
 	{ "POST", "/powerbutton", post_powerbutton },
@@ -187,7 +295,7 @@ static void on_request(void *opaque, const struct http_request *request, struct 
 			continue;
 		if (!strcmp(request->method, routes[i].method)) {
 			run_on_loop(opaque, routes[i].fn, request->body, reply);
-			if (reply->status == 200 && !reply->body)
+			if (reply->status == 200 && !reply->body && !reply->data)
 				reply->body = json_object();
 			return;
 		}

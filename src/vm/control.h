@@ -14,6 +14,14 @@
  *   GET  /stats        machine_stats_json
  *   POST /pause        once, however often it is asked; /resume likewise
  *   POST /save         {"file": absolute path, "stop": bool}
+ *   GET  /net          machine_nets_json
+ *   POST /net/forward  {"forward": "[ADDRESS:]HOSTPORT:GUESTPORT[/udp]", "nic": index, else the first user network}
+ *   POST /net/unforward  the same
+ *   GET  /screenshot   what the screen shows, as image/png
+ *   GET  /screen       {"text": the lines of a text mode, or null in a graphics mode}
+ *   POST /media        {"drive": "cdrom0", "file": absolute path or null for none, "force": bool}
+ *   POST /type         {"text": what to type on the keyboard}
+ *   POST /key          {"keys": "ctrl-alt-delete"}
  *   POST /stop         ends the machine at once
  *   POST /reset, /powerbutton
  */

@@ -8,6 +8,7 @@
 #include "base/util.h"
 #include "dev/pc/pm.h"
 #include "dev/pc/uart.h"
+#include "display/vnc.h"
 #include "host/limits.h"
 #include "host/time.h"
 #include "vm/machine_parts.h"
@@ -124,6 +125,7 @@ bool machine_paused(const struct machine *m)
 int machine_drain(struct machine *m, struct error *err)
 {
 	machine_drain_virtio(m);
+	machine_drain_storage(m);
 	return machine_check_saving(m, err);
 }
 
@@ -288,14 +290,43 @@ static int copy_string(const char **string, struct error *err)
 	return 0;
 }
 
+void machine_disk_free(struct machine_disk *disk)
+{
+	free((void *)disk->path);
+	free((void *)disk->format);
+	free((void *)disk->snapshot);
+	free((void *)disk->backing);
+}
+
+static int copy_disk(struct machine_disk *disk, struct error *err)
+{
+	struct machine_disk from = *disk;
+	disk->path = disk->format = disk->snapshot = disk->backing = NULL;
+	const struct {
+		const char **to, *text;
+	} strings[] = { { &disk->path, from.path }, { &disk->format, from.format }, { &disk->snapshot, from.snapshot },
+			{ &disk->backing, from.backing } };
+	for (unsigned i = 0; i < ARRAY_SIZE(strings); i++) {
+		*strings[i].to = strings[i].text;
+		if (copy_string(strings[i].to, err) < 0) {
+			*strings[i].to = NULL;
+			machine_disk_free(disk);
+			return -1;
+		}
+	}
+	return 0;
+}
+
 static int copy_config(struct machine *m, const struct machine_config *config, struct error *err)
 {
 	struct machine_config *c = &m->config;
 	*c = *config;
 	/* Strings that were not copied yet must not be freed on the way out. */
-	const char **strings[] = { &c->kernel, &c->initrd, &c->append, &c->bios, &c->code_dump };
-	unsigned disks = c->disk_count;
-	c->disk_count = 0;
+	const char **strings[] = {
+		&c->kernel, &c->initrd, &c->append, &c->bios, &c->code_dump, &c->capture, &c->uefi_vars, &c->boot,
+	};
+	unsigned disks = c->disk_count, roms = c->option_rom_count;
+	c->disk_count = c->option_rom_count = 0;
 	for (unsigned i = 0; i < ARRAY_SIZE(strings); i++)
 		if (copy_string(strings[i], err) < 0) {
 			while (++i < ARRAY_SIZE(strings))
@@ -305,7 +336,12 @@ static int copy_config(struct machine *m, const struct machine_config *config, s
 	if (disks > MACHINE_MAX_DISKS)
 		return error_set(err, EINVAL, "%u disks; a machine has at most %d", disks, MACHINE_MAX_DISKS);
 	for (; c->disk_count < disks; c->disk_count++)
-		if (copy_string(&c->disks[c->disk_count].path, err) < 0)
+		if (copy_disk(&c->disks[c->disk_count], err) < 0)
+			return -1;
+	if (c->nic_count > MACHINE_MAX_NICS)
+		return error_set(err, EINVAL, "%u network interfaces; a machine has at most %d", c->nic_count, MACHINE_MAX_NICS);
+	for (; c->option_rom_count < MIN(roms, MACHINE_MAX_ROMS); c->option_rom_count++)
+		if (copy_string(&c->option_roms[c->option_rom_count], err) < 0)
 			return -1;
 	c->memory = c->memory ? c->memory : 256ull << 20;
 	c->started_ns = c->started_ns ? c->started_ns : host_time_ns();
@@ -377,6 +413,7 @@ static int create_core(struct machine *m, struct error *err)
 	const struct vclock_source source = { .now = clock_now, .wake = loop_wake, .opaque = m->loop };
 	vclock_init(&m->clock, &source);
 	loop_set_timers(m->loop, run_timers, m);
+	machine_init_input(m);
 	/* The host would grant it, and end some process when the guest takes it. */
 	uint64_t host = host_memory_size();
 	if (m->config.memory > host)
@@ -408,9 +445,9 @@ struct machine *machine_create(const struct machine_config *config, struct error
 	lock_init(&m->board_lock);
 	device_init(&m->device, &machine_type, "machine", NULL);
 	machine_add_device(m, &m->device);
-	if (copy_config(m, config, err) < 0 || (!machine_direct_boot(m) && firmware_read(&m->bios, m->config.bios, err) < 0) ||
+	if (copy_config(m, config, err) < 0 || (machine_wants_bios(m) && firmware_read(&m->bios, m->config.bios, err) < 0) ||
 	    create_core(m, err) < 0 || machine_add_board(m, err) < 0 || machine_add_virtio(m, err) < 0 ||
-	    machine_add_services(m, err) < 0)
+	    machine_add_nics(m, err) < 0 || machine_add_services(m, err) < 0)
 		goto fail;
 	m->vcpus.stopped = vcpu_stopped;
 	m->vcpus.opaque = m;
@@ -450,14 +487,20 @@ static void free_config(struct machine_config *c)
 	free((void *)c->append);
 	free((void *)c->bios);
 	free((void *)c->code_dump);
+	free((void *)c->capture);
+	free((void *)c->uefi_vars);
+	free((void *)c->boot);
+	for (unsigned i = 0; i < c->option_rom_count; i++)
+		free((void *)c->option_roms[i]);
 	for (unsigned i = 0; i < c->disk_count; i++)
-		free((void *)c->disks[i].path);
+		machine_disk_free(&c->disks[i]);
 }
 
 void machine_destroy(struct machine *m)
 {
 	if (!m)
 		return;
+	vnc_destroy(m->vnc);
 	vcpus_destroy(&m->vcpus);
 	m->ended = true;
 	/* A reset takes the queues from the guest: then work that is still posted finds nothing to do and posts no more. */
@@ -465,7 +508,10 @@ void machine_destroy(struct machine *m)
 		device_reset(d);
 	if (m->loop)
 		loop_drain(m->loop);
+	machine_stop_input(m);
+	machine_store_uefi(m);
 	destroy_devices(m);
+	machine_remove_uefi(m);
 	machine_remove_virtio(m);
 	machine_remove_services(m);
 	loop_destroy(m->loop);

@@ -11,9 +11,11 @@
 #include "bus/clock.h"
 #include "bus/device.h"
 #include "cpu/cpu.h"
+#include "display/surface.h"
 #include "engine/engine.h"
 #include "host/loop.h"
 #include "mem/memory.h"
+#include "net/net.h"
 #include "vm/services.h"
 
 /*
@@ -27,6 +29,9 @@ struct machine;
 
 #define MACHINE_MAX_CPUS 16
 #define MACHINE_MAX_DISKS 8
+#define MACHINE_MAX_NICS 8
+#define MACHINE_CLASSIC_NICS 3
+#define MACHINE_MAX_ROMS 4
 
 /* Where a character device's bytes go, and come from by machine_console_input. */
 struct machine_console {
@@ -42,12 +47,42 @@ enum machine_port {
 	MACHINE_SERIAL1,     /* COM2, 0x2f8 */
 	MACHINE_HVC0,        /* the virtio console; only there when its output is set */
 	MACHINE_DEBUGCON,    /* debug ports 0xe9 and 0x402; output only */
+	MACHINE_PARALLEL0,   /* the printer port, 0x378; output only. Only there when its output is set, or on classic */
 	MACHINE_PORTS
 };
 
+enum machine_disk_bus {
+	MACHINE_DISK_VIRTIO,
+	MACHINE_DISK_IDE,
+	MACHINE_CDROM,       /* an ATAPI drive; read only */
+	MACHINE_FLOPPY,
+	MACHINE_DISK_BUSES
+};
+extern const char *const machine_disk_bus_names[];
+
 struct machine_disk {
-	const char *path;
+	const char *path;    /* NULL: a CD-ROM or floppy drive without a disk */
+	const char *format, *snapshot, *backing; /* as in block/block.h; may be NULL */
 	bool read_only;
+	unsigned cache;                          /* enum block_cache */
+	enum machine_disk_bus bus;
+};
+
+enum machine_nic_model { MACHINE_NIC_VIRTIO, MACHINE_NIC_E1000, MACHINE_NIC_PCNET, MACHINE_NIC_MODELS };
+extern const char *const machine_nic_models[MACHINE_NIC_MODELS + 1]; /* their names, NULL at the end */
+#define MACHINE_MAX_FORWARDS NET_MAX_FORWARDS
+
+/* A network interface: its card, and what the cable leads to. */
+struct machine_nic {
+	enum net_kind kind;
+	char name[64];            /* of the switch, tap device or bridge */
+	enum net_switch_mode mode;
+	enum machine_nic_model model;
+	uint8_t mac[NET_MAC_SIZE];
+	/* of NET_USER: */
+	char tftp[256], boot_file[128]; /* a folder to serve, and what of it to boot; "": none */
+	struct net_forward forwards[MACHINE_MAX_FORWARDS];
+	unsigned forward_count;
 };
 
 /* What happened to the machine, in the words of the caller's log. */
@@ -66,8 +101,17 @@ struct machine_event {
 	const char *text; /* one line: what happened and where the guest was */
 };
 
+enum machine_profile {
+	MACHINE_PC,          /* virtio for what is fast, IDE, VGA, PS/2 */
+	MACHINE_MICRO,       /* starts a kernel, without what only firmware and old systems want */
+	MACHINE_CLASSIC,     /* the fixed list of parts that old systems have drivers for */
+	MACHINE_PROFILES
+};
+extern const char *const machine_profile_names[];
+
 /* Strings and the structure itself are copied; console and event are called as long as the machine lives. */
 struct machine_config {
+	enum machine_profile profile;
 	uint64_t memory;                  /* bytes, a multiple of 1 MiB; 0: 256 MiB */
 	unsigned cpus;                    /* 1..MACHINE_MAX_CPUS; 0: 1 */
 	enum cpu_model cpu_model;
@@ -76,9 +120,17 @@ struct machine_config {
 	const char *code_dump;   /* names of translated code go to perf's map; a file of the guest kernel's symbols, or ""; NULL: no */
 	bool count_instructions; /* cpu->stats.instructions is wanted */
 	const char *kernel, *initrd, *append; /* direct boot when kernel is set */
+	bool uefi;                        /* OVMF as firmware */
+	const char *uefi_vars;            /* the file of its variables, made when missing; NULL: they are not kept */
 	const char *bios;                 /* NULL or empty: Debian's SeaBIOS when there is no kernel */
+	const char *boot;                 /* kinds of drives in the order that firmware tries them, "cdrom,disk"; those not named come after */
+	const char *option_roms[MACHINE_MAX_ROMS]; /* files that SeaBIOS runs: a network card's PXE ROM */
+	unsigned option_rom_count;
 	struct machine_disk disks[MACHINE_MAX_DISKS];
 	unsigned disk_count;
+	struct machine_nic nics[MACHINE_MAX_NICS];
+	unsigned nic_count;
+	const char *capture;              /* file for the frames of the first interface; those of the others go to FILE.1 and so on */
 	struct machine_console console[MACHINE_PORTS];
 	struct machine_services services;
 	bool debug_exit;                  /* the isa-debug-exit device at port 0xf4 */
@@ -133,6 +185,31 @@ struct vclock *machine_clock(struct machine *machine);
 /* The list of devices, linked by `next`, in an order that does not change: controllers before what hangs on them.
  * The first is "machine" itself with the clock. CPUs are not in it. */
 struct device *machine_devices(struct machine *machine);
+
+/* The network of an interface; NULL beyond the last. */
+struct net *machine_net(struct machine *machine, unsigned index);
+/* An interface as it is now, with the forwards of its network. */
+void machine_nic(const struct machine *machine, unsigned index, struct machine_nic *nic);
+/* [{"net", "name", "model", "mac", "forwards": [...], "sent", "sent_bytes", "received", "received_bytes", "dropped"}, ...] */
+json_t *machine_nets_json(struct machine *machine);
+/* Types a text (ASCII) on a US keyboard, or presses keys at once and lets them go ("ctrl-alt-delete"). They come one after another
+ * in the guest's time; EINVAL: no such key, ENOSPC: too many wait, ENODEV: no keyboard. */
+int machine_type_text(struct machine *machine, const char *text, struct error *err);
+int machine_press_keys(struct machine *machine, const char *chord, struct error *err);
+/* One key by its Linux input code, after those that wait, and the mouse, at once; from any thread. */
+void machine_key(struct machine *machine, unsigned code, bool down);
+void machine_mouse(struct machine *machine, int dx, int dy, int dz, unsigned buttons);
+
+/* Shows the screen by VNC (display/vnc.h: address, password or NULL) until the machine is destroyed; *port: where. */
+int machine_start_vnc(struct machine *machine, const char *address, const char *password, const char *title, unsigned *port,
+		      struct error *err);
+
+/* The machine's screen; fails (ENODEV) when it has none. */
+int machine_display(struct machine *machine, struct display_source *source, struct error *err);
+
+/* Puts the image at `path` (NULL: nothing) into a drive, "cdrom0" or "floppy1", counted by kind in the order of the configuration.
+ * ENOENT: no such drive; EBUSY: the guest has locked it, and `force` is not set. */
+int machine_change_medium(struct machine *machine, const char *drive, const char *path, bool force, struct error *err);
 
 /* --- debugger: vm/ knows of stops only; breakpoints are cpu.debug_check's --- */
 

@@ -9,8 +9,10 @@
 #include "dev/pc/gsi.h"
 #include "dev/pc/hpet.h"
 #include "dev/pc/i8042.h"
+#include "dev/pc/i8237.h"
 #include "dev/pc/ioapic.h"
 #include "dev/pc/lapic.h"
+#include "dev/pc/parallel.h"
 #include "dev/pc/pic.h"
 #include "dev/pc/pit.h"
 #include "dev/pc/pm.h"
@@ -261,11 +263,50 @@ static int add_ferr(struct machine *m, struct error *err)
 	return 0;
 }
 
+static int add_dma(struct machine *m, struct error *err)
+{
+	const struct i8237_config config = { .lock = &m->board_lock, .ports = &m->ports, .dma = { &m->memory } };
+	m->i8237 = i8237_create(&config, err);
+	return add(m, m->i8237);
+}
+
+static void printer_output(void *opaque, const uint8_t *data, size_t length)
+{
+	const struct machine_console *console = opaque;
+	if (console->output)
+		console->output(console->opaque, data, length);
+}
+
+static int add_parallel(struct machine *m, struct error *err)
+{
+	struct machine_console *console = &m->config.console[MACHINE_PARALLEL0];
+	if (!console->output && m->config.profile != MACHINE_CLASSIC)
+		return 0;
+	const struct parallel_config config = {
+		.lock = &m->board_lock, .ports = &m->ports, .base = 0x378, .irq = gsi_line(m->gsi, 7), .output = { printer_output, console },
+	};
+	return add(m, parallel_create(&config, err));
+}
+
+/* What only firmware, old systems and people at a screen want. */
+static int add_legacy(struct machine *m, struct error *err)
+{
+	static int (*const parts[])(struct machine *, struct error *) = {
+		machine_add_ide, machine_add_vga, add_dma, machine_add_floppy, add_parallel, machine_add_uefi,
+	};
+	if (m->config.profile == MACHINE_MICRO)
+		return machine_check_drives(m, err);
+	for (unsigned i = 0; i < ARRAY_SIZE(parts); i++)
+		if (parts[i](m, err) < 0)
+			return -1;
+	return 0;
+}
+
 int machine_add_board(struct machine *m, struct error *err)
 {
 	static int (*const parts[])(struct machine *, struct error *) = {
 		add_lapics, add_interrupt_controllers, add_timers, add_pm, add_serial, add_small_devices, add_pci,
-		add_ferr,
+		add_ferr, add_legacy,
 	};
 	for (unsigned i = 0; i < ARRAY_SIZE(parts); i++)
 		if (parts[i](m, err) < 0)

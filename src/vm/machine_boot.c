@@ -3,6 +3,7 @@
 
 #include "base/util.h"
 #include "dev/pc/lapic.h"
+#include "dev/pc/pm.h"
 #include "dev/pci/pci.h"
 #include "host/file.h"
 #include "vm/acpi.h"
@@ -30,7 +31,9 @@ static int read_file(struct machine_file *file, const char *path, const char *wh
 
 static int put_acpi(struct machine *m, struct error *err)
 {
-	const struct acpi_config config = { .cpus = m->cpu_count, .hpet = true, .pm_timer_32bit = true, .isa_slot = ISA_BRIDGE_SLOT };
+	const struct acpi_config config = {
+		.cpus = m->cpu_count, .hpet = true, .pm_timer_32bit = true, .pm_base = PM_BASE, .isa_slot = ISA_BRIDGE_SLOT,
+	};
 	struct acpi_tables tables;
 	if (acpi_build(&tables, &config, err) < 0)
 		return -1;
@@ -93,6 +96,9 @@ static int set_up_pci(struct machine *m, struct error *err)
 	pci_config_write(m->pci, PCI_DEVFN(0, 0), 0x59, 0x30, 1);
 	for (unsigned reg = 0x5a; reg <= 0x5f; reg++)
 		pci_config_write(m->pci, PCI_DEVFN(0, 0), reg, 0x33, 1);
+	/* The first DMA controller hangs on the second one's channel 4. */
+	io_write(&m->ports, 0xd6, 0xc0, 1);
+	io_write(&m->ports, 0xd4, 0x00, 1);
 	io_write(&m->ports, 0x4d1, 0x0e, 1); /* IRQ9 to IRQ11: level, as the SCI and PCI are */
 	return pci_bus_assign(m->pci, &windows, err);
 }

@@ -5,6 +5,7 @@
 #include "base/lock.h"
 #include "bus/space.h"
 #include "dev/pc/apic_bus.h"
+#include "dev/pc/gsi.h"
 #include "dev/virtio/virtio.h"
 #include "vm/boot.h"
 #include "vm/machine.h"
@@ -14,6 +15,7 @@
 
 #define ISA_BRIDGE_SLOT 1
 #define FIRST_VIRTIO_SLOT 2
+#define VGA_SLOT 30 /* out of the way of those that are counted up */
 
 /* What may be asked of the loop's thread, by bit. */
 enum machine_request {
@@ -30,6 +32,14 @@ enum machine_request {
 struct machine_file {
 	uint8_t *data;
 	size_t size;
+};
+
+/* Keys yet to be pressed and let go, of the loop's thread. Not saved: whose keys they are asks again. */
+#define INPUT_RELEASE 0x80u
+struct machine_input {
+	struct timer timer;
+	uint16_t events[8192];
+	unsigned count, next;
 };
 
 struct machine {
@@ -65,7 +75,17 @@ struct machine {
 	struct pci_bus *pci;
 	struct machine_virtio *virtio;
 	unsigned next_slot;         /* the first PCI slot that is free */
-	unsigned disk_slot[MACHINE_MAX_DISKS]; /* PCI slots, for the firmware's boot order */
+	struct net *nets[MACHINE_MAX_NICS]; /* belong to their cards, which close them */
+	unsigned nic_slot[MACHINE_MAX_NICS];
+	struct ide *ide;
+	struct i8237 *i8237;
+	struct uefi *uefi;
+	struct floppy *floppy;
+	unsigned floppies;          /* drives */
+	struct vga *vga;
+	struct vnc *vnc;
+	unsigned disk_slot[MACHINE_MAX_DISKS]; /* PCI slots or places at the controller, for the firmware's boot order */
+	struct machine_input input;
 	struct services *services;
 	char debug_line[256];       /* what the firmware has written to its debug port since the last newline */
 	unsigned debug_length;
@@ -89,6 +109,32 @@ int machine_add_board(struct machine *m, struct error *err);
 /* Appends a device to the list. */
 void machine_add_device(struct machine *m, struct device *device);
 
+/* --- machine_storage.c: other disks --- */
+/* That the type of machine has what the drives hang on. */
+int machine_check_drives(const struct machine *m, struct error *err);
+int machine_add_ide(struct machine *m, struct error *err);
+int machine_add_floppy(struct machine *m, struct error *err);
+void machine_drain_storage(struct machine *m);
+/* The strings of a copied configuration. */
+void machine_disk_free(struct machine_disk *disk);
+/* With the machine's worker; NULL and err. */
+struct block *machine_open_image(struct machine *m, const struct machine_disk *disk, struct error *err);
+
+/* --- uefi.c --- */
+int machine_add_uefi(struct machine *m, struct error *err);
+void machine_store_uefi(struct machine *m);
+void machine_remove_uefi(struct machine *m);
+
+/* --- machine_input.c --- */
+void machine_init_input(struct machine *m);
+void machine_stop_input(struct machine *m);
+
+/* --- machine_display.c --- */
+int machine_add_vga(struct machine *m, struct error *err);
+/* A file of fw_cfg with an option ROM in it. */
+int firmware_add_rom(struct machine *m, const char *name, const char *path, struct error *err);
+int firmware_add_vga_rom(struct machine *m, struct error *err);
+
 /* --- machine_virtio.c: disks, console, random numbers on the PCI bus --- */
 int machine_add_virtio(struct machine *m, struct error *err);
 void machine_remove_virtio(struct machine *m);
@@ -96,6 +142,9 @@ void machine_drain_virtio(struct machine *m);
 /* Puts a device and its transport into the next slot. */
 int machine_plug_virtio(struct machine *m, struct virtio_device *device, struct error *err);
 size_t machine_hvc_input(struct machine *m, const uint8_t *data, size_t size);
+
+/* --- machine_net.c: network cards --- */
+int machine_add_nics(struct machine *m, struct error *err);
 
 /* --- machine_services.c: what struct machine_services asks for --- */
 int machine_add_services(struct machine *m, struct error *err);
@@ -107,6 +156,7 @@ int machine_check_saving(struct machine *m, struct error *err);
 /* After a reset: puts the boot code (kernel and initrd are read anew) into guest memory and the first processor at its start. */
 int machine_boot(struct machine *m, struct error *err);
 static inline bool machine_direct_boot(const struct machine *m) { return m->config.kernel != NULL; }
+static inline bool machine_wants_bios(const struct machine *m) { return !machine_direct_boot(m) && !m->config.uefi; }
 
 /* --- firmware.c --- */
 /* Finds the firmware image when none was named. */

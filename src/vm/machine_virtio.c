@@ -78,8 +78,7 @@ static int add_console(struct machine *m, struct error *err)
 static int add_disk(struct machine *m, unsigned index, struct error *err)
 {
 	const struct machine_disk *disk = &m->config.disks[index];
-	const struct block_config file = { .path = disk->path, .read_only = disk->read_only, .worker = { loop_post, m->loop } };
-	struct block *block = block_open_raw(&file, err);
+	struct block *block = machine_open_image(m, disk, err);
 	if (!block)
 		return -1;
 	char name[24];
@@ -101,10 +100,11 @@ int machine_add_virtio(struct machine *m, struct error *err)
 	if (!m->virtio)
 		return error_set(err, ENOMEM, "out of memory for the virtio devices");
 	m->next_slot = FIRST_VIRTIO_SLOT;
-	if (add_rng(m, err) < 0 || add_console(m, err) < 0)
+	/* Classic has what is on its list, and virtio only where it was asked for. */
+	if ((m->config.profile != MACHINE_CLASSIC && add_rng(m, err) < 0) || add_console(m, err) < 0)
 		return -1;
 	for (unsigned i = 0; i < m->config.disk_count; i++)
-		if (add_disk(m, i, err) < 0)
+		if (m->config.disks[i].bus == MACHINE_DISK_VIRTIO && add_disk(m, i, err) < 0)
 			return -1;
 	return 0;
 }
@@ -118,8 +118,10 @@ void machine_remove_virtio(struct machine *m)
 void machine_drain_virtio(struct machine *m)
 {
 	for (unsigned i = 0; m->virtio && i < ARRAY_SIZE(m->virtio->disk); i++)
-		if (m->virtio->disk[i])
+		if (m->virtio->disk[i]) {
 			block_drain(m->virtio->disk[i]);
+			block_settle(m->virtio->disk[i]);
+		}
 }
 
 size_t machine_hvc_input(struct machine *m, const uint8_t *data, size_t size)

@@ -206,12 +206,14 @@ static bool find_target(struct machine *machine, const char *name, struct target
 	return false;
 }
 
-static int load_object(const struct stream_section *section, struct machine *machine, bool change, struct error *err)
+/* Counts those of processors. */
+static int load_object(const struct stream_section *section, struct machine *machine, bool change, unsigned *cpus, struct error *err)
 {
 	struct target t;
 	if (!find_target(machine, section->name, &t))
 		return error_set(err, EINVAL, "the file has an object '%s' that this machine lacks; use the visor that wrote it, "
 				 "with the same disks and consoles", section->name);
+	*cpus += !t.device;
 	if (!change)
 		return stream_get_object(section, t.type, t.fields, NULL, err);
 	lock_take(t.device ? t.device->lock : NULL);
@@ -226,17 +228,14 @@ static int load_sections(const struct snapshot *snapshot, struct machine *machin
 	struct guest_memory *memory = machine_memory(machine);
 	struct stream_reader reader;
 	struct stream_section s;
-	unsigned objects = 0, expected = machine_cpu_count(machine);
-	for (struct device *d = machine_devices(machine); d; d = d->next)
-		expected++;
+	unsigned cpus = 0;
 	int more = stream_read_header(&reader, snapshot->data, snapshot->size, err);
 	if (more < 0)
 		return -1;
 	while ((more = stream_read_section(&reader, &s, err)) > 0) {
 		int result = 0;
 		if (s.kind == STREAM_OBJECT) {
-			objects++;
-			result = load_object(&s, machine, change, err);
+			result = load_object(&s, machine, change, &cpus, err);
 		} else if (s.kind == STREAM_MEMORY) {
 			result = stream_get_memory(packer, &s, change ? memory->host : NULL, memory->size, err);
 		} else if (s.kind != STREAM_INFO) {
@@ -246,8 +245,8 @@ static int load_sections(const struct snapshot *snapshot, struct machine *machin
 		if (result < 0)
 			return -1;
 	}
-	if (more == 0 && objects != expected)
-		return error_set(err, EINVAL, "the file has %u objects and this machine %u; use the visor that wrote it", objects, expected);
+	if (more == 0 && cpus != machine_cpu_count(machine))
+		return error_set(err, EINVAL, "the file has %u processors and this machine %u; it is damaged", cpus, machine_cpu_count(machine));
 	return more;
 }
 

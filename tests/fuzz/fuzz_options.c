@@ -31,10 +31,14 @@ static void parse(char **arguments)
 	_Alignas(16) char values[COMMANDS_MAX_VALUES];
 	struct operands operands;
 	struct error err = { 0 };
-	const struct command *command = find_command(arguments[0]);
+	const struct command *command = need_command(NULL, *arguments, &err);
+	while (command && command->commands) {
+		if (!*++arguments)
+			return;
+		command = need_command(command, *arguments, &err);
+	}
 	if (!command) {
-		const char *near = nearest_command(arguments[0]);
-		fuzz_require(!near || *near);
+		check_text(&err);
 		command = &command_run;
 	}
 	fuzz_require(command->values_size <= sizeof(values));
@@ -77,5 +81,7 @@ void fuzz_seeds(fuzz_seed_fn *emit, void *opaque)
 	SEED("restore", "run\0--restore\0f\0--name\0m1\0--cpu\0x86-64-v3\0--engine\0interp\0--no-reboot\0--gdb\0:1234");
 	SEED("save", "save\0vm\0--stop\0--\0--file");
 	SEED("stop", "stop\0--force\0--timeout\0""99999999999999999999\0vm");
+	SEED("disk", "disk\0create\0--format\0qcow2\0--backing=b\0f\0""1G");
+	SEED("group", "disk\0craete\0--json");
 	SEED("wrong", "rnu\0--memroy\0""1Q\0-x\0--help");
 }

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What the system tests share: a guest driven through pipes, and small checks."""
-import atexit, http.client, json, os, re, select, socket, subprocess, sys, tempfile, time
+import atexit, gzip, http.client, json, os, re, select, socket, subprocess, sys, tempfile, time
 
 VISOR = os.environ["VISOR"]
 GUESTS = os.environ["GUESTS"]
@@ -26,13 +26,11 @@ def check(condition, text):
 
 
 def prepare(*names):
-    """The folders of these guests, made when missing; the test is skipped when they cannot be had."""
-    missing = [n for n in names if not os.path.isdir(os.path.join(GUESTS, n))]
-    if missing:
-        r = subprocess.run([os.path.join(TOP, "tools", "guest.sh"), "-d", GUESTS, *missing], capture_output=True, text=True)
-        if r.returncode:
-            print(f"cannot prepare {missing}: {r.stderr.strip()}")
-            sys.exit(77)
+    """The folders of these guests, made when missing or out of date; the test is skipped when they cannot be had."""
+    r = subprocess.run([os.path.join(TOP, "tools", "guest.sh"), "-d", GUESTS, *names], capture_output=True, text=True)
+    if r.returncode:
+        print(f"cannot prepare {names}: {r.stderr.strip()}")
+        sys.exit(77)
     return [os.path.join(GUESTS, n) for n in names]
 
 
@@ -111,10 +109,27 @@ class Guest:
         check(not bad, "the kernel's log has\n" + "\n".join(bad))
 
 
-def linux(name, *arguments, append=""):
+def with_programs(initrd, **sources):
+    """An initrd with statically linked C programs in /bin besides; NAME=source file."""
+    root = tempfile.mkdtemp(prefix="programs-", dir=TMP)
+    os.mkdir(os.path.join(root, "bin"))
+    for name, source in sources.items():
+        r = subprocess.run(["gcc", "-O2", "-static", "-o", os.path.join(root, "bin", name), os.path.join(TOP, source)], capture_output=True,
+                           text=True)
+        check(r.returncode == 0, f"{source}: {r.stderr}")
+    names = "".join(f"bin/{name}\n" for name in sources)
+    more = subprocess.run(["cpio", "--quiet", "-o", "-H", "newc", "-R", "0:0"], cwd=root, input=names.encode(), capture_output=True, check=True)
+    path = os.path.join(root, "initrd.gz")
+    with open(path, "wb") as new, open(initrd, "rb") as old:
+        new.write(old.read())
+        new.write(gzip.compress(more.stdout, 1))
+    return path
+
+
+def linux(name, *arguments, append="", initrd=None):
     """A prepared guest, booted to its shell."""
     folder, = prepare(name)
-    g = Guest("--kernel", f"{folder}/vmlinuz", "--initrd", f"{folder}/initrd.gz", "--append", f"console=ttyS0 {append}".strip(),
+    g = Guest("--kernel", f"{folder}/vmlinuz", "--initrd", initrd or f"{folder}/initrd.gz", "--append", f"console=ttyS0 {append}".strip(),
               *arguments)
     g.expect(PROMPT, 60)
     return g

@@ -26,7 +26,7 @@ expect 0 '^NAME' list
 expect 0 '^\[\]' list --json
 expect 2 'visor help'
 expect 2 "did you mean 'visor run'" rnu
-expect 2 "did you mean 'run'" help rnu
+expect 2 "did you mean 'visor run'" help rnu
 expect 2 'no such command' xyzzy
 expect 2 'did you mean --memory' run --memroy 5M
 expect 2 'nothing to start' run

@@ -76,7 +76,7 @@ def usage():
 def memory():
     expect(["host has", "--memory"], *run("--memory", "1T"))
     if not sanitized:
-        expect(["4112 MiB", "memory"], *run("--memory", "4G"), **limit(resource.RLIMIT_AS, 2 << 30))
+        expect(["4144 MiB", "memory"], *run("--memory", "4G"), **limit(resource.RLIMIT_AS, 2 << 30))
     expect([large, "--memory"], "run", "--kernel", large, "--memory", "2M", "--console", "none")
     expect(["ulimit -f"], *run(), **limit(resource.RLIMIT_FSIZE, 65536))
 
@@ -159,7 +159,7 @@ def full_disk():
 
 
 def file_limit():
-    m = Machine("limited", "--jit-cache", "16M", **limit(resource.RLIMIT_FSIZE, 40 << 20))
+    m = Machine("limited", "--jit-cache", "16M", **limit(resource.RLIMIT_FSIZE, 80 << 20))
     visor("save", "limited", f"{TMP}/saved")
     check(os.path.getsize(f"{TMP}/saved") > 4 << 20, "the guest's memory is not in the file")
     resource.prlimit(m.process.pid, resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))

@@ -57,7 +57,11 @@ struct machine *small_machine_create(unsigned cpus)
 	if (kernel_fd < 0)
 		make_files();
 	const struct machine_config config = {
-		.memory = SMALL_MEMORY, .cpus = cpus, .kernel = kernel_path, .disks = { { disk_path, false } }, .disk_count = 1,
+		.memory = SMALL_MEMORY, .cpus = cpus, .kernel = kernel_path, .disks = { { .path = disk_path } }, .disk_count = 1,
+		.nics = { { .kind = NET_NONE, .mac = { 2, 0, 0, 0, 0, 1 } },
+			  { .kind = NET_NONE, .mac = { 2, 0, 0, 0, 0, 2 }, .model = MACHINE_NIC_E1000 },
+			  { .kind = NET_NONE, .mac = { 2, 0, 0, 0, 0, 3 }, .model = MACHINE_NIC_PCNET } },
+		.nic_count = 3,
 		.debug_exit = true, .console[MACHINE_SERIAL0] = { swallow, NULL, NULL }, .console[MACHINE_HVC0] = { swallow, NULL, NULL },
 	};
 	struct error err;

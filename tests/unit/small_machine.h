@@ -5,7 +5,7 @@
 #include "vm/machine_parts.h"
 
 /*
- * A whole machine with every device (disk and virtio console too), a few MiB of
+ * A whole machine with every device (disk, virtio console and network cards without a network too), a few MiB of
  * memory and a kernel of a few instructions, driven by one thread: its
  * processors never run by themselves, and its clock goes on only when the test says so.
  */
@@ -33,6 +33,9 @@ uint64_t small_bar(struct machine *m, unsigned slot, unsigned n);
 #define SMALL_SLOT_CONSOLE (FIRST_VIRTIO_SLOT + 1)
 #define SMALL_SLOT_DISK (FIRST_VIRTIO_SLOT + 2)
 #define SMALL_VIRTIO_SLOTS 3
+#define SMALL_SLOT_NET (FIRST_VIRTIO_SLOT + 3)
+#define SMALL_SLOT_E1000 (FIRST_VIRTIO_SLOT + 4)
+#define SMALL_SLOT_PCNET (FIRST_VIRTIO_SLOT + 5)
 #define SMALL_RING 8 /* entries of each queue that small_virtio_start sets up */
 #define SMALL_QUEUES 4 /* at most, of a device */
 

@@ -12,7 +12,7 @@
 
 #define BASE 0xe0040u
 
-static const struct acpi_config config = { .cpus = 4, .hpet = true, .pm_timer_32bit = true, .isa_slot = 1 };
+static const struct acpi_config config = { .cpus = 4, .hpet = true, .pm_timer_32bit = true, .pm_base = 0x600, .isa_slot = 1 };
 
 static uint8_t sum(const uint8_t *data, size_t size)
 {

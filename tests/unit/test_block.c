@@ -139,7 +139,7 @@ static int run(struct block *block, enum block_op op, uint64_t offset, void *dat
 static struct block *open_raw(bool read_only, struct error *err)
 {
 	const struct block_config config = { .path = path, .read_only = read_only, .worker = { post_late, NULL } };
-	return block_open_raw(&config, err);
+	return block_open(&config, err);
 }
 
 static void reads_and_writes(void **state)
@@ -276,7 +276,7 @@ static void many_at_once(void **state)
 	struct loop loop;
 	loop_start(&loop);
 	const struct block_config config = { .path = path, .worker = { loop_post, &loop } };
-	struct block *block = block_open_raw(&config, &err);
+	struct block *block = block_open(&config, &err);
 	static struct block_request requests[MANY];
 	static struct outcome outcomes[MANY];
 	static uint8_t data[MANY][512];

@@ -20,10 +20,10 @@ struct values {
 static const char *const colours[] = { "red", "green", NULL };
 #define AT(member) .offset = offsetof(struct values, member)
 static const struct option options[] = {
-	{ .name = "flag", .kind = OPTION_FLAG, AT(flag) },
+	{ .name = "flag", .letter = 'f', .kind = OPTION_FLAG, AT(flag) },
 	{ .name = "text", .kind = OPTION_STRING, AT(text), .argument = "TEXT" },
 	{ .name = "maybe", .kind = OPTION_OPTIONAL, AT(maybe), .argument = "TEXT" },
-	{ .name = "list", .kind = OPTION_LIST, AT(list), .argument = "TEXT" },
+	{ .name = "list", .letter = 'l', .kind = OPTION_LIST, AT(list), .argument = "TEXT" },
 	{ .name = "memory", .kind = OPTION_SIZE, AT(size), .argument = "SIZE", .min = 1 << 20, .max = 1ull << 40 },
 	{ .name = "number", .kind = OPTION_NUMBER, AT(number), .argument = "N", .min = 1, .max = 16 },
 	{ .name = "colour", .kind = OPTION_CHOICE, AT(choice), .argument = "COLOUR", .choices = colours },
@@ -61,6 +61,22 @@ static void reads_every_kind(void **state)
 	assert_int_equal(values.choice, 1);
 	assert_int_equal(values.list.count, 2);
 	assert_string_equal(values.list.values[1], "y");
+}
+
+static void letters(void **state)
+{
+	assert_int_equal(PARSE("-f", "-l", "x", "-ly", "--list", "z"), OPTIONS_OK);
+	assert_true(values.flag);
+	assert_int_equal(values.list.count, 3);
+	assert_string_equal(values.list.values[0], "x");
+	assert_string_equal(values.list.values[1], "y");
+	assert_int_equal(PARSE("-l"), OPTIONS_ERROR);
+	assert_non_null(strstr(err.text, "-l TEXT"));
+	assert_int_equal(PARSE("-fx"), OPTIONS_ERROR);
+	assert_int_equal(PARSE("-t", "a"), OPTIONS_ERROR);
+	assert_non_null(strstr(err.text, "-t: is not one of the short options"));
+	assert_int_equal(PARSE2("a", "-f", "-"), OPTIONS_OK); /* a dash alone is an operand */
+	assert_string_equal(operands.values[1], "-");
 }
 
 static void keeps_defaults(void **state)
@@ -146,7 +162,7 @@ static void sizes(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(reads_every_kind),	 cmocka_unit_test(keeps_defaults),
+		cmocka_unit_test(letters), cmocka_unit_test(reads_every_kind),	 cmocka_unit_test(keeps_defaults),
 		cmocka_unit_test(optional_value_may_be_missing), cmocka_unit_test(operands_and_dashes),
 		cmocka_unit_test(wrong_usage_names_flag_and_remedy), cmocka_unit_test(list_has_an_end),
 		cmocka_unit_test(sizes),

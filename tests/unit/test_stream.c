@@ -101,6 +101,35 @@ static void other_programs_fields(void **state)
 	buffer_free(&file);
 }
 
+/* A newer program has longer lists; an older one cannot take what it has no place for. */
+static void lists_may_have_grown(void **state)
+{
+	struct grown {
+		uint64_t number;
+		uint32_t array[4];
+		uint8_t bytes[5];
+		struct inner inner[3];
+	} o;
+	static const struct field sevens[] = { FIELD_RESET(struct inner, a, 7), FIELD(struct inner, b), FIELD_END };
+	static const struct field grown_fields[] = {
+		FIELD(struct grown, number), FIELD_ARRAY_RESET(struct grown, array, 9), FIELD_BYTES(struct grown, bytes),
+		FIELD_STRUCT_ARRAY(struct grown, inner, sevens), FIELD_END
+	};
+	struct buffer file = make_file(), b = { 0 };
+	fields_reset(grown_fields, &o);
+	assert_int_equal(walk(file.data, file.size, grown_fields, (struct object *)&o), 0);
+	assert_memory_equal(o.array, sample.array, sizeof(sample.array));
+	assert_int_equal(o.array[3], 9);
+	assert_int_equal(o.inner[1].a, 6);
+	assert_int_equal(o.inner[2].a, 7);
+	stream_put_object(&b, "type", grown_fields, &o);
+	const struct stream_section s = { STREAM_OBJECT, "object0", b.data, b.size, 0 };
+	assert_int_equal(stream_get_object(&s, "type", fields, NULL, &err), -1);
+	assert_non_null(strstr(err.text, "'array'"));
+	buffer_free(&file);
+	buffer_free(&b);
+}
+
 static void every_cut_is_refused(void **state)
 {
 	struct buffer file = make_file();
@@ -181,6 +210,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(objects_come_back),
 		cmocka_unit_test(other_programs_fields),
+		cmocka_unit_test(lists_may_have_grown),
 		cmocka_unit_test(every_cut_is_refused),
 		cmocka_unit_test(every_flipped_bit_is_refused),
 		cmocka_unit_test(wrong_payloads_are_refused_or_harmless),

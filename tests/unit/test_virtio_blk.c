@@ -44,10 +44,10 @@ static void blk_rig_init(struct blk_rig *r, bool read_only, unsigned cpus)
 	r->fd = mkstemp(r->path);
 	assert_true(r->fd >= 0);
 	assert_int_equal(ftruncate(r->fd, DISK_SIZE), 0);
-	const struct block_config block = { r->path, read_only, rig_worker(&r->rig) };
+	const struct block_config block = { .path = r->path, .read_only = read_only, .worker = rig_worker(&r->rig) };
 	const struct virtio_blk_config config = {
 		.device = { "blk0", { &r->rig.memory }, rig_worker(&r->rig) },
-		.block = block_open_raw(&block, &err), .cpus = cpus, .serial = "disk-of-the-test",
+		.block = block_open(&block, &err), .cpus = cpus, .serial = "disk-of-the-test",
 	};
 	assert_non_null(config.block);
 	r->blk = virtio_blk_create(&config, &err);
@@ -325,7 +325,7 @@ static void journal_close(struct block *block)
 {
 }
 
-static const struct block_ops journal_ops = { journal_perform, journal_close };
+static const struct block_ops journal_ops = { .perform = journal_perform, .close = journal_close };
 
 static void journal_rig_init(struct blk_rig *r, struct block *block)
 {

@@ -271,6 +271,14 @@ void i8042_key(struct i8042 *dev, unsigned keycode, bool down)
 	lock_release(dev->device.lock);
 }
 
+bool i8042_key_room(struct i8042 *dev)
+{
+	lock_take(dev->device.lock);
+	bool room = !dev->keyboard.enabled || !dev->keyboard.queue.count;
+	lock_release(dev->device.lock);
+	return room;
+}
+
 void i8042_mouse(struct i8042 *dev, int dx, int dy, int dz, unsigned buttons)
 {
 	lock_take(dev->device.lock);

@@ -2,6 +2,8 @@
 #ifndef VISOR_DEV_PC_I8042_H
 #define VISOR_DEV_PC_I8042_H
 
+#include <stdbool.h>
+
 #include "bus/clock.h"
 #include "bus/device.h"
 #include "bus/irq.h"
@@ -31,6 +33,9 @@ struct i8042 *i8042_create(const struct i8042_config *config, struct error *err)
 
 /* A key by its Linux input code (KEY_*, 1..127; up to 88 the same as the code in scan code set 1). */
 void i8042_key(struct i8042 *i8042, unsigned keycode, bool down);
+
+/* A key pressed now would reach the guest; else it has bytes to read first. True as well while the keyboard is switched off. */
+bool i8042_key_room(struct i8042 *i8042);
 
 #define MOUSE_LEFT 1u
 #define MOUSE_RIGHT 2u

@@ -427,7 +427,10 @@ void rtc_describe(struct rtc *rtc, const struct rtc_shape *shape)
 	rtc_set_cmos(rtc, 0x5f, (uint8_t)(shape->cpus ? shape->cpus - 1 : 0));
 	rtc_set_cmos(rtc, 0x3d, (uint8_t)(shape->boot_order[1] << 4 | (shape->boot_order[0] & 15)));
 	rtc_set_cmos(rtc, 0x38, (uint8_t)(shape->boot_order[2] << 4 | 1)); /* bit 0: no check of floppy signatures */
-	rtc_set_cmos(rtc, 0x14, 0x06); /* equipment: coprocessor, PS/2 mouse */
+	static const uint8_t types[] = { 0, 0x40, 0x44 }, equipment[] = { 0, 0x01, 0x41 };
+	unsigned floppies = MIN(shape->floppies, 2u);
+	rtc_set_cmos(rtc, 0x10, types[floppies]);
+	rtc_set_cmos(rtc, 0x14, 0x06 | equipment[floppies]); /* coprocessor, PS/2 mouse */
 	lock_release(rtc->device.lock);
 }
 

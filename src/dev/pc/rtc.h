@@ -35,9 +35,10 @@ void rtc_set_cmos(struct rtc *rtc, unsigned index, uint8_t value);
 struct rtc_shape {
 	uint64_t ram_below_4g, ram_above_4g; /* bytes */
 	unsigned cpus;
+	unsigned floppies;       /* drives for 1.44 MB, 0 to 2 */
 	uint8_t boot_order[3];   /* 1 floppy, 2 hard disk, 3 CD-ROM, 4 network; 0 ends */
 };
-/* Memory sizes (0x15..0x18, 0x30..0x31, 0x34..0x35, 0x5b..0x5d), processors (0x5f), boot order (0x3d, 0x38). */
+/* Memory sizes (0x15..0x18, 0x30..0x31, 0x34..0x35, 0x5b..0x5d), processors (0x5f), boot order (0x3d, 0x38), equipment (0x10, 0x14). */
 void rtc_describe(struct rtc *rtc, const struct rtc_shape *shape);
 
 #endif

@@ -101,7 +101,7 @@ static const struct io_ops ports_ops = { ports_read, ports_write, 4 };
 
 /* Where the BAR's region belongs now; false when it is not decoded: command bit off, unassigned (0), or at the
  * all-ones address that a write to learn the size leaves behind. */
-static bool bar_wanted(const struct pci_function *function, unsigned n, uint64_t *base)
+bool pci_function_bar_base(const struct pci_function *function, unsigned n, uint64_t *base)
 {
 	const struct pci_bar *bar = &function->bar[n];
 	uint16_t command = pci_function_command(function);
@@ -133,7 +133,7 @@ static void unmap_moved(struct pci_bus *bus, struct pci_function *function)
 	for (unsigned n = 0; n < PCI_BARS; n++) {
 		struct pci_bar *bar = &function->bar[n];
 		uint64_t base = 0;
-		if (bar->region.mapped && (!bar_wanted(function, n, &base) || base != bar->region.base))
+		if (bar->region.mapped && (!pci_function_bar_base(function, n, &base) || base != bar->region.base))
 			io_space_unmap(bar->kind == PCI_BAR_IO ? bus->io : bus->mmio, &bar->region);
 	}
 }
@@ -144,7 +144,7 @@ static void map_wanted(struct pci_bus *bus, struct pci_function *function)
 		struct pci_bar *bar = &function->bar[n];
 		uint64_t base = 0;
 		struct error err;
-		if (bar->region.mapped || !bar_wanted(function, n, &base))
+		if (bar->region.mapped || !pci_function_bar_base(function, n, &base))
 			continue;
 		bar->region.base = base;
 		if (io_space_map(bar->kind == PCI_BAR_IO ? bus->io : bus->mmio, &bar->region, &err) < 0)

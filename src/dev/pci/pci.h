@@ -191,6 +191,9 @@ int pci_function_add_capability(struct pci_function *function, uint8_t id, unsig
 void pci_function_set_register(struct pci_function *function, unsigned offset, uint32_t value, uint32_t writable,
 			       unsigned size);
 
+/* Where BAR n is decoded now; false when it is not. For what is placed by others than the bus; the bus's lock or the function's taken. */
+bool pci_function_bar_base(const struct pci_function *function, unsigned n, uint64_t *base);
+
 /* For the owner's reset and loaded, with the bus's lock taken. */
 void pci_function_reset(struct pci_function *function);
 void pci_function_loaded(struct pci_function *function);

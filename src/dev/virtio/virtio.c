@@ -169,6 +169,13 @@ static bool features_acceptable(const struct virtio_device *device)
 	return !(device->features & ~device->offered) && virtio_has_feature(device, VIRTIO_F_VERSION_1);
 }
 
+static void started(struct virtio_device *device)
+{
+	if (device->ops->started)
+		device->ops->started(device);
+	virtio_notify_all(device);
+}
+
 void virtio_write_status(struct virtio_device *device, uint8_t status)
 {
 	if (!status) {
@@ -189,7 +196,7 @@ void virtio_write_status(struct virtio_device *device, uint8_t status)
 	/* Bits are never cleared but by a reset (2.1.1). */
 	device->status |= status;
 	if (rising & status & VIRTIO_STATUS_DRIVER_OK)
-		virtio_notify_all(device);
+		started(device);
 }
 
 void virtio_enable_queue(struct virtio_device *device, unsigned queue)
@@ -258,6 +265,7 @@ int virtio_device_loaded(void *opaque, struct error *err)
 	if (agreed)
 		apply_features(device);
 	/* What the guest made available while the old machine was stopping is found by looking at every queue. */
-	virtio_notify_all(device);
+	if (device->status & VIRTIO_STATUS_DRIVER_OK)
+		started(device);
 	return 0;
 }

@@ -17,9 +17,10 @@
  * served by the worker, with the lock taken. Interrupts leave through
  * `struct virtio_transport`.
  */
-#define VIRTIO_MAX_QUEUES 8
+#define VIRTIO_MAX_QUEUES 9
 
 /* Device types (virtio 1.2, 5). */
+#define VIRTIO_TYPE_NETWORK 1
 #define VIRTIO_TYPE_BLOCK 2
 #define VIRTIO_TYPE_CONSOLE 3
 #define VIRTIO_TYPE_ENTROPY 4
@@ -53,6 +54,8 @@ struct virtio_device;
 struct virtio_ops {
 	/* Serves one queue: called on the worker after notifications, the driver being up. */
 	void (*serve)(struct virtio_device *device, unsigned queue);
+	/* The driver is up with the features that it wants: after DRIVER_OK, and after a load of such a state. May be NULL. */
+	void (*started)(struct virtio_device *device);
 	/* Returns when the device holds no buffer of the guest's: before a save. May be NULL. */
 	void (*quiesce)(struct virtio_device *device);
 	/* The same before a reset, where requests that were not begun may fail. NULL: quiesce. */

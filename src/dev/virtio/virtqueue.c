@@ -222,7 +222,7 @@ void virtqueue_unpop(struct virtqueue *queue)
 	queue->outstanding--;
 }
 
-void virtqueue_push(struct virtqueue *queue, const struct virtqueue_element *element, uint32_t written)
+void virtqueue_put(struct virtqueue *queue, const struct virtqueue_element *element, uint32_t written, unsigned ahead)
 {
 	queue->outstanding--;
 	/* All of it: a request that failed half-way has written, too. */
@@ -232,12 +232,25 @@ void virtqueue_push(struct virtqueue *queue, const struct virtqueue_element *ele
 	}
 	if (!queue->enabled || queue->broken)
 		return;
-	uint8_t *entry = queue->used_host + RING_ENTRIES + USED_ENTRY_SIZE * (queue->next_used & (queue->size - 1u));
+	unsigned slot = (queue->next_used + ahead) & (queue->size - 1u);
+	uint8_t *entry = queue->used_host + RING_ENTRIES + USED_ENTRY_SIZE * slot;
 	uint32_t values[2] = { element->head, written };
 	memcpy(entry, values, sizeof(values));
 	dma_wrote(&queue->dma, entry, sizeof(values));
-	queue->next_used++;
+}
+
+void virtqueue_publish(struct virtqueue *queue, unsigned count)
+{
+	if (!queue->enabled || queue->broken)
+		return;
+	queue->next_used = (uint16_t)(queue->next_used + count);
 	ring_store(queue, queue->used_host + RING_INDEX, queue->next_used);
+}
+
+void virtqueue_push(struct virtqueue *queue, const struct virtqueue_element *element, uint32_t written)
+{
+	virtqueue_put(queue, element, written, 0);
+	virtqueue_publish(queue, 1);
 }
 
 bool virtqueue_should_interrupt(struct virtqueue *queue)

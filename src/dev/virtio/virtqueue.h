@@ -65,6 +65,11 @@ void virtqueue_unpop(struct virtqueue *queue);
 /* Gives a chain back; the device wrote the first `written` bytes of its writable part. */
 void virtqueue_push(struct virtqueue *queue, const struct virtqueue_element *element, uint32_t written);
 
+/* The same in two steps, for chains that the driver must see together: puts a chain `ahead` entries behind the last visible one, then
+ * makes `count` entries visible. */
+void virtqueue_put(struct virtqueue *queue, const struct virtqueue_element *element, uint32_t written, unsigned ahead);
+void virtqueue_publish(struct virtqueue *queue, unsigned count);
+
 /* After pushes: true when the driver wants an interrupt for them (2.7.7.2, 2.7.10). */
 bool virtqueue_should_interrupt(struct virtqueue *queue);
 

@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "block/block.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/util.h"
+#include "block/image.h"
+
+/* A disk that is an image file: its requests are the image's functions, on the threads of the queue. */
+struct disk {
+	struct block block;
+	struct image *image;
+	enum block_cache cache;
+};
+
+static int perform_op(struct image *image, const struct block_request *r)
+{
+	switch (r->op) {
+	case BLOCK_READ:
+		return image_readv(image, r->iov, r->iov_count, r->offset, r->length);
+	case BLOCK_WRITE:
+		return image_writev(image, r->iov, r->iov_count, r->offset, r->length);
+	case BLOCK_FLUSH:
+		return image_flush(image);
+	case BLOCK_DISCARD:
+		return image_discard(image, r->offset, r->length);
+	case BLOCK_WRITE_ZEROES:
+		return image_zero(image, r->offset, r->length, r->may_unmap);
+	}
+	return EINVAL;
+}
+
+static int disk_perform(struct block *block, const struct block_request *request)
+{
+	struct disk *disk = container_of(block, struct disk, block);
+	if (disk->cache == BLOCK_UNSAFE && request->op == BLOCK_FLUSH)
+		return 0;
+	int error = perform_op(disk->image, request);
+	if (!error && disk->cache == BLOCK_WRITE_THROUGH && request->op != BLOCK_READ && request->op != BLOCK_FLUSH)
+		error = image_flush(disk->image);
+	return error;
+}
+
+static void disk_close(struct block *block)
+{
+	struct disk *disk = container_of(block, struct disk, block);
+	int error = image_close(disk->image);
+	if (error)
+		log_error("%s: the last writes may be lost: %s", block->name, strerror(error));
+	free(block->name);
+	free(disk);
+}
+
+static int disk_direct(struct block *block, const struct block_request *request)
+{
+	struct disk *disk = container_of(block, struct disk, block);
+	if (request->op == BLOCK_WRITE && disk->cache == BLOCK_WRITE_THROUGH)
+		return -1;
+	return image_direct(disk->image, request->op == BLOCK_WRITE, request->offset, request->length);
+}
+
+static const struct block_ops disk_ops = { .perform = disk_perform, .close = disk_close };
+static const struct block_ops file_ops = { .perform = disk_perform, .close = disk_close, .direct = disk_direct };
+
+static struct image *open_image(const struct block_config *config, struct error *err)
+{
+	struct image_config image = {
+		.path = config->path, .format = IMAGE_BY_CONTENT, .read_only = config->read_only, .snapshot = config->snapshot,
+		.backing = config->backing,
+	};
+	if (config->format && (image.format = image_format_by_name(config->format, err)) < 0)
+		return NULL;
+	return image_open(&image, err);
+}
+
+struct block *block_open(const struct block_config *config, struct error *err)
+{
+	struct image *image = open_image(config, err);
+	if (!image)
+		return NULL;
+	struct disk *disk = calloc(1, sizeof(*disk));
+	char *name = strdup(config->path);
+	if (!disk || !name) {
+		free(disk);
+		free(name);
+		image_close(image);
+		error_set(err, ENOMEM, "out of memory for disk image %s", config->path);
+		return NULL;
+	}
+	disk->image = image;
+	disk->cache = config->cache;
+	disk->block = (struct block){
+		.ops = image_format(image) == IMAGE_RAW ? &file_ops : &disk_ops, .name = name, .size = image_size(image), .read_only = image_read_only(image),
+		.physical_block = image_physical_block(image),
+	};
+	return block_start(&disk->block, config, err) < 0 ? NULL : &disk->block;
+}

@@ -1,0 +1,315 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#define _GNU_SOURCE
+#include "block/hostfile.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/falloc.h>
+#include <linux/fs.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/util.h"
+#include "host/holder.h"
+
+#define ZERO_CHUNK (64u << 10)
+#define PIECES 64
+#define LOCK_TRIES 100
+#define LOCK_PAUSE_US 10000
+
+/* The parts of an iovec that hold bytes [skip, skip + length), at most PIECES of them. */
+static int slice(const struct iovec *iov, unsigned count, uint64_t skip, uint64_t length, struct iovec part[PIECES])
+{
+	int made = 0;
+	for (unsigned i = 0; i < count && length && made < PIECES; i++) {
+		uint64_t cut = MIN(skip, (uint64_t)iov[i].iov_len), take = MIN(length, iov[i].iov_len - cut);
+		skip -= cut;
+		length -= take;
+		if (take)
+			part[made++] = (struct iovec){ (char *)iov[i].iov_base + cut, take };
+	}
+	return made;
+}
+
+enum copy { COPY_OUT, COPY_IN, CLEAR };
+
+static void iov_copy(const struct iovec *iov, unsigned count, uint64_t skip, char *data, uint64_t length, enum copy what)
+{
+	struct iovec part[PIECES];
+	while (length) {
+		int n = slice(iov, count, skip, length, part);
+		if (!n)
+			return;
+		for (int i = 0; i < n; i++) {
+			if (what == COPY_OUT)
+				memcpy(data, part[i].iov_base, part[i].iov_len);
+			else if (what == COPY_IN)
+				memcpy(part[i].iov_base, data, part[i].iov_len);
+			else
+				memset(part[i].iov_base, 0, part[i].iov_len);
+			data += what == CLEAR ? 0 : part[i].iov_len;
+			skip += part[i].iov_len;
+			length -= part[i].iov_len;
+		}
+	}
+}
+
+void iov_gather(const struct iovec *iov, unsigned count, uint64_t skip, void *to, uint64_t length)
+{
+	iov_copy(iov, count, skip, to, length, COPY_OUT);
+}
+
+void iov_scatter(const struct iovec *iov, unsigned count, uint64_t skip, const void *from, uint64_t length)
+{
+	iov_copy(iov, count, skip, (char *)from, length, COPY_IN);
+}
+
+void iov_clear(const struct iovec *iov, unsigned count, uint64_t skip, uint64_t length)
+{
+	iov_copy(iov, count, skip, NULL, length, CLEAR);
+}
+
+int hostfile_readv(struct hostfile *file, const struct iovec *iov, unsigned count, uint64_t skip, uint64_t length, uint64_t at)
+{
+	struct iovec part[PIECES];
+	for (uint64_t done = 0; done < length;) {
+		int pieces = slice(iov, count, skip + done, length - done, part);
+		ssize_t n = pieces ? preadv(file->fd, part, pieces, (off_t)(at + done)) : 0;
+		if (n < 0 && errno != EINTR)
+			return errno;
+		if (n == 0) {
+			iov_clear(iov, count, skip + done, length - done);
+			return pieces ? 0 : EINVAL;
+		}
+		done += n > 0 ? (uint64_t)n : 0;
+	}
+	return 0;
+}
+
+int hostfile_writev(struct hostfile *file, const struct iovec *iov, unsigned count, uint64_t skip, uint64_t length, uint64_t at)
+{
+	struct iovec part[PIECES];
+	for (uint64_t done = 0; done < length;) {
+		int pieces = slice(iov, count, skip + done, length - done, part);
+		ssize_t n = pieces ? pwritev(file->fd, part, pieces, (off_t)(at + done)) : 0;
+		if (n < 0 && errno != EINTR)
+			return errno;
+		if (n == 0)
+			return pieces ? ENOSPC : EINVAL;
+		done += n > 0 ? (uint64_t)n : 0;
+	}
+	return 0;
+}
+
+int hostfile_read(struct hostfile *file, void *data, uint64_t size, uint64_t at)
+{
+	const struct iovec iov = { data, size };
+	return hostfile_readv(file, &iov, 1, 0, size, at);
+}
+
+int hostfile_write(struct hostfile *file, const void *data, uint64_t size, uint64_t at)
+{
+	const struct iovec iov = { (void *)data, size };
+	return hostfile_writev(file, &iov, 1, 0, size, at);
+}
+
+static int allocate(struct hostfile *file, int mode, uint64_t at, uint64_t length)
+{
+	int rc;
+	do
+		rc = fallocate(file->fd, mode | FALLOC_FL_KEEP_SIZE, (off_t)at, (off_t)length);
+	while (rc < 0 && errno == EINTR);
+	return rc < 0 ? errno : 0;
+}
+
+static bool unsupported(int error)
+{
+	return error == EOPNOTSUPP || error == ENOSYS || error == ENODEV;
+}
+
+int hostfile_discard(struct hostfile *file, uint64_t at, uint64_t length)
+{
+	if (!length || file->no_punch)
+		return 0;
+	int error = allocate(file, FALLOC_FL_PUNCH_HOLE, at, length);
+	if (unsupported(error)) {
+		file->no_punch = true;
+		error = 0;
+	}
+	return error;
+}
+
+static int write_zero_bytes(struct hostfile *file, uint64_t at, uint64_t length)
+{
+	cleanup_free void *zeros = calloc(1, ZERO_CHUNK);
+	if (!zeros)
+		return ENOMEM;
+	for (uint64_t done = 0; done < length;) {
+		uint64_t chunk = MIN(length - done, (uint64_t)ZERO_CHUNK);
+		int error = hostfile_write(file, zeros, chunk, at + done);
+		if (error)
+			return error;
+		done += chunk;
+	}
+	return 0;
+}
+
+int hostfile_zero(struct hostfile *file, uint64_t at, uint64_t length, bool unmap)
+{
+	if (!length)
+		return 0;
+	_Atomic bool *refused = unmap ? &file->no_punch : &file->no_zero_range;
+	if (!*refused) {
+		int error = allocate(file, unmap ? FALLOC_FL_PUNCH_HOLE : FALLOC_FL_ZERO_RANGE, at, length);
+		if (!unsupported(error))
+			return error;
+		*refused = true;
+	}
+	return write_zero_bytes(file, at, length);
+}
+
+int hostfile_truncate(struct hostfile *file, uint64_t size)
+{
+	if (file->is_device)
+		return 0;
+	return ftruncate(file->fd, (off_t)size) < 0 ? errno : 0;
+}
+
+int hostfile_sync(struct hostfile *file)
+{
+	if (file->read_only)
+		return 0;
+	if (!file->sync_error && fdatasync(file->fd) < 0)
+		file->sync_error = errno;
+	return file->sync_error;
+}
+
+uint64_t hostfile_extent(struct hostfile *file, uint64_t at, uint64_t length, bool *hole)
+{
+	off_t data = lseek(file->fd, (off_t)at, SEEK_DATA);
+	*hole = data < 0 ? errno == ENXIO && !file->is_device : (uint64_t)data > at;
+	if (data < 0)
+		return length;
+	if (*hole)
+		return MIN(length, (uint64_t)data - at);
+	off_t end = lseek(file->fd, (off_t)at, SEEK_HOLE);
+	return end > (off_t)at ? MIN(length, (uint64_t)end - at) : length;
+}
+
+int hostfile_size(struct hostfile *file, uint64_t *size)
+{
+	struct stat st;
+	if (file->is_device)
+		return ioctl(file->fd, BLKGETSIZE64, size) < 0 ? errno : 0;
+	if (fstat(file->fd, &st) < 0)
+		return errno;
+	*size = (uint64_t)st.st_size;
+	return 0;
+}
+
+uint64_t hostfile_allocated(struct hostfile *file)
+{
+	struct stat st;
+	return fstat(file->fd, &st) == 0 ? (uint64_t)st.st_blocks * 512 : 0;
+}
+
+unsigned hostfile_physical_block(struct hostfile *file)
+{
+	unsigned physical = 0;
+	if (!file->is_device)
+		return 4096;
+	return ioctl(file->fd, BLKPBSZGET, &physical) == 0 && physical >= 512 ? physical : 512;
+}
+
+static int lock_file(struct hostfile *file, struct error *err)
+{
+	struct flock range = { .l_type = file->read_only ? F_RDLCK : F_WRLCK, .l_whence = SEEK_SET };
+	char who[160];
+	/* The kernel closes the ring of a killed process, and with it its files, some time after the process is gone. */
+	for (unsigned tries = 0; fcntl(file->fd, F_OFD_SETLK, &range) < 0; tries++) {
+		if (errno != EAGAIN && errno != EACCES)
+			goto unsupported;
+		bool known = host_lock_holder(file->fd, who, sizeof(who));
+		if (known || tries == LOCK_TRIES)
+			return error_set(err, EBUSY, "disk image %s is in use by %s; stop that one first, or use a copy of the image", file->path,
+					 known ? who : "another machine or program");
+		usleep(LOCK_PAUSE_US);
+	}
+	return 0;
+unsupported:
+	/* Some network and FUSE file systems have no locks; the image is usable, at the user's risk. */
+	log_warn("disk image %s cannot be locked (%s): make sure that no other machine uses it", file->path, strerror(errno));
+	return 0;
+}
+
+static int open_file(struct hostfile *file, int flags, struct error *err)
+{
+	file->fd = open(file->path, (file->read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NOCTTY | O_NONBLOCK | flags, 0644);
+	if (file->fd >= 0)
+		return 0;
+	if (flags)
+		return error_set(err, errno, "cannot make disk image %s: %s%s", file->path, strerror(errno),
+				 errno == EEXIST ? "; remove it first or choose another name" : "");
+	if ((errno == EACCES || errno == EROFS || errno == EPERM) && !file->read_only)
+		return error_set(err, errno, "cannot open disk image %s for writing: %s; change its permissions or attach it read-only",
+				 file->path, strerror(errno));
+	return error_set(err, errno, "cannot open disk image %s: %s", file->path, strerror(errno));
+}
+
+static int check_kind(struct hostfile *file, struct error *err)
+{
+	struct stat st;
+	if (fstat(file->fd, &st) < 0)
+		return error_set(err, errno, "disk image %s: %s", file->path, strerror(errno));
+	file->is_device = S_ISBLK(st.st_mode);
+	if (!file->is_device && !S_ISREG(st.st_mode))
+		return error_set(err, EINVAL, "disk image %s is neither a file nor a block device", file->path);
+	return 0;
+}
+
+static struct hostfile *make(const char *path, bool read_only, bool locked, int flags, struct error *err)
+{
+	struct hostfile *file = calloc(1, sizeof(*file));
+	char *copy = strdup(path);
+	if (!file || !copy) {
+		free(file);
+		free(copy);
+		error_set(err, ENOMEM, "out of memory for disk image %s", path);
+		return NULL;
+	}
+	file->path = copy;
+	file->read_only = read_only;
+	if (open_file(file, flags, err) == 0 && check_kind(file, err) == 0 && (!locked || lock_file(file, err) == 0))
+		return file;
+	hostfile_close(file);
+	return NULL;
+}
+
+struct hostfile *hostfile_open(const char *path, bool read_only, struct error *err)
+{
+	return make(path, read_only, true, 0, err);
+}
+
+struct hostfile *hostfile_open_unlocked(const char *path, struct error *err)
+{
+	return make(path, true, false, 0, err);
+}
+
+struct hostfile *hostfile_create(const char *path, struct error *err)
+{
+	return make(path, false, true, O_CREAT | O_EXCL, err);
+}
+
+void hostfile_close(struct hostfile *file)
+{
+	if (!file)
+		return;
+	if (file->fd >= 0)
+		close(file->fd);
+	free(file->path);
+	free(file);
+}

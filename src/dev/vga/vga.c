@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "dev/vga/vga_parts.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "base/util.h"
+
+#define WINDOW_BASE 0xa0000u
+#define WINDOW_SIZE 0x20000u
+
+/* The frame buffer is memory: accesses come here only from where the aperture is not known yet. */
+static uint64_t frame_read(void *opaque, uint64_t offset, unsigned size)
+{
+	struct vga *vga = opaque;
+	return load_le(vga->memory + offset, size);
+}
+
+static void frame_write(void *opaque, uint64_t offset, uint64_t value, unsigned size)
+{
+	struct vga *vga = opaque;
+	store_le(vga->memory + offset, value, size);
+	memory_note_write_slow(vga->ram, memory_offset(vga->ram, vga->memory + offset), size);
+}
+
+static const struct io_ops frame_ops = { frame_read, frame_write, 8 };
+
+/* The aperture follows BAR 0. */
+static void place(struct vga *vga)
+{
+	uint64_t base;
+	bool shown = pci_function_bar_base(&vga->function, 0, &base);
+	memory_move_aperture(vga->ram, vga->aperture, shown ? base : MEMORY_NOWHERE);
+}
+
+static void config_written(void *opaque, unsigned offset, unsigned size)
+{
+	if (offset < PCI_BAR(1))
+		place(opaque);
+}
+
+static const struct pci_function_ops function_ops = { .config_written = config_written };
+
+static const struct field fields[] = {
+	FIELD_STRUCT(struct vga, function, pci_function_fields),
+	FIELD_RESET(struct vga, misc, 0),
+	FIELD(struct vga, feature),
+	FIELD(struct vga, seq_index),
+	FIELD_ARRAY(struct vga, seq),
+	FIELD(struct vga, gr_index),
+	FIELD_ARRAY(struct vga, gr),
+	FIELD(struct vga, cr_index),
+	FIELD_ARRAY(struct vga, cr),
+	FIELD(struct vga, at_index),
+	FIELD_ARRAY(struct vga, at),
+	FIELD(struct vga, at_data),
+	FIELD_RESET(struct vga, dac_mask, 0xff),
+	FIELD(struct vga, dac_state),
+	FIELD(struct vga, dac_read),
+	FIELD(struct vga, dac_write),
+	FIELD(struct vga, dac_step),
+	FIELD_BYTES(struct vga, dac_latch),
+	FIELD_BYTES(struct vga, dac),
+	FIELD_BYTES(struct vga, latch),
+	FIELD(struct vga, dispi_index),
+	FIELD_ARRAY(struct vga, dispi),
+	FIELD_END
+};
+
+static void reset(void *device)
+{
+	struct vga *vga = device;
+	pci_function_reset(&vga->function);
+	vga->dispi[DISPI_ID] = 0xb0c5;
+	vga->dispi[DISPI_BPP] = 8;
+	place(vga);
+}
+
+static int loaded(void *device, struct error *err)
+{
+	struct vga *vga = device;
+	pci_function_loaded(&vga->function);
+	vga->dac_step %= 3;
+	vga->gr[GR_READ_MAP] &= 3;
+	vga_dispi_check(vga);
+	place(vga);
+	return 0;
+}
+
+static void unmap(struct vga *vga)
+{
+	io_space_unmap(vga->ports, &vga->mono);
+	io_space_unmap(vga->ports, &vga->color);
+	io_space_unmap(vga->ports, &vga->dispi_ports);
+	io_space_unmap(vga->mmio, &vga->window);
+}
+
+static void destroy(void *device)
+{
+	struct vga *vga = device;
+	unmap(vga);
+	pci_function_destroy(&vga->function);
+	lock_destroy(&vga->lock);
+	free(vga);
+}
+
+static const struct device_type vga_type = {
+	.name = "vga",
+	.fields = fields,
+	.reset = reset,
+	.loaded = loaded,
+	.destroy = destroy,
+};
+
+static int map(struct vga *vga, struct error *err)
+{
+	const struct { struct io_region *region; struct io_space *space; const char *name; const struct io_ops *ops; uint32_t base, size; }
+	regions[] = {
+		{ &vga->mono, vga->ports, "vga-mono", &vga_mono_ops, 0x3b0, 12 },
+		{ &vga->color, vga->ports, "vga", &vga_color_ops, 0x3c0, 32 },
+		{ &vga->dispi_ports, vga->ports, "vga-dispi", &vga_dispi_port_ops, 0x1ce, 3 },
+		{ &vga->window, vga->mmio, "vga-memory", &vga_window_ops, WINDOW_BASE, WINDOW_SIZE },
+	};
+	for (unsigned i = 0; i < ARRAY_SIZE(regions); i++) {
+		*regions[i].region = (struct io_region){
+			.name = regions[i].name, .ops = regions[i].ops, .opaque = vga, .lock = &vga->lock,
+			.base = regions[i].base, .size = regions[i].size,
+		};
+		if (io_space_map(regions[i].space, regions[i].region, err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+static int init_function(struct vga *vga, const struct vga_config *config, struct error *err)
+{
+	const struct pci_function_config function = {
+		.bus = config->bus, .name = "vga", .devfn = config->devfn, .vendor = 0x1234, .device = 0x1111, .revision = 2,
+		.class_code = 0x030000, .subsystem_vendor = 0x1af4, .subsystem = 0x1100, .lock = &vga->lock,
+		.ops = &function_ops, .opaque = vga,
+	};
+	if (pci_function_init(&vga->function, &function, err) < 0)
+		return -1;
+	if (pci_function_add_bar(&vga->function, 0, PCI_BAR_MEMORY32, VGA_MEMORY_SIZE, &frame_ops, vga, err) == 0 &&
+	    pci_function_add_bar(&vga->function, 2, PCI_BAR_MEMORY32, 4096, &vga_registers_ops, vga, err) == 0) {
+		/* Prefetchable: reads have no side effects (PCI 3.0, 6.2.5.1). */
+		pci_function_set_register(&vga->function, PCI_BAR(0), 8, ~(VGA_MEMORY_SIZE - 1), 4);
+		pci_function_set_register(&vga->function, PCI_COMMAND, 0, PCI_COMMAND_IO | PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER, 2);
+		return 0;
+	}
+	pci_function_destroy(&vga->function);
+	return -1;
+}
+
+struct vga *vga_create(const struct vga_config *config, struct error *err)
+{
+	struct vga *vga = calloc(1, sizeof(*vga));
+	if (!vga) {
+		error_set(err, ENOMEM, "out of memory for the VGA adapter");
+		return NULL;
+	}
+	vga->ram = config->memory;
+	vga->clock = config->clock;
+	vga->ports = config->ports;
+	vga->mmio = config->mmio;
+	vga->aperture = memory_add_aperture(config->memory, VGA_MEMORY_SIZE, err);
+	if (!vga->aperture) {
+		free(vga);
+		return NULL;
+	}
+	vga->memory = config->memory->host + vga->aperture->offset;
+	lock_init(&vga->lock);
+	device_init(&vga->device, &vga_type, "vga", &config->bus->lock);
+	if (map(vga, err) == 0 && init_function(vga, config, err) == 0)
+		return vga;
+	unmap(vga);
+	lock_destroy(&vga->lock);
+	free(vga);
+	return NULL;
+}
+
+struct display_source vga_display(struct vga *vga)
+{
+	return (struct display_source){ vga_draw, vga_text, vga };
+}

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef VISOR_DISPLAY_SURFACE_H
+#define VISOR_DISPLAY_SURFACE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+
+/* A picture: rows of pixels 0x00rrggbb, without gaps. */
+struct surface {
+	unsigned width, height;
+	uint32_t *pixels;
+	size_t room; /* pixels that there is memory for */
+};
+
+#define SURFACE_MAX 8192u /* in each direction */
+
+/* Gives it another size; what it shows then is undefined. */
+int surface_resize(struct surface *surface, unsigned width, unsigned height, struct error *err);
+void surface_destroy(struct surface *surface);
+
+/* The picture as a PNG file in memory (24 bits a pixel), to be freed; NULL and err when it fails. */
+uint8_t *surface_png(const struct surface *surface, size_t *size, struct error *err);
+
+/*
+ * Where a display back end gets its pictures from: a device that draws what it would show now. Any thread;
+ * the device takes its own lock. text: what a text mode shows, lines that end with a newline, in UTF-8, to be freed; NULL in a
+ * graphics mode.
+ */
+struct display_source {
+	int (*draw)(void *opaque, struct surface *surface, struct error *err);
+	char *(*text)(void *opaque);
+	void *opaque;
+};
+
+#endif

@@ -1,0 +1,96 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Debian's generic kernel drives the parts of a PC by its own drivers: IDE disk and CD-ROM, floppy, printer; media change; UEFI."""
+import hashlib, shutil
+from harness import *
+
+NAME = f"pc-{os.getpid()}"
+
+
+def image(name, size):
+    path = os.path.join(TMP, name)
+    with open(path, "wb") as f:
+        f.write(os.urandom(size))
+    return path
+
+
+def md5(path):
+    with open(path, "rb") as f:
+        return hashlib.md5(f.read()).hexdigest()
+
+
+folder, grub = prepare("pc-amd64", "grub-rescue")
+iso = f"{grub}/grub-rescue-cdrom.iso"
+disk, disc, floppy, other = image("disk", 20 << 20), image("disc", 8 << 20), image("floppy", 1440 << 10), image("other", 720 << 10)
+printed = os.path.join(TMP, "printed")
+g = Guest("--name", NAME, "--machine", "classic", "--kernel", f"{folder}/vmlinuz", "--initrd", f"{folder}/initrd.gz", "--append",
+          "console=ttyS0", "--memory", "512M", "--disk", f"{disk},ide", "--cdrom", iso, "--floppy", floppy, "--parallel", f"file:{printed}")
+g.expect(PROMPT, 60)
+
+
+def guest_md5(device):
+    return g.command(f"echo 3 >/proc/sys/vm/drop_caches; md5sum {device}").split("\n")[-2].split()[0]
+
+
+for device, path in ("/dev/sda", disk), ("/dev/sr0", iso), ("/dev/fd0", floppy):
+    check(guest_md5(device) == md5(path), f"{device} does not read as {path}")
+drivers = g.command("readlink /sys/bus/pci/devices/0000:00:01.1/driver")
+check("ata_piix" in drivers, drivers)
+interrupts = g.command("cat /proc/interrupts")
+check(interrupts.count("ata_piix") == 2, f"interrupts of both channels:\n{interrupts}")
+g.command("dd if=/dev/urandom of=/tmp/x bs=1k count=300 && dd if=/tmp/x of=/dev/sda bs=1k seek=7000 conv=fsync && "
+          "dd if=/tmp/x of=/dev/fd0 bs=1k seek=700 conv=fsync")
+for device, path in ("/dev/sda", disk), ("/dev/fd0", floppy):
+    check(guest_md5(device) == md5(path), f"{device} does not read as {path} after writing")
+g.command("mount -t iso9660 /dev/sr0 /mnt && ls /mnt/boot/grub/grub.cfg")
+g.command("seq 1000 >/dev/lp0")
+check(md5(printed) == hashlib.md5("".join(f"{i}\n" for i in range(1, 1001)).encode()).hexdigest(), "what was printed")
+print("passed: transfers")
+
+# The guest holds the disc while it is mounted.
+r = visor("eject", NAME, "cdrom0", status=1)
+check("locked" in r.stderr, r.stderr)
+g.command("umount /mnt")
+visor("eject", NAME, "cdrom0")
+g.command("! dd if=/dev/sr0 of=/dev/null bs=2k count=1")
+visor("insert", NAME, "cdrom0", disc)
+check(guest_md5("/dev/sr0") == md5(disc), "the new disc")
+visor("insert", NAME, "floppy0", other)
+check(g.command("dd if=/dev/fd0 bs=18k count=1 2>/dev/null | md5sum").split()[0] ==
+      hashlib.md5(open(other, "rb").read(18 << 10)).hexdigest(), "the new floppy disk")
+r = visor("insert", NAME, "cdrom7", disc, status=1)
+check("no drive" in r.stderr, r.stderr)
+print("passed: media")
+
+# A save in the middle of it all.
+g.command("(while :; do dd if=/dev/sda of=/dev/null bs=64k; done) >/dev/null 2>&1 & cat /dev/sr0 >/dev/null")
+saved = os.path.join(TMP, "saved")
+visor("save", NAME, saved, "--stop")
+g.wait(0)
+g = Guest("--restore", saved, "--parallel", "none")
+g.send("\n")
+g.expect(PROMPT, 60)
+g.command("kill %1; wait")
+check(guest_md5("/dev/sda") == md5(disk), "the disk after a restore")
+check(guest_md5("/dev/sr0") == md5(disc), "the disc after a restore")
+g.power_off()
+g.check_log()
+print("passed: save and restore")
+
+# OVMF starts an EFI program from the disk, writes its variables to the file, and finds them again.
+if not (shutil.which("mformat") and os.path.exists("/usr/share/OVMF/OVMF_VARS_4M.fd")):
+    print("no OVMF or no mtools; install ovmf and mtools")
+    sys.exit(0)
+esp, variables = os.path.join(TMP, "esp"), os.path.join(TMP, "variables")
+for command in (["mformat", "-C", "-F", "-i", esp, "-T", "131072", "::"], ["mmd", "-i", esp, "::/EFI", "::/EFI/BOOT"],
+                ["mcopy", "-i", esp, f"{folder}/vmlinuz", "::/EFI/BOOT/BOOTX64.EFI"]):
+    subprocess.run(command, check=True)
+for disk_flag in f"{esp},ide", esp:
+    g = Guest("--firmware", "uefi", "--uefi-vars", variables, "--memory", "512M", "--disk", disk_flag, "--name", NAME)
+    g.expect('BdsDxe: starting Boot.* from PciRoot', 120)
+    visor("stop", NAME, "--force")
+    g.wait(0)
+    with open(variables, "rb") as f:
+        kept = f.read()
+    check("VISOR HARDDISK".encode("utf-16-le") in kept, "the boot option is not among the variables")
+print("passed: UEFI")

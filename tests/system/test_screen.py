@@ -1,0 +1,185 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""GRUB's rescue disks on the VGA screen, from a CD-ROM and from a floppy: text, pictures, keys, and the same by VNC."""
+import struct, zlib
+from harness import *
+
+(folder,) = prepare("grub-rescue")
+ISO, FLOPPY = f"{folder}/grub-rescue-cdrom.iso", f"{folder}/grub-rescue-floppy.img"
+NAME = f"screen-{os.getpid()}"
+
+
+def screen():
+    status, answer = control(NAME, "GET", "/screen")
+    check(status == 200, f"/screen: {status} {answer}")
+    return answer["text"] or ""
+
+
+def wait_for(text, seconds=30):
+    end = time.monotonic() + seconds * PATIENCE
+    while time.monotonic() < end:
+        try:
+            shown = screen()
+        except OSError: # the machine is not there yet
+            shown = ""
+        if text in shown:
+            return shown
+        time.sleep(0.1)
+    check(False, f"'{text}' does not come onto the screen:\n{shown}")
+
+
+def decode(png):
+    """(width, height, rows of RGB bytes) of a PNG file of 24 bits without interlace."""
+    check(png.startswith(b"\x89PNG\r\n\x1a\n"), "no PNG file")
+    at, data = 8, b""
+    while at < len(png):
+        size, kind = struct.unpack(">I4s", png[at:at + 8])
+        body = png[at + 8:at + 8 + size]
+        if kind == b"IHDR":
+            width, height, depth, color = struct.unpack(">IIBB", body[:10])
+        elif kind == b"IDAT":
+            data += body
+        at += size + 12
+    check((depth, color) == (8, 2), f"PNG of another kind: {depth} {color}")
+    data, rows, above = zlib.decompress(data), [], bytes(3 * width)
+    for y in range(height):
+        line = data[y * (3 * width + 1):(y + 1) * (3 * width + 1)]
+        row = bytearray(line[1:])
+        for x in range(len(row)):
+            left, up, corner = (row[x - 3] if x >= 3 else 0), above[x], (above[x - 3] if x >= 3 else 0)
+            if line[0] == 1:
+                row[x] = (row[x] + left) & 255
+            elif line[0] == 2:
+                row[x] = (row[x] + up) & 255
+            elif line[0] == 3:
+                row[x] = (row[x] + (left + up) // 2) & 255
+            elif line[0] == 4:
+                estimate = left + up - corner
+                nearest = min((abs(estimate - left), 0, left), (abs(estimate - up), 1, up), (abs(estimate - corner), 2, corner))
+                row[x] = (row[x] + nearest[2]) & 255
+        rows.append(bytes(row))
+        above = row
+    return width, height, rows
+
+
+class Vnc:
+    """As much of RFB 3.8 as shows one picture and presses a key."""
+
+    def __init__(self, port):
+        self.sock = socket.create_connection(("127.0.0.1", port), timeout=20 * PATIENCE)
+        check(self.take(12) == b"RFB 003.008\n", "no RFB 3.8")
+        self.sock.sendall(b"RFB 003.008\n")
+        self.security = self.take(self.take(1)[0])
+
+    def take(self, size):
+        data = b""
+        while len(data) < size:
+            more = self.sock.recv(size - len(data))
+            check(more, "the VNC server hung up")
+            data += more
+        return data
+
+    def start(self):
+        check(1 in self.security, f"security types {list(self.security)}")
+        self.sock.sendall(b"\x01")
+        check(self.take(4) == bytes(4), "refused")
+        self.sock.sendall(b"\x01")
+        self.width, self.height = struct.unpack(">HH", self.take(4))
+        self.take(16)
+        self.title = self.take(struct.unpack(">I", self.take(4))[0]).decode()
+        # 32 bits, little-endian, red at 16; raw encoding and changes of size.
+        self.sock.sendall(struct.pack(">BxxxBBBBHHHBBBxxx", 0, 32, 24, 0, 1, 255, 255, 255, 16, 8, 0))
+        self.sock.sendall(struct.pack(">BxHii", 2, 2, 0, -223))
+
+    def picture(self, width, height):
+        """Updates until the whole screen of that size is there."""
+        pixels, seen = None, 0
+        while seen < width * height:
+            self.sock.sendall(struct.pack(">BBHHHH", 3, 0, 0, 0, self.width, self.height))
+            check(self.take(1) == b"\0", "another message")
+            (count,) = struct.unpack(">xH", self.take(3))
+            for _ in range(count):
+                x, y, w, h, encoding = struct.unpack(">HHHHi", self.take(12))
+                if encoding == -223:
+                    self.width, self.height, pixels, seen = w, h, None, 0
+                    continue
+                data = self.take(4 * w * h)
+                if (self.width, self.height) != (width, height):
+                    continue
+                pixels = pixels or [bytearray(3 * width) for _ in range(height)]
+                for row in range(h):
+                    for column in range(w):
+                        b, g, r, _ = data[4 * (row * w + column):4 * (row * w + column) + 4]
+                        pixels[y + row][3 * (x + column):3 * (x + column) + 3] = bytes((r, g, b))
+                seen += w * h
+        return pixels
+
+    def key(self, keysym):
+        for down in 1, 0:
+            self.sock.sendall(struct.pack(">BBxxI", 4, down, keysym))
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def differences(a, b):
+    return sum(p != q for p, q in zip(a, b))
+
+
+# From the CD-ROM: the menu, a picture of it, the command line.
+port = free_port()
+g = Guest("--name", NAME, "--cdrom", ISO, "--memory", "128M", "--vnc", str(port))
+wait_for("highlighted entry")
+visor("key", NAME, "c")
+shown = wait_for("grub>")
+visor("type", NAME, "ls (cd)/boot/grub\nset A=\"Aa_(1);~|\"\necho $A\n")
+shown = wait_for("i386-pc/")
+shown = wait_for("\nAa_(1);~|\n")
+path = os.path.join(TMP, "screen.png")
+visor("screenshot", NAME, "--output", path)
+with open(path, "rb") as f:
+    width, height, rows = decode(f.read())
+check((width, height) == (720, 400), f"the picture has {width} x {height} pixels")
+colors = {bytes(row[x:x + 3]) for row in rows for x in range(0, len(row), 3)}
+check(colors == {b"\0\0\0", b"\xaa\xaa\xaa"}, f"colours of the text: {colors}")
+lit = sum(row.count(b"\xaa\xaa\xaa") for row in rows)
+check(1000 < lit < 20000, f"{lit} pixels are lit")
+
+# A client sees the same, but for the cursor, and its keys arrive.
+vnc = Vnc(port)
+vnc.start()
+check(vnc.title == f"visor: {NAME}", vnc.title)
+picture = vnc.picture(width, height)
+changed = sum(differences(a, b) for a, b in zip(rows, picture))
+check(changed <= 3 * 9 * 4, f"{changed} bytes differ from the screenshot")
+for character in "echo vnc":
+    vnc.key(ord(character))
+vnc.key(0xff0d)
+wait_for("\nvnc\n")
+visor("key", NAME, "ctrl-alt-delete")
+wait_for("SeaBIOS")
+wait_for("highlighted entry")
+visor("stop", NAME, "--force")
+g.wait(0)
+
+# From the floppy; a password is asked for when there is one.
+password = os.path.join(TMP, "password")
+with open(password, "w") as f:
+    f.write("secret\n")
+g = Guest("--name", NAME, "--floppy", f"{FLOPPY},ro", "--memory", "128M", "--vnc", str(port), "--vnc-password", password)
+wait_for("highlighted entry", 60)
+visor("key", NAME, "c")
+wait_for("grub>")
+visor("type", NAME, "ls (fd0)/\n")
+wait_for("boot.catalog")
+vnc = Vnc(port)
+check(list(vnc.security) == [2], f"security types {list(vnc.security)}")
+vnc.sock.sendall(b"\x02")
+vnc.take(16)
+vnc.sock.sendall(bytes(16)) # not the challenge encrypted by the password
+check(vnc.take(4) == b"\0\0\0\1", "a wrong password is accepted")
+visor("stop", NAME, "--force")
+g.wait(0)
