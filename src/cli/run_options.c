@@ -79,6 +79,8 @@ const struct option run_options[] = {
 	{ .name = "share", .letter = 'v', .kind = OPTION_LIST, AT(shares), .argument = "DIR:TAG[:ro]", .completion = COMPLETE_FILE,
 	  .help = "share a folder with the guest, which mounts it by 'mount -t 9p -o trans=virtio,version=9p2000.L TAG /mnt'; ro: read only. May "
 		  "be given several times" },
+	{ .name = "no-balloon", .kind = OPTION_FLAG, AT(no_balloon),
+	  .help = "no virtio memory balloon, by which the guest gives free memory back to the host and 'visor balloon' changes how much it has" },
 	{ .name = "boot", .kind = OPTION_STRING, AT(boot), .argument = "KIND[,KIND...]",
 	  .help = "the order in which firmware tries what it may boot from: disk, cdrom, floppy, network (PXE); that order without it. Esc at "
 		  "the start shows a menu" },
@@ -231,7 +233,7 @@ static int refuse_with_restore(const struct run_values *v, struct error *err)
 	} flags[] = {
 		{ "memory", v->memory }, { "cpus", v->cpus }, { "cpu", v->cpu != RUN_CPU_DEFAULT }, { "kernel", v->kernel }, { "initrd", v->initrd },
 		{ "append", v->append }, { "bios", v->bios }, { "debug-exit", v->debug_exit },
-		{ "net", v->nets.count }, { "share", v->shares.count },
+		{ "net", v->nets.count }, { "share", v->shares.count }, { "no-balloon", v->no_balloon },
 		{ "machine", v->machine }, { "firmware", v->firmware }, { "uefi-vars", v->uefi_vars },
 	};
 	for (size_t i = 0; i < ARRAY_SIZE(flags); i++)
@@ -382,6 +384,7 @@ static int set_services(const struct run_values *v, struct machine_config *confi
 			return error_prefix(err, "--share");
 		services.share_count++;
 	}
+	services.balloon = !v->no_balloon && v->machine != MACHINE_CLASSIC;
 	config->services = services;
 	return 0;
 }

@@ -211,6 +211,10 @@ int machine_display(struct machine *machine, struct display_source *source, stru
  * ENOENT: no such drive; EBUSY: the guest has locked it, and `force` is not set. */
 int machine_change_medium(struct machine *machine, const char *drive, const char *path, bool force, struct error *err);
 
+/* How much of its memory the guest shall have, in bytes; it gives up the rest, or takes it back, as fast as it likes. ENODEV: no balloon;
+ * EINVAL: more than it was made with, or too little; EAGAIN: no driver. */
+int machine_set_balloon(struct machine *machine, uint64_t memory, struct error *err);
+
 /* --- debugger: vm/ knows of stops only; breakpoints are cpu.debug_check's --- */
 
 /* stopped: vCPU `index` left its engine with EXIT_DEBUG; the machine is paused once (machine_resume goes on). */

@@ -149,6 +149,8 @@ int machine_add_nics(struct machine *m, struct error *err);
 /* --- machine_services.c: what struct machine_services asks for --- */
 int machine_add_services(struct machine *m, struct error *err);
 void machine_remove_services(struct machine *m);
+/* What a machine's balloon does, for its statistics; NULL without one. */
+json_t *machine_balloon_json(struct machine *m);
 /* Fails while something is in use that no save file can hold. */
 int machine_check_saving(struct machine *m, struct error *err);
 

@@ -4,12 +4,16 @@
 #include <stdlib.h>
 
 #include "base/util.h"
+#include "dev/virtio/balloon.h"
 #include "dev/virtio/p9.h"
 #include "vm/machine_parts.h"
+
+#define BALLOON_LEAST (16ull << 20) /* with less no Linux goes on */
 
 /* The devices of struct machine_services. They come last: in the save file, and on the PCI bus. */
 struct services {
 	struct virtio_9p *share[MACHINE_MAX_SHARES];
+	struct virtio_balloon *balloon;
 };
 
 static struct virtio_device_config device_config(struct machine *m, const char *name)
@@ -35,6 +39,50 @@ static int add_share(struct machine *m, unsigned index, struct error *err)
 	return machine_plug_virtio(m, virtio_9p_device(m->services->share[index]), err);
 }
 
+static int add_balloon(struct machine *m, struct error *err)
+{
+	if (!m->config.services.balloon)
+		return 0;
+	const struct virtio_balloon_config config = { .device = device_config(m, "virtio-balloon"), .clock = &m->clock };
+	m->services->balloon = virtio_balloon_create(&config, err);
+	return m->services->balloon ? machine_plug_virtio(m, virtio_balloon_device(m->services->balloon), err) : -1;
+}
+
+int machine_set_balloon(struct machine *m, uint64_t memory, struct error *err)
+{
+	struct virtio_balloon_state state;
+	if (!m->services->balloon)
+		return error_set(err, ENODEV, "the machine has no balloon; start it without --no-balloon");
+	if (memory > m->config.memory || memory < BALLOON_LEAST)
+		return error_set(err, EINVAL, "the guest can have from %llu to %llu MiB of memory", BALLOON_LEAST >> 20,
+				 (unsigned long long)(m->config.memory >> 20));
+	virtio_balloon_query(m->services->balloon, &state);
+	if (!state.driver)
+		return error_set(err, EAGAIN, "the guest has no driver for the balloon (virtio_balloon) running, so its memory stays as it is");
+	virtio_balloon_set(m->services->balloon, m->config.memory - memory);
+	return 0;
+}
+
+json_t *machine_balloon_json(struct machine *m)
+{
+	static const char *const names[BALLOON_STATS] = {
+		[BALLOON_SWAP_IN] = "swap_in", [BALLOON_SWAP_OUT] = "swap_out", [BALLOON_MAJOR_FAULTS] = "major_faults",
+		[BALLOON_MINOR_FAULTS] = "minor_faults", [BALLOON_FREE] = "free", [BALLOON_TOTAL] = "total", [BALLOON_AVAILABLE] = "available",
+		[BALLOON_CACHES] = "caches", [BALLOON_HUGE_PAGES] = "huge_pages", [BALLOON_HUGE_PAGE_FAILURES] = "huge_page_failures",
+	};
+	struct virtio_balloon_state state;
+	if (!m->services->balloon)
+		return NULL;
+	virtio_balloon_query(m->services->balloon, &state);
+	json_t *guest = json_object();
+	for (unsigned i = 0; i < BALLOON_STATS; i++)
+		if (state.stats[i] != UINT64_MAX)
+			json_object_set_new(guest, names[i], json_integer((json_int_t)state.stats[i]));
+	return json_pack("{s:b, s:I, s:I, s:I, s:I, s:o}", "driver", state.driver, "memory", (json_int_t)(m->config.memory - state.actual),
+			 "wanted", (json_int_t)(m->config.memory - state.wanted), "given_back", (json_int_t)state.given_back, "reported",
+			 (json_int_t)state.reported, "guest", guest);
+}
+
 int machine_add_services(struct machine *m, struct error *err)
 {
 	m->services = calloc(1, sizeof(*m->services));
@@ -46,7 +94,7 @@ int machine_add_services(struct machine *m, struct error *err)
 	for (unsigned i = 0; i < m->config.services.share_count; i++)
 		if (add_share(m, i, err) < 0)
 			return -1;
-	return 0;
+	return add_balloon(m, err);
 }
 
 void machine_remove_services(struct machine *m)

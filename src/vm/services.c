@@ -80,6 +80,7 @@ void services_add_json(json_t *machine, const struct machine_services *s)
 	if (s->share_count)
 		json_object_set(machine, "shares", shares);
 	json_decref(shares);
+	json_object_set_new(machine, "balloon", json_boolean(s->balloon));
 }
 
 int services_read_json(const json_t *machine, struct machine_services *s, struct error *err)
@@ -90,6 +91,7 @@ int services_read_json(const json_t *machine, struct machine_services *s, struct
 	*s = (struct machine_services){ 0 };
 	if (json_array_size(shares) > MACHINE_MAX_SHARES)
 		return error_set(err, EINVAL, "the saved machine has more than %d shared folders", MACHINE_MAX_SHARES);
+	s->balloon = json_is_true(json_object_get(machine, "balloon"));
 	json_array_foreach(shares, i, share) {
 		struct machine_share *to = &s->shares[i];
 		if (json_get_string(share, "path", &to->path, err) < 0 || json_get_string(share, "tag", &to->tag, err) < 0 ||

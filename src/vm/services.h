@@ -20,6 +20,7 @@ struct machine_share {
 struct machine_services {
 	struct machine_share shares[MACHINE_MAX_SHARES];
 	unsigned share_count;
+	bool balloon;   /* the guest's memory may shrink and grow, and what it leaves free goes back to the host */
 };
 
 /* Strings are copied, so that services_free may free them; after a failure, too. */
