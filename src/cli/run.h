@@ -17,7 +17,7 @@ struct run_values {
 	uint64_t jit_cache;
 	const char *kernel, *initrd, *append, *bios, *uefi_vars;
 	struct option_list disks, cdroms, floppies, nets, forwards, shares;
-	const char *capture;
+	const char *capture, *vsock;
 	const char *console, *serial2, *parallel, *virtio_console, *debugcon;
 	bool debug_exit, no_reboot, no_balloon, verbose;
 	const char *boot;

@@ -79,6 +79,10 @@ const struct option run_options[] = {
 	{ .name = "share", .letter = 'v', .kind = OPTION_LIST, AT(shares), .argument = "DIR:TAG[:ro]", .completion = COMPLETE_FILE,
 	  .help = "share a folder with the guest, which mounts it by 'mount -t 9p -o trans=virtio,version=9p2000.L TAG /mnt'; ro: read only. May "
 		  "be given several times" },
+	{ .name = "vsock", .kind = OPTION_STRING, AT(vsock), .argument = "CID[,PATH]",
+	  .help = "stream sockets between guest and host; CID, 3 or more: the guest's address. Who connects to the UNIX socket PATH and writes "
+		  "CONNECT PORT and a newline reaches that port of the guest, after the answer OK and a number. What the guest connects to at the host (CID 2) "
+		  "is the socket PATH_PORT. Without PATH NAME.vsock in the run-time directory" },
 	{ .name = "no-balloon", .kind = OPTION_FLAG, AT(no_balloon),
 	  .help = "no virtio memory balloon, by which the guest gives free memory back to the host and 'visor balloon' changes how much it has" },
 	{ .name = "boot", .kind = OPTION_STRING, AT(boot), .argument = "KIND[,KIND...]",
@@ -234,6 +238,7 @@ static int refuse_with_restore(const struct run_values *v, struct error *err)
 		{ "memory", v->memory }, { "cpus", v->cpus }, { "cpu", v->cpu != RUN_CPU_DEFAULT }, { "kernel", v->kernel }, { "initrd", v->initrd },
 		{ "append", v->append }, { "bios", v->bios }, { "debug-exit", v->debug_exit },
 		{ "net", v->nets.count }, { "share", v->shares.count }, { "no-balloon", v->no_balloon },
+		{ "vsock", v->vsock },
 		{ "machine", v->machine }, { "firmware", v->firmware }, { "uefi-vars", v->uefi_vars },
 	};
 	for (size_t i = 0; i < ARRAY_SIZE(flags); i++)
@@ -373,10 +378,22 @@ static int check_nets(const struct run_values *v, struct error *err)
 	return set_forwards(v, &config, err);
 }
 
+static int vsock_path(const struct run_values *v, char path[PATH_MAX], struct error *err)
+{
+	char file[96];
+	if (v->name)
+		snprintf(file, sizeof(file), "%s.vsock", v->name);
+	else
+		snprintf(file, sizeof(file), "vm-%ld.vsock", (long)getpid());
+	return rundir_file_path(file, path, PATH_MAX, err);
+}
+
 static int set_services(const struct run_values *v, struct machine_config *config, struct error *err)
 {
 	static struct machine_services services; /* as long-lived as argv */
+	char path[PATH_MAX];
 	services_free(&services);
+	services = (struct machine_services){ 0 };
 	if (v->shares.count > MACHINE_MAX_SHARES)
 		return error_set(err, EINVAL, "--share: a machine has at most %d shared folders", MACHINE_MAX_SHARES);
 	for (unsigned i = 0; i < v->shares.count; i++) {
@@ -384,6 +401,8 @@ static int set_services(const struct run_values *v, struct machine_config *confi
 			return error_prefix(err, "--share");
 		services.share_count++;
 	}
+	if (v->vsock && (vsock_path(v, path, err) < 0 || services_parse_vsock(v->vsock, path, &services, err) < 0))
+		return error_prefix(err, "--vsock");
 	services.balloon = !v->no_balloon && v->machine != MACHINE_CLASSIC;
 	config->services = services;
 	return 0;

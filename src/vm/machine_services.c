@@ -6,6 +6,7 @@
 #include "base/util.h"
 #include "dev/virtio/balloon.h"
 #include "dev/virtio/p9.h"
+#include "dev/virtio/vsock.h"
 #include "vm/machine_parts.h"
 
 #define BALLOON_LEAST (16ull << 20) /* with less no Linux goes on */
@@ -46,6 +47,23 @@ static int add_balloon(struct machine *m, struct error *err)
 	const struct virtio_balloon_config config = { .device = device_config(m, "virtio-balloon"), .clock = &m->clock };
 	m->services->balloon = virtio_balloon_create(&config, err);
 	return m->services->balloon ? machine_plug_virtio(m, virtio_balloon_device(m->services->balloon), err) : -1;
+}
+
+static int add_vsock(struct machine *m, struct error *err)
+{
+	const struct machine_services *s = &m->config.services;
+	if (!s->vsock_cid)
+		return 0;
+	struct streams *streams = streams_create(s->vsock_path, m->loop, err);
+	if (!streams)
+		return error_prefix(err, "vsock");
+	const struct virtio_vsock_config config = { .device = device_config(m, "virtio-vsock"), .cid = s->vsock_cid, .streams = streams };
+	struct virtio_vsock *vsock = virtio_vsock_create(&config, err);
+	if (!vsock) {
+		streams_destroy(streams);
+		return -1;
+	}
+	return machine_plug_virtio(m, virtio_vsock_device(vsock), err);
 }
 
 int machine_set_balloon(struct machine *m, uint64_t memory, struct error *err)
@@ -94,7 +112,7 @@ int machine_add_services(struct machine *m, struct error *err)
 	for (unsigned i = 0; i < m->config.services.share_count; i++)
 		if (add_share(m, i, err) < 0)
 			return -1;
-	return add_balloon(m, err);
+	return add_balloon(m, err) < 0 || add_vsock(m, err) < 0 ? -1 : 0;
 }
 
 void machine_remove_services(struct machine *m)

@@ -25,9 +25,12 @@ int services_copy(struct machine_services *to, const struct machine_services *fr
 {
 	struct machine_services copy = *from;
 	copy.share_count = 0;
+	copy.vsock_path = from->vsock_path ? strdup(from->vsock_path) : NULL;
 	*to = copy;
 	if (from->share_count > MACHINE_MAX_SHARES)
 		return error_set(err, EINVAL, "%u shared folders; a machine has at most %d", from->share_count, MACHINE_MAX_SHARES);
+	if (from->vsock_path && !to->vsock_path)
+		return no_memory(err);
 	while (to->share_count < from->share_count) {
 		unsigned i = to->share_count++;
 		if (copy_share(&to->shares[i], &from->shares[i], err) < 0)
@@ -42,7 +45,20 @@ void services_free(struct machine_services *services)
 		free((void *)services->shares[i].path);
 		free((void *)services->shares[i].tag);
 	}
+	free((void *)services->vsock_path);
+	services->vsock_path = NULL;
 	services->share_count = 0;
+}
+
+int services_parse_vsock(const char *text, const char *standard_path, struct machine_services *services, struct error *err)
+{
+	char *end;
+	unsigned long long cid = strtoull(text, &end, 10);
+	if (*text < '0' || *text > '9' || (*end && *end != ',') || cid < 3 || cid >= UINT32_MAX || (*end && !end[1]))
+		return error_set(err, EINVAL, "'%s': write CID or CID,PATH, where CID, the guest's address, is 3 or more", text);
+	services->vsock_cid = (uint32_t)cid;
+	services->vsock_path = strdup(*end ? end + 1 : standard_path);
+	return services->vsock_path ? 0 : no_memory(err);
 }
 
 int services_parse_share(const char *text, struct machine_share *share, struct error *err)
@@ -80,6 +96,8 @@ void services_add_json(json_t *machine, const struct machine_services *s)
 	if (s->share_count)
 		json_object_set(machine, "shares", shares);
 	json_decref(shares);
+	if (s->vsock_cid)
+		json_object_set_new(machine, "vsock", json_pack("{s:I, s:s}", "cid", (json_int_t)s->vsock_cid, "path", s->vsock_path));
 	json_object_set_new(machine, "balloon", json_boolean(s->balloon));
 }
 
@@ -91,6 +109,11 @@ int services_read_json(const json_t *machine, struct machine_services *s, struct
 	*s = (struct machine_services){ 0 };
 	if (json_array_size(shares) > MACHINE_MAX_SHARES)
 		return error_set(err, EINVAL, "the saved machine has more than %d shared folders", MACHINE_MAX_SHARES);
+	const json_t *vsock = json_object_get(machine, "vsock");
+	uint64_t cid = 0;
+	if (vsock && (json_get_uint(vsock, "cid", 3, UINT32_MAX - 1, &cid, err) < 0 || json_get_string(vsock, "path", &s->vsock_path, err) < 0))
+		return -1;
+	s->vsock_cid = (uint32_t)cid;
 	s->balloon = json_is_true(json_object_get(machine, "balloon"));
 	json_array_foreach(shares, i, share) {
 		struct machine_share *to = &s->shares[i];

@@ -20,6 +20,8 @@ struct machine_share {
 struct machine_services {
 	struct machine_share shares[MACHINE_MAX_SHARES];
 	unsigned share_count;
+	uint32_t vsock_cid;      /* the guest's address for stream sockets between it and the host; 0: none */
+	const char *vsock_path;  /* of the host's side (share/streams.h) */
 	bool balloon;   /* the guest's memory may shrink and grow, and what it leaves free goes back to the host */
 };
 
@@ -29,6 +31,9 @@ void services_free(struct machine_services *services);
 
 /* "HOSTDIR:TAG[:ro]"; the strings are to be freed, by services_free if need be. */
 int services_parse_share(const char *text, struct machine_share *share, struct error *err);
+
+/* "CID[,PATH]" */
+int services_parse_vsock(const char *text, const char *standard_path, struct machine_services *services, struct error *err);
 
 /* For the save file and the control socket, and back; strings point into the JSON. */
 void services_add_json(json_t *machine, const struct machine_services *services);
