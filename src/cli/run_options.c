@@ -14,6 +14,7 @@
 #include "vm/nic.h"
 #include "vm/snapshot_config.h"
 
+#define NO_WATCHDOG (~0u)
 #define MEMORY_DEFAULT (512ull << 20)
 
 static const char *const engines[] = { "auto", "interp", "jit", NULL };
@@ -83,6 +84,12 @@ const struct option run_options[] = {
 	  .help = "stream sockets between guest and host; CID, 3 or more: the guest's address. Who connects to the UNIX socket PATH and writes "
 		  "CONNECT PORT and a newline reaches that port of the guest, after the answer OK and a number. What the guest connects to at the host (CID 2) "
 		  "is the socket PATH_PORT. Without PATH NAME.vsock in the run-time directory" },
+	{ .name = "watchdog", .kind = OPTION_CHOICE, AT(watchdog), .argument = "ACTION", .choices = machine_action_names,
+	  .help = "adds a watchdog (Intel 6300ESB), and says what happens when the guest has begun to feed it and does not in time: reset, poweroff, "
+		  "pause, or none (a line in the log)" },
+	{ .name = "on-panic", .kind = OPTION_CHOICE, AT(on_panic), .argument = "ACTION", .choices = machine_action_names,
+	  .help = "what happens when the guest's kernel says by its driver pvpanic that it has panicked: reset, poweroff, pause, or none but a line in "
+		  "the log; none without it" },
 	{ .name = "no-balloon", .kind = OPTION_FLAG, AT(no_balloon),
 	  .help = "no virtio memory balloon, by which the guest gives free memory back to the host and 'visor balloon' changes how much it has" },
 	{ .name = "boot", .kind = OPTION_STRING, AT(boot), .argument = "KIND[,KIND...]",
@@ -126,6 +133,7 @@ const struct option run_options[] = {
 
 const struct run_values run_defaults = {
 	.cpu = RUN_CPU_DEFAULT,
+	.watchdog = NO_WATCHDOG,
 	.console = "stdio",
 	.serial2 = "none",
 };
@@ -238,7 +246,7 @@ static int refuse_with_restore(const struct run_values *v, struct error *err)
 		{ "memory", v->memory }, { "cpus", v->cpus }, { "cpu", v->cpu != RUN_CPU_DEFAULT }, { "kernel", v->kernel }, { "initrd", v->initrd },
 		{ "append", v->append }, { "bios", v->bios }, { "debug-exit", v->debug_exit },
 		{ "net", v->nets.count }, { "share", v->shares.count }, { "no-balloon", v->no_balloon },
-		{ "vsock", v->vsock },
+		{ "vsock", v->vsock }, { "watchdog", v->watchdog != NO_WATCHDOG }, { "on-panic", v->on_panic },
 		{ "machine", v->machine }, { "firmware", v->firmware }, { "uefi-vars", v->uefi_vars },
 	};
 	for (size_t i = 0; i < ARRAY_SIZE(flags); i++)
@@ -403,6 +411,9 @@ static int set_services(const struct run_values *v, struct machine_config *confi
 	}
 	if (v->vsock && (vsock_path(v, path, err) < 0 || services_parse_vsock(v->vsock, path, &services, err) < 0))
 		return error_prefix(err, "--vsock");
+	services.watchdog = v->watchdog != NO_WATCHDOG;
+	services.on_watchdog = services.watchdog ? (enum machine_action)v->watchdog : ACTION_NONE;
+	services.on_panic = (enum machine_action)v->on_panic;
 	services.balloon = !v->no_balloon && v->machine != MACHINE_CLASSIC;
 	config->services = services;
 	return 0;

@@ -41,7 +41,7 @@ struct job {
 static void get_machine(struct control *c, json_t *body, struct http_reply *reply)
 {
 	reply->body = json_pack("{s:s, s:i, s:s, s:o}", "name", c->name, "pid", (int)getpid(), "state",
-				machine_paused(c->machine) ? "paused" : "running", "config", machine_config_json(c->machine));
+				machine_panicked(c->machine) ? "panicked" : machine_paused(c->machine) ? "paused" : "running", "config", machine_config_json(c->machine));
 }
 
 static void get_stats(struct control *c, json_t *body, struct http_reply *reply)
@@ -61,6 +61,7 @@ static void post_resume(struct control *c, json_t *body, struct http_reply *repl
 	if (c->paused)
 		machine_resume(c->machine);
 	c->paused = false;
+	machine_release(c->machine);
 }
 
 static void post_save(struct control *c, json_t *body, struct http_reply *reply)

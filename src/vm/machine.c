@@ -143,6 +143,7 @@ int machine_loaded(struct machine *m, struct error *err)
 
 static int reset(struct machine *m, struct error *err)
 {
+	atomic_store(&m->panicked, false);
 	for (struct device *d = m->devices; d; d = d->next)
 		device_reset(d);
 	for (unsigned i = 0; i < m->cpu_count; i++) {
@@ -243,6 +244,27 @@ static void handle_debug_stop(struct machine *m)
 	}
 }
 
+static void hold(struct machine *m, const char *text)
+{
+	if (m->held)
+		return;
+	m->held = true;
+	machine_pause(m);
+	emit(m, MACHINE_HELD, 0, text);
+}
+
+void machine_release(struct machine *m)
+{
+	if (m->held)
+		machine_resume(m);
+	m->held = false;
+}
+
+bool machine_panicked(const struct machine *m)
+{
+	return atomic_load(&m->panicked);
+}
+
 static void handle_requests(void *opaque)
 {
 	struct machine *m = opaque;
@@ -260,6 +282,8 @@ static void handle_requests(void *opaque)
 		handle_reset(m, requests, text);
 	else if (requests & REQUEST_DEBUG_STOP)
 		handle_debug_stop(m);
+	if (requests & REQUEST_HOLD && !m->ended)
+		hold(m, text);
 	run(m);
 }
 

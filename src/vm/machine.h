@@ -92,6 +92,7 @@ enum machine_event_kind {
 	MACHINE_WAS_RESET,   /* keyboard controller, port 0xcf9, triple fault or machine_request_reset; goes on */
 	MACHINE_SHUTDOWN,    /* a reset under no_reboot; status 3 after a triple fault, else 0 */
 	MACHINE_FAILED,      /* the monitor cannot go on; status 1 */
+	MACHINE_HELD,        /* paused because of what the guest did; goes on after machine_release */
 	MACHINE_STOPPED,     /* machine_request_stop */
 };
 
@@ -210,6 +211,11 @@ int machine_display(struct machine *machine, struct display_source *source, stru
 /* Puts the image at `path` (NULL: nothing) into a drive, "cdrom0" or "floppy1", counted by kind in the order of the configuration.
  * ENOENT: no such drive; EBUSY: the guest has locked it, and `force` is not set. */
 int machine_change_medium(struct machine *machine, const char *drive, const char *path, bool force, struct error *err);
+
+/* Ends the pause of MACHINE_HELD, if there is one. */
+void machine_release(struct machine *machine);
+/* The guest's kernel has said that it panicked, since the last reset. From any thread. */
+bool machine_panicked(const struct machine *machine);
 
 /* How much of its memory the guest shall have, in bytes; it gives up the rest, or takes it back, as fast as it likes. ENODEV: no balloon;
  * EINVAL: more than it was made with, or too little; EAGAIN: no driver. */

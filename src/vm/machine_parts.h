@@ -26,6 +26,7 @@ enum machine_request {
 	REQUEST_TRIPLE_FAULT = 16,
 	REQUEST_DEBUG_STOP = 32,
 	REQUEST_FAIL = 64,
+	REQUEST_HOLD = 128,          /* a pause until machine_release */
 	REQUEST_END = REQUEST_POWER_OFF | REQUEST_STOP | REQUEST_DEBUG_EXIT | REQUEST_FAIL,
 };
 
@@ -87,6 +88,8 @@ struct machine {
 	unsigned disk_slot[MACHINE_MAX_DISKS]; /* PCI slots or places at the controller, for the firmware's boot order */
 	struct machine_input input;
 	struct services *services;
+	bool held;                  /* paused by REQUEST_HOLD */
+	_Atomic bool panicked;      /* the guest said so; until the next reset */
 	char debug_line[256];       /* what the firmware has written to its debug port since the last newline */
 	unsigned debug_length;
 

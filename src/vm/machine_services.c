@@ -3,18 +3,23 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/log.h"
 #include "base/util.h"
+#include "dev/pc/pvpanic.h"
+#include "dev/pci/i6300esb.h"
 #include "dev/virtio/balloon.h"
 #include "dev/virtio/p9.h"
 #include "dev/virtio/vsock.h"
 #include "vm/machine_parts.h"
 
+#define MAX_GRIEFS 16 /* lines in the log: a guest can provoke them without end */
 #define BALLOON_LEAST (16ull << 20) /* with less no Linux goes on */
 
 /* The devices of struct machine_services. They come last: in the save file, and on the PCI bus. */
 struct services {
 	struct virtio_9p *share[MACHINE_MAX_SHARES];
 	struct virtio_balloon *balloon;
+	_Atomic unsigned griefs; /* how often the watchdog or the guest's panic was heard of */
 };
 
 static struct virtio_device_config device_config(struct machine *m, const char *name)
@@ -66,6 +71,62 @@ static int add_vsock(struct machine *m, struct error *err)
 	return machine_plug_virtio(m, virtio_vsock_device(vsock), err);
 }
 
+static void act(struct machine *m, enum machine_action action, const char *what)
+{
+	static const struct { enum machine_request request; const char *text; } actions[MACHINE_ACTIONS] = {
+		[ACTION_NONE] = { 0, "" }, [ACTION_RESET] = { REQUEST_RESET, "; the machine was reset" },
+		[ACTION_POWER_OFF] = { REQUEST_POWER_OFF, "; the machine was powered off" },
+		[ACTION_PAUSE] = { REQUEST_HOLD, "; the machine is paused, 'visor resume' lets it go on" },
+	};
+	char text[128];
+	snprintf(text, sizeof(text), "%s%s", what, actions[action].text);
+	if (m->services->griefs++ < MAX_GRIEFS)
+		log_warn("%s", text);
+	if (action != ACTION_NONE)
+		machine_request(m, actions[action].request, text);
+}
+
+static void watchdog_expired(void *opaque)
+{
+	struct machine *m = opaque;
+	act(m, m->config.services.on_watchdog, "the watchdog's time is over");
+}
+
+static int add_watchdog(struct machine *m, struct error *err)
+{
+	if (!m->config.services.watchdog)
+		return 0;
+	const struct i6300esb_config config = {
+		.bus = m->pci, .devfn = PCI_DEVFN(m->next_slot++, 0), .clock = &m->clock, .expired = watchdog_expired, .opaque = m,
+	};
+	struct i6300esb *watchdog = i6300esb_create(&config, err);
+	if (!watchdog)
+		return -1;
+	machine_add_device(m, (struct device *)watchdog);
+	return 0;
+}
+
+static void panic_event(void *opaque, unsigned events)
+{
+	struct machine *m = opaque;
+	if (events & PVPANIC_PANICKED) {
+		if (!atomic_exchange(&m->panicked, true))
+			act(m, m->config.services.on_panic, "the guest's kernel has panicked");
+	} else {
+		act(m, ACTION_NONE, "the guest's kernel has crashed and starts its kernel for crashes");
+	}
+}
+
+static int add_pvpanic(struct machine *m, struct error *err)
+{
+	const struct pvpanic_config config = { .lock = &m->board_lock, .ports = &m->ports, .event = panic_event, .opaque = m };
+	struct pvpanic *pvpanic = pvpanic_create(&config, err);
+	if (!pvpanic)
+		return -1;
+	machine_add_device(m, (struct device *)pvpanic);
+	return 0;
+}
+
 int machine_set_balloon(struct machine *m, uint64_t memory, struct error *err)
 {
 	struct virtio_balloon_state state;
@@ -112,7 +173,7 @@ int machine_add_services(struct machine *m, struct error *err)
 	for (unsigned i = 0; i < m->config.services.share_count; i++)
 		if (add_share(m, i, err) < 0)
 			return -1;
-	return add_balloon(m, err) < 0 || add_vsock(m, err) < 0 ? -1 : 0;
+	return add_balloon(m, err) < 0 || add_vsock(m, err) < 0 || add_watchdog(m, err) < 0 || add_pvpanic(m, err) < 0 ? -1 : 0;
 }
 
 void machine_remove_services(struct machine *m)

@@ -10,6 +10,10 @@
 #include "base/util.h"
 #include "dev/virtio/p9.h"
 
+const char *const machine_action_names[] = {
+	[ACTION_NONE] = "none", [ACTION_RESET] = "reset", [ACTION_POWER_OFF] = "poweroff", [ACTION_PAUSE] = "pause", NULL,
+};
+
 static int no_memory(struct error *err)
 {
 	return error_set(err, ENOMEM, "out of memory for the machine's configuration");
@@ -98,7 +102,25 @@ void services_add_json(json_t *machine, const struct machine_services *s)
 	json_decref(shares);
 	if (s->vsock_cid)
 		json_object_set_new(machine, "vsock", json_pack("{s:I, s:s}", "cid", (json_int_t)s->vsock_cid, "path", s->vsock_path));
+	if (s->watchdog)
+		json_object_set_new(machine, "watchdog", json_string(machine_action_names[s->on_watchdog]));
+	json_object_set_new(machine, "on_panic", json_string(machine_action_names[s->on_panic]));
 	json_object_set_new(machine, "balloon", json_boolean(s->balloon));
+}
+
+/* Absent: none; *given says so. */
+static int read_action(const json_t *machine, const char *name, enum machine_action *action, bool *given, struct error *err)
+{
+	const char *text = json_string_value(json_object_get(machine, name));
+	*given = text != NULL;
+	*action = ACTION_NONE;
+	for (unsigned i = 0; text && i < MACHINE_ACTIONS; i++)
+		if (!strcmp(text, machine_action_names[i])) {
+			*action = (enum machine_action)i;
+			return 0;
+		}
+	return text ? error_set(err, EINVAL, "the saved machine does '%s' for \"%s\", which this visor cannot; use the visor that wrote it", text,
+				name) : 0;
 }
 
 int services_read_json(const json_t *machine, struct machine_services *s, struct error *err)
@@ -114,6 +136,10 @@ int services_read_json(const json_t *machine, struct machine_services *s, struct
 	if (vsock && (json_get_uint(vsock, "cid", 3, UINT32_MAX - 1, &cid, err) < 0 || json_get_string(vsock, "path", &s->vsock_path, err) < 0))
 		return -1;
 	s->vsock_cid = (uint32_t)cid;
+	bool given;
+	if (read_action(machine, "watchdog", &s->on_watchdog, &s->watchdog, err) < 0 ||
+	    read_action(machine, "on_panic", &s->on_panic, &given, err) < 0)
+		return -1;
 	s->balloon = json_is_true(json_object_get(machine, "balloon"));
 	json_array_foreach(shares, i, share) {
 		struct machine_share *to = &s->shares[i];

@@ -17,11 +17,18 @@ struct machine_share {
 	bool read_only;
 };
 
+/* What is done when the guest has come to grief. */
+enum machine_action { ACTION_NONE, ACTION_RESET, ACTION_POWER_OFF, ACTION_PAUSE, MACHINE_ACTIONS };
+extern const char *const machine_action_names[]; /* NULL at the end */
+
 struct machine_services {
 	struct machine_share shares[MACHINE_MAX_SHARES];
 	unsigned share_count;
 	uint32_t vsock_cid;      /* the guest's address for stream sockets between it and the host; 0: none */
 	const char *vsock_path;  /* of the host's side (share/streams.h) */
+	bool watchdog;                  /* there is one (Intel 6300ESB) */
+	enum machine_action on_watchdog; /* when the guest has not fed it in time */
+	enum machine_action on_panic;   /* when the guest's kernel says that it has panicked */
 	bool balloon;   /* the guest's memory may shrink and grow, and what it leaves free goes back to the host */
 };
 
