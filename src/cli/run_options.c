@@ -245,8 +245,9 @@ static int refuse_with_restore(const struct run_values *v, struct error *err)
 	} flags[] = {
 		{ "memory", v->memory }, { "cpus", v->cpus }, { "cpu", v->cpu != RUN_CPU_DEFAULT }, { "kernel", v->kernel }, { "initrd", v->initrd },
 		{ "append", v->append }, { "bios", v->bios }, { "debug-exit", v->debug_exit },
-		{ "net", v->nets.count }, { "share", v->shares.count }, { "no-balloon", v->no_balloon },
+		{ "share", v->shares.count }, { "no-balloon", v->no_balloon },
 		{ "vsock", v->vsock }, { "watchdog", v->watchdog != NO_WATCHDOG }, { "on-panic", v->on_panic },
+		{ "net", v->nets.count }, { "boot", v->boot }, { "option-rom", v->option_roms.count },
 		{ "machine", v->machine }, { "firmware", v->firmware }, { "uefi-vars", v->uefi_vars },
 	};
 	for (size_t i = 0; i < ARRAY_SIZE(flags); i++)

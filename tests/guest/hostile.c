@@ -251,9 +251,9 @@ static void start_device(void *opaque)
 {
 	unsigned slot = 2 + below(4);
 	if (below(4)) { /* back to where it can be reached */
-		config_write(slot, 0x10, 0xe0000000 + slot * 0x10000);
+		config_write(slot, 0x10, 0xf0000000 + slot * 0x10000);
 		config_write(slot, 0x14, 0);
-		config_write(slot, 0x18, 0xe0008000 + slot * 0x10000);
+		config_write(slot, 0x18, 0xf0008000 + slot * 0x10000);
 	}
 	config_write(slot, 4, 6);
 	uint64_t b = bar(slot, 0);
@@ -321,7 +321,7 @@ static void open_window(void *opaque)
 /* Runs whatever device space reads as. */
 static void run_device(void *opaque)
 {
-	static const uint64_t where[] = { 0xfec00000, 0xfed00000, 0xfee00020, 0xa0000, 0xe0000000, 0xd0000000 };
+	static const uint64_t where[] = { 0xfec00000, 0xfed00000, 0xfee00020, 0xa0000, 0xe0000000, 0xf0020000 };
 	__asm__ volatile("mov %0, %%rcx; mov %0, %%rdx; mov %0, %%rsi; mov %0, %%rdi; call *%1" ::"b"(FREE + 0x4000),
 			 "a"(where[below(ARRAY_SIZE(where))]) : "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11", "memory");
 }

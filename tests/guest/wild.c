@@ -20,12 +20,15 @@ static uint64_t wild(void)
 	static const uint64_t special[] = { 0, 0x1000, 0x10000, 0x400000, 0x100000000, 0x555555554000, 0x7f0000000000, 0x7fffffffe000, 0x7ffffffff000,
 					    0x7ffff7ff0000, 0x800000000000, 0xffff7ffffffff000, 0xffff800000000000, 0xffffffff80000000, 0xffffffffff600000,
 					    0xfffffffffffff000, KNOWN, KNOWN + 0x1000, 0xfee00000, 0x100000, 0x8000000000000000, 0x7fffffffffffffff };
-	switch (below(6)) {
+	switch (below(9)) {
 	case 0: return rnd();
 	case 1: return (uint64_t)((int64_t)rnd() >> 17); /* canonical */
 	case 2: return special[below(ARRAY_SIZE(special))] + (rnd() & 0x1fff) - 0x1000;
 	case 3: return (rnd() & 0x7fffffffffff) | (below(2) ? 0 : 0x7f0000000000);
 	case 4: return KNOWN + (rnd() & 0xfff) - (below(8) ? 0 : 0x40);
+	case 5: return (rnd() & 0xffffffffffff) | (below(2) ? 0x8000ull : 1ull << below(16)) << 48; /* canonical but for some of the upper bits */
+	case 6: return (KNOWN + (rnd() & 0xfff)) ^ 1ull << (12 + below(52)); /* a bit beside what there is, */
+	case 7: return KNOWN + (rnd() & 0xfff) + ((uint64_t)((int64_t)rnd() >> 58) << (below(2) ? 32 : 36)); /* some GiB */
 	default: return rnd() >> below(64);
 	}
 }
@@ -248,7 +251,7 @@ static void at_cpl_0(unsigned rounds)
 			/* Not where there is anything. */
 			if (canonical(at) && at + 0x1000 < 0x100002000)
 				continue;
-			if (at - (USER_CODE - 0x2000) < 0x20000 || at - (KNOWN - 0x2000) < 0x4000)
+			if (at - (USER_CODE - 0x2000) < 0x20000 || at - (KNOWN - 0x2000) < 0x4000 || canonical(at) != canonical(at + 0x1000))
 				continue;
 			struct fault f = guarded(a->fn, (void *)at);
 			uint64_t vector = canonical(at) ? VEC_PF : a->stack ? VEC_SS : VEC_GP;
@@ -276,7 +279,7 @@ static void bad_stacks(unsigned rounds)
 			continue;
 		/* Benign #UD, or INT n: then the fault of the push comes alone, on its own stack. */
 		struct fault f = guarded(n & 1 ? k_int : k_ud, (void *)at);
-		uint64_t vector = canonical(at - 1) ? VEC_PF : VEC_SS;
+		uint64_t vector = canonical(at) && canonical(at - 1) ? VEC_PF : VEC_SS;
 		if (f.frame.vector != vector || (vector == VEC_PF && f.frame.error != 2)) {
 			struct access named = { .name = "stack" };
 			report(&named, at, &f, vector, 2);

@@ -8,7 +8,8 @@ from harness import *
 SECONDS = float(os.environ.get("HOSTILE_SECONDS", "12"))
 MEMORY = 64
 sanitized = subprocess.run(["grep", "-q", "__asan_init", VISOR]).returncode == 0
-# The monitor's own: threads, TLBs, decoded code, stubs. A sanitizer keeps freed memory and a shadow.
+# The monitor's own: threads, TLBs, decoded code, stubs. A sanitizer keeps freed memory and a shadow. Translated code, of which there
+# is a lot when the guest runs the frame buffer and what lies behind it, has a limit of its own.
 OWN_MIB = 600 if sanitized else 48
 
 r = subprocess.run([f"{TOP}/tests/guest/build.sh", TMP, "hostile"], capture_output=True, text=True)
@@ -26,7 +27,7 @@ def one(seed, seconds, cpus, *more, options=""):
         f.truncate(2 << 20)
     g = subprocess.Popen([VISOR, "run", "--name", "hostile", "--memory", f"{MEMORY}M", "--cpus", str(cpus), "--kernel", f"{TMP}/hostile.elf",
                           "--append", f"seed={seed} ops=0 {options}", "--disk", disk, "--virtio-console", "none", "--console", "none",
-                          "--stats", f"{TMP}/stats", "--time-limit", str(max(1, int(seconds))), *more],
+                          "--stats", f"{TMP}/stats", "--jit-cache", "8M", "--time-limit", str(max(1, int(seconds))), *more],
                          stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=open(f"{TMP}/err", "w"))
     atexit.register(g.kill)
     end = time.monotonic() + seconds + 30 * PATIENCE

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Debian's generic kernel drives the parts of a PC by its own drivers: IDE disk and CD-ROM, floppy, printer; media change; UEFI."""
+"""Debian's generic kernel drives the parts of a PC by its own drivers: IDE disk and CD-ROM, floppy, printer, network cards; media
+change; a qcow2 image on IDE; UEFI."""
 import hashlib, shutil
 from harness import *
 
@@ -23,8 +24,10 @@ folder, grub = prepare("pc-amd64", "grub-rescue")
 iso = f"{grub}/grub-rescue-cdrom.iso"
 disk, disc, floppy, other = image("disk", 20 << 20), image("disc", 8 << 20), image("floppy", 1440 << 10), image("other", 720 << 10)
 printed = os.path.join(TMP, "printed")
+copy = os.path.join(TMP, "disk.qcow2") # the disk of the machine; the raw image is what it should be
+visor("disk", "convert", disk, copy, "--format", "qcow2")
 g = Guest("--name", NAME, "--machine", "classic", "--kernel", f"{folder}/vmlinuz", "--initrd", f"{folder}/initrd.gz", "--append",
-          "console=ttyS0", "--memory", "512M", "--disk", f"{disk},ide", "--cdrom", iso, "--floppy", floppy, "--parallel", f"file:{printed}")
+          "console=ttyS0", "--memory", "512M", "--disk", copy, "--cdrom", iso, "--floppy", floppy, "--parallel", f"file:{printed}")
 g.expect(PROMPT, 60)
 
 
@@ -38,14 +41,30 @@ drivers = g.command("readlink /sys/bus/pci/devices/0000:00:01.1/driver")
 check("ata_piix" in drivers, drivers)
 interrupts = g.command("cat /proc/interrupts")
 check(interrupts.count("ata_piix") == 2, f"interrupts of both channels:\n{interrupts}")
-g.command("dd if=/dev/urandom of=/tmp/x bs=1k count=300 && dd if=/tmp/x of=/dev/sda bs=1k seek=7000 conv=fsync && "
+g.command("seq 100000 | head -c 307200 >/tmp/x && dd if=/tmp/x of=/dev/sda bs=1k seek=7000 conv=fsync && "
           "dd if=/tmp/x of=/dev/fd0 bs=1k seek=700 conv=fsync")
+with open(disk, "r+b") as f:
+    f.seek(7000 << 10)
+    f.write("".join(f"{i}\n" for i in range(1, 100001)).encode()[:307200])
 for device, path in ("/dev/sda", disk), ("/dev/fd0", floppy):
     check(guest_md5(device) == md5(path), f"{device} does not read as {path} after writing")
 g.command("mount -t iso9660 /dev/sr0 /mnt && ls /mnt/boot/grub/grub.cfg")
 g.command("seq 1000 >/dev/lp0")
-check(md5(printed) == hashlib.md5("".join(f"{i}\n" for i in range(1, 1001)).encode()).hexdigest(), "what was printed")
+paper = "".join(f"{i}\n" for i in range(1, 1001))
+end = time.monotonic() + 10 * PATIENCE  # a thread of its own writes the file
+while os.path.getsize(printed) < len(paper) and time.monotonic() < end:
+    time.sleep(0.05)
+with open(printed) as f:
+    check(f.read() == paper, "what was printed")
 print("passed: transfers")
+
+# One of classic's three cards has a cable.
+cards = g.command("ls -d /sys/bus/pci/drivers/pcnet32/0000:*")
+check(cards.count("/0000:") == 3, f"cards that pcnet32 drives:\n{cards}")
+g.command("for i in 0 1 2; do ip link set eth$i up; done; udhcpc -i eth0 -n -q; ping -c 2 -w 20 10.0.2.2")
+carriers = g.command("cat /sys/class/net/eth?/carrier")
+check(re.findall(r"^([01])\s*$", carriers, re.M) == ["1", "0", "0"], f"cables:\n{carriers}")
+print("passed: network cards")
 
 # The guest holds the disc while it is mounted.
 r = visor("eject", NAME, "cdrom0", status=1)
@@ -67,6 +86,8 @@ g.command("(while :; do dd if=/dev/sda of=/dev/null bs=64k; done) >/dev/null 2>&
 saved = os.path.join(TMP, "saved")
 visor("save", NAME, saved, "--stop")
 g.wait(0)
+r = visor("run", "--restore", saved, "--disk", copy, "--disk", copy, "--floppy", floppy, status=None)
+check(r.returncode in (1, 2) and "of another kind (cdrom)" in r.stderr, f"a disk for a CD-ROM: {r.returncode} {r.stderr}")
 g = Guest("--restore", saved, "--parallel", "none")
 g.send("\n")
 g.expect(PROMPT, 60)
@@ -75,6 +96,10 @@ check(guest_md5("/dev/sda") == md5(disk), "the disk after a restore")
 check(guest_md5("/dev/sr0") == md5(disc), "the disc after a restore")
 g.power_off()
 g.check_log()
+visor("disk", "compare", disk, copy)
+visor("disk", "check", copy)
+r = subprocess.run(["qemu-img", "check", copy], capture_output=True, text=True)
+check(r.returncode == 0, r.stdout + r.stderr)
 print("passed: save and restore")
 
 # OVMF starts an EFI program from the disk, writes its variables to the file, and finds them again.

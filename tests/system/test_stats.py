@@ -28,7 +28,8 @@ for name in COUNTED:
     print(f"{name}: {jit['instructions']} instructions, efficiency {jit['efficiency']:.4f}")
 
 manual = visor("help", "--man").stdout.replace("\\-", "-")
-section = manual[manual.index(".SH STATISTICS"):manual.index(".SH FILES")]
+section = manual[manual.index(".SH STATISTICS"):]
+section = section[:section.index("\n.SH")]
 for term in re.findall(r"^\.B (.*)$", section, re.M):
     where = cpu["jit"] if term.startswith("jit: ") else None
     for name in term.removeprefix("jit: ").split(", "):

@@ -55,7 +55,7 @@ static void test_net_close(struct net *net)
 static inline struct test_net *test_net_create(struct worker worker, unsigned offloads)
 {
 	static const struct net_ops ops = { .send = test_net_send, .resume = test_net_resume, .close = test_net_close };
-	const struct net_config config = { .kind = NET_NONE, .owner = "net0", .worker = worker };
+	const struct net_config config = { .kind = NET_USER, .owner = "net0", .worker = worker };
 	struct test_net *t = net_alloc(sizeof(*t), &ops, &config, NULL);
 	assert_non_null(t);
 	t->frames = calloc(TEST_NET_FRAMES, sizeof(*t->frames));

@@ -242,6 +242,9 @@ static void identity(void **state)
 		assert_int_equal(csr(&c, 88) | csr(&c, 89) << 16, 0x02621003);
 		assert_int_equal(csr(&c, 4), 0x0115);
 		assert_int_equal(bcr(&c, 4), 0x80c0);
+		c.net->net.config.kind = NET_NONE; /* the cable is out */
+		assert_int_equal(bcr(&c, 4), 0x00c0);
+		c.net->net.config.kind = NET_USER;
 		assert_int_equal(bcr(&c, 20), 0x0200);
 		set_bcr(&c, 20, 2);
 		assert_int_equal(bcr(&c, 20), 0x0302);

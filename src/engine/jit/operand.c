@@ -87,9 +87,11 @@ void emit_tlb_check(struct translator *t, struct host_mem *m, unsigned size, uns
 	_Static_assert(sizeof(struct tlb_entry) == 32 && TLB_SIZE == 1024, "the index is made by a shift and a mask");
 	struct emitter *e = &t->e;
 	struct host_mem last = *m;
-	/* Over the largest displacement it wraps, to an address whose page is another one: the slow way. */
-	last.disp = (int32_t)((uint32_t)last.disp + size - 1);
+	bool fits = last.disp <= INT32_MAX - (int32_t)(size - 1);
+	last.disp += fits ? (int32_t)size - 1 : 0;
 	emit_lea(e, x, last);
+	if (!fits)
+		emit_lea(e, x, MEM_BASE(x, size - 1));
 	if (m->disp)
 		emit_lea(e, y, *m);
 	else
