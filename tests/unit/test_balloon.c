@@ -205,6 +205,7 @@ static void statistics(void **state)
 	((struct virtio_device *)r.balloon)->status = 0; /* the old one does no more */
 	board_step(&r.board, 2000 * MS);
 	assert_int_equal(queue_used(queue), 2);
+	rig_run(&r.rig, false); /* what the load has posted */
 	board_end(other);
 	end(&r);
 }
