@@ -62,7 +62,7 @@ pc_modules="ata_piix sd_mod sr_mod isofs floppy vfat nls_cp437 nls_ascii parport
 	snd-sb16 snd-pcm-oss"
 
 # Drivers of what a monitor offers its guests.
-device_modules="9p 9pnet_virtio virtio_balloon vmw_vsock_virtio_transport i6300esb pvpanic-mmio virtio_input"
+device_modules="9p 9pnet_virtio virtio_balloon vmw_vsock_virtio_transport i6300esb pvpanic-mmio virtio_input evdev"
 
 make_guest() {
 	case $1 in

@@ -19,7 +19,7 @@ struct run_values {
 	struct option_list disks, cdroms, floppies, nets, forwards, shares;
 	const char *capture, *vsock;
 	const char *console, *serial2, *parallel, *virtio_console, *debugcon;
-	bool debug_exit, no_reboot, no_balloon, verbose;
+	bool debug_exit, no_reboot, no_balloon, virtio_input, verbose;
 	const char *boot;
 	struct option_list option_roms;
 	const char *gdb, *vnc, *vnc_password;

@@ -84,6 +84,9 @@ const struct option run_options[] = {
 	  .help = "stream sockets between guest and host; CID, 3 or more: the guest's address. Who connects to the UNIX socket PATH and writes "
 		  "CONNECT PORT and a newline reaches that port of the guest, after the answer OK and a number. What the guest connects to at the host (CID 2) "
 		  "is the socket PATH_PORT. Without PATH NAME.vsock in the run-time directory" },
+	{ .name = "virtio-input", .kind = OPTION_FLAG, AT(virtio_input),
+	  .help = "adds a virtio keyboard and a pointer that knows where it is, so that the guest's is where that of the VNC viewer is; a guest with their "
+		  "driver gets keys and movements by them" },
 	{ .name = "watchdog", .kind = OPTION_CHOICE, AT(watchdog), .argument = "ACTION", .choices = machine_action_names,
 	  .help = "adds a watchdog (Intel 6300ESB), and says what happens when the guest has begun to feed it and does not in time: reset, poweroff, "
 		  "pause, or none (a line in the log)" },
@@ -247,6 +250,7 @@ static int refuse_with_restore(const struct run_values *v, struct error *err)
 		{ "append", v->append }, { "bios", v->bios }, { "debug-exit", v->debug_exit },
 		{ "share", v->shares.count }, { "no-balloon", v->no_balloon },
 		{ "vsock", v->vsock }, { "watchdog", v->watchdog != NO_WATCHDOG }, { "on-panic", v->on_panic },
+		{ "virtio-input", v->virtio_input },
 		{ "net", v->nets.count }, { "boot", v->boot }, { "option-rom", v->option_roms.count },
 		{ "machine", v->machine }, { "firmware", v->firmware }, { "uefi-vars", v->uefi_vars },
 	};
@@ -415,6 +419,7 @@ static int set_services(const struct run_values *v, struct machine_config *confi
 	services.watchdog = v->watchdog != NO_WATCHDOG;
 	services.on_watchdog = services.watchdog ? (enum machine_action)v->watchdog : ACTION_NONE;
 	services.on_panic = (enum machine_action)v->on_panic;
+	services.input = v->virtio_input;
 	services.balloon = !v->no_balloon && v->machine != MACHINE_CLASSIC;
 	config->services = services;
 	return 0;

@@ -154,6 +154,9 @@ int machine_add_services(struct machine *m, struct error *err);
 void machine_remove_services(struct machine *m);
 /* What a machine's balloon does, for its statistics; NULL without one. */
 json_t *machine_balloon_json(struct machine *m);
+/* Events for the virtio keyboard and tablet; false: there is none, or the guest has no driver for it. x, y: 0 to 32767. */
+bool machine_virtio_key(struct machine *m, unsigned code, bool down);
+bool machine_virtio_pointer(struct machine *m, unsigned x, unsigned y, int wheel, unsigned buttons);
 /* Fails while something is in use that no save file can hold. */
 int machine_check_saving(struct machine *m, struct error *err);
 

@@ -8,6 +8,7 @@
 #include "dev/pc/pvpanic.h"
 #include "dev/pci/i6300esb.h"
 #include "dev/virtio/balloon.h"
+#include "dev/virtio/input.h"
 #include "dev/virtio/p9.h"
 #include "dev/virtio/vsock.h"
 #include "vm/machine_parts.h"
@@ -19,6 +20,7 @@
 struct services {
 	struct virtio_9p *share[MACHINE_MAX_SHARES];
 	struct virtio_balloon *balloon;
+	struct virtio_input *keyboard, *tablet;
 	_Atomic unsigned griefs; /* how often the watchdog or the guest's panic was heard of */
 };
 
@@ -69,6 +71,42 @@ static int add_vsock(struct machine *m, struct error *err)
 		return -1;
 	}
 	return machine_plug_virtio(m, virtio_vsock_device(vsock), err);
+}
+
+static struct virtio_input *add_one_input(struct machine *m, const char *name, enum virtio_input_kind kind, struct error *err)
+{
+	const struct virtio_input_config config = { .device = device_config(m, name), .kind = kind };
+	struct virtio_input *input = virtio_input_create(&config, err);
+	return input && machine_plug_virtio(m, virtio_input_device(input), err) == 0 ? input : NULL;
+}
+
+static int add_input(struct machine *m, struct error *err)
+{
+	if (!m->config.services.input)
+		return 0;
+	m->services->keyboard = add_one_input(m, "virtio-keyboard", VIRTIO_INPUT_KEYBOARD, err);
+	if (!m->services->keyboard)
+		return -1;
+	m->services->tablet = add_one_input(m, "virtio-tablet", VIRTIO_INPUT_TABLET, err);
+	return m->services->tablet ? 0 : -1;
+}
+
+bool machine_virtio_key(struct machine *m, unsigned code, bool down)
+{
+	struct virtio_input *keyboard = m->services->keyboard;
+	if (!keyboard || !virtio_input_driven(keyboard))
+		return false;
+	virtio_input_key(keyboard, code, down);
+	return true;
+}
+
+bool machine_virtio_pointer(struct machine *m, unsigned x, unsigned y, int wheel, unsigned buttons)
+{
+	struct virtio_input *tablet = m->services->tablet;
+	if (!tablet || !virtio_input_driven(tablet))
+		return false;
+	virtio_input_pointer(tablet, x, y, wheel, buttons);
+	return true;
 }
 
 static void act(struct machine *m, enum machine_action action, const char *what)
@@ -173,7 +211,8 @@ int machine_add_services(struct machine *m, struct error *err)
 	for (unsigned i = 0; i < m->config.services.share_count; i++)
 		if (add_share(m, i, err) < 0)
 			return -1;
-	return add_balloon(m, err) < 0 || add_vsock(m, err) < 0 || add_watchdog(m, err) < 0 || add_pvpanic(m, err) < 0 ? -1 : 0;
+	return add_balloon(m, err) < 0 || add_vsock(m, err) < 0 || add_watchdog(m, err) < 0 || add_input(m, err) < 0 ||
+			add_pvpanic(m, err) < 0 ? -1 : 0;
 }
 
 void machine_remove_services(struct machine *m)

@@ -29,6 +29,7 @@ struct machine_services {
 	bool watchdog;                  /* there is one (Intel 6300ESB) */
 	enum machine_action on_watchdog; /* when the guest has not fed it in time */
 	enum machine_action on_panic;   /* when the guest's kernel says that it has panicked */
+	bool input;     /* a virtio keyboard, and a pointer that knows where it is */
 	bool balloon;   /* the guest's memory may shrink and grow, and what it leaves free goes back to the host */
 };
 

@@ -150,7 +150,7 @@ static void host_does(const struct step *s)
 		fd = make_socket(socket_path, connect);
 		add_peer(fd);
 		if (fd >= 0)
-			dprintf(fd, "CONNECT %u\n", s->a % 8);
+			send(fd, data, (size_t)snprintf(data, sizeof(data), "CONNECT %u\n", s->a % 8), MSG_NOSIGNAL);
 		break;
 	case 1:
 		add_peer(accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC));

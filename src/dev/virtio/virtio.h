@@ -26,6 +26,7 @@
 #define VIRTIO_TYPE_ENTROPY 4
 #define VIRTIO_TYPE_BALLOON 5
 #define VIRTIO_TYPE_9P 9
+#define VIRTIO_TYPE_INPUT 18
 #define VIRTIO_TYPE_SOCKET 19
 
 /* Status bits (2.1). */
