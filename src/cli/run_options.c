@@ -14,6 +14,7 @@
 #include "vm/nic.h"
 #include "vm/snapshot_config.h"
 
+#define NO_WATCHDOG (~0u)
 #define MEMORY_DEFAULT (512ull << 20)
 
 static const char *const engines[] = { "auto", "interp", "jit", NULL };
@@ -76,6 +77,24 @@ const struct option run_options[] = {
 		  "before, as 0.0.0.0:8080:80. May be given several times" },
 	{ .name = "capture", .kind = OPTION_STRING, AT(capture), .argument = "FILE", .completion = COMPLETE_FILE,
 	  .help = "write the frames of the first network interface to a pcap file, those of further ones to FILE.1 and so on" },
+	{ .name = "share", .letter = 'v', .kind = OPTION_LIST, AT(shares), .argument = "DIR:TAG[:ro]", .completion = COMPLETE_FILE,
+	  .help = "share a folder with the guest, which mounts it by 'mount -t 9p -o trans=virtio,version=9p2000.L TAG /mnt'; ro: read only. May "
+		  "be given several times" },
+	{ .name = "vsock", .kind = OPTION_STRING, AT(vsock), .argument = "CID[,PATH]",
+	  .help = "stream sockets between guest and host; CID, 3 or more: the guest's address. Who connects to the UNIX socket PATH and writes "
+		  "CONNECT PORT and a newline reaches that port of the guest, after the answer OK and a number. What the guest connects to at the host (CID 2) "
+		  "is the socket PATH_PORT. Without PATH NAME.vsock in the run-time directory" },
+	{ .name = "virtio-input", .kind = OPTION_FLAG, AT(virtio_input),
+	  .help = "adds a virtio keyboard and a pointer that knows where it is, so that the guest's is where that of the VNC viewer is; a guest with their "
+		  "driver gets keys and movements by them" },
+	{ .name = "watchdog", .kind = OPTION_CHOICE, AT(watchdog), .argument = "ACTION", .choices = machine_action_names,
+	  .help = "adds a watchdog (Intel 6300ESB), and says what happens when the guest has begun to feed it and does not in time: reset, poweroff, "
+		  "pause, or none (a line in the log)" },
+	{ .name = "on-panic", .kind = OPTION_CHOICE, AT(on_panic), .argument = "ACTION", .choices = machine_action_names,
+	  .help = "what happens when the guest's kernel says by its driver pvpanic that it has panicked: reset, poweroff, pause, or none but a line in "
+		  "the log; none without it" },
+	{ .name = "no-balloon", .kind = OPTION_FLAG, AT(no_balloon),
+	  .help = "no virtio memory balloon, by which the guest gives free memory back to the host and 'visor balloon' changes how much it has" },
 	{ .name = "boot", .kind = OPTION_STRING, AT(boot), .argument = "KIND[,KIND...]",
 	  .help = "the order in which firmware tries what it may boot from: disk, cdrom, floppy, network (PXE); that order without it. Esc at "
 		  "the start shows a menu" },
@@ -117,6 +136,7 @@ const struct option run_options[] = {
 
 const struct run_values run_defaults = {
 	.cpu = RUN_CPU_DEFAULT,
+	.watchdog = NO_WATCHDOG,
 	.console = "stdio",
 	.serial2 = "none",
 };
@@ -228,6 +248,9 @@ static int refuse_with_restore(const struct run_values *v, struct error *err)
 	} flags[] = {
 		{ "memory", v->memory }, { "cpus", v->cpus }, { "cpu", v->cpu != RUN_CPU_DEFAULT }, { "kernel", v->kernel }, { "initrd", v->initrd },
 		{ "append", v->append }, { "bios", v->bios }, { "debug-exit", v->debug_exit },
+		{ "share", v->shares.count }, { "no-balloon", v->no_balloon },
+		{ "vsock", v->vsock }, { "watchdog", v->watchdog != NO_WATCHDOG }, { "on-panic", v->on_panic },
+		{ "virtio-input", v->virtio_input },
 		{ "net", v->nets.count }, { "boot", v->boot }, { "option-rom", v->option_roms.count },
 		{ "machine", v->machine }, { "firmware", v->firmware }, { "uefi-vars", v->uefi_vars },
 	};
@@ -368,6 +391,40 @@ static int check_nets(const struct run_values *v, struct error *err)
 	return set_forwards(v, &config, err);
 }
 
+static int vsock_path(const struct run_values *v, char path[PATH_MAX], struct error *err)
+{
+	char file[96];
+	if (v->name)
+		snprintf(file, sizeof(file), "%s.vsock", v->name);
+	else
+		snprintf(file, sizeof(file), "vm-%ld.vsock", (long)getpid());
+	return rundir_file_path(file, path, PATH_MAX, err);
+}
+
+static int set_services(const struct run_values *v, struct machine_config *config, struct error *err)
+{
+	static struct machine_services services; /* as long-lived as argv */
+	char path[PATH_MAX];
+	services_free(&services);
+	services = (struct machine_services){ 0 };
+	if (v->shares.count > MACHINE_MAX_SHARES)
+		return error_set(err, EINVAL, "--share: a machine has at most %d shared folders", MACHINE_MAX_SHARES);
+	for (unsigned i = 0; i < v->shares.count; i++) {
+		if (services_parse_share(v->shares.values[i], &services.shares[i], err) < 0)
+			return error_prefix(err, "--share");
+		services.share_count++;
+	}
+	if (v->vsock && (vsock_path(v, path, err) < 0 || services_parse_vsock(v->vsock, path, &services, err) < 0))
+		return error_prefix(err, "--vsock");
+	services.watchdog = v->watchdog != NO_WATCHDOG;
+	services.on_watchdog = services.watchdog ? (enum machine_action)v->watchdog : ACTION_NONE;
+	services.on_panic = (enum machine_action)v->on_panic;
+	services.input = v->virtio_input;
+	services.balloon = !v->no_balloon && v->machine != MACHINE_CLASSIC;
+	config->services = services;
+	return 0;
+}
+
 int run_check(const struct run_values *v, struct error *err)
 {
 	if (v->name && !rundir_name_ok(v->name))
@@ -378,7 +435,8 @@ int run_check(const struct run_values *v, struct error *err)
 		return -1;
 	if (v->vnc_password && !v->vnc)
 		return error_set(err, EINVAL, "--vnc-password: belongs to --vnc; give that too");
-	return check_nets(v, err) < 0 ? -1 : check_consoles(v, err);
+	struct machine_config unused;
+	return check_nets(v, err) < 0 || set_services(v, &unused, err) < 0 ? -1 : check_consoles(v, err);
 }
 
 /* For root in /var/lib, else where XDG wants what a program keeps. NULL: a machine without a name has nothing to keep it by. */
@@ -424,6 +482,8 @@ int run_configure(const struct run_values *v, const struct snapshot *snapshot, s
 		config->append = v->append;
 		config->bios = v->bios;
 		config->debug_exit = v->debug_exit;
+		if (set_services(v, config, err) < 0)
+			return -1;
 	}
 	if (set_forwards(v, config, err) < 0)
 		return -1;

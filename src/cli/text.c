@@ -38,6 +38,10 @@ const struct text_section text_sections[] = {
 		{ "start_ms", "Milliseconds from the start of visor, without the loading of its libraries, to the first guest instruction." },
 		{ "own_memory, page_tables", "Bytes of memory that the process has for itself: without the guest's memory and translated code; and the host "
 			"kernel's tables for it." },
+		{ "guest_memory", "Bytes of the host's memory that the guest's takes now." },
+		{ "balloon", "driver: the guest has one; memory, wanted: bytes of its memory that the guest has, and is to have (visor balloon); given_back: "
+			"bytes that went back to the host so far, reported: of them those that the guest left free; guest: what the guest's driver says of its memory, "
+			"in bytes and counts, some seconds old." },
 		{ "wall_ns, halted_ns", "Time that the machine ran; time that processors slept in HLT, of all together." },
 		{ "interrupts, exceptions, exits", "Interrupts taken; exceptions by name; how often a processor's thread left its engine, and what for." },
 		{ "io_reads, io_writes, mmio_reads, mmio_writes, devices", "Accesses to ports and device memory, by processor and by device." },

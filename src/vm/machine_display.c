@@ -46,10 +46,18 @@ static void on_mouse(void *opaque, int dx, int dy, int dz, unsigned buttons)
 	machine_mouse(opaque, dx, dy, dz, buttons);
 }
 
+#define TABLET_RANGE 32767u
+
+static bool on_pointer(void *opaque, unsigned x, unsigned y, unsigned width, unsigned height, int dz, unsigned buttons)
+{
+	unsigned right = width > 1 ? width - 1 : 1, bottom = height > 1 ? height - 1 : 1;
+	return machine_virtio_pointer(opaque, MIN(x, right) * TABLET_RANGE / right, MIN(y, bottom) * TABLET_RANGE / bottom, dz, buttons);
+}
+
 int machine_start_vnc(struct machine *m, const char *address, const char *password, const char *title, unsigned *port, struct error *err)
 {
 	struct vnc_config config = {
-		.address = address, .password = password, .title = title, .key = on_key, .mouse = on_mouse, .opaque = m,
+		.address = address, .password = password, .title = title, .key = on_key, .mouse = on_mouse, .pointer = on_pointer, .opaque = m,
 	};
 	if (machine_display(m, &config.source, err) < 0)
 		return -1;
