@@ -56,6 +56,25 @@ static void lower_half(void)
 	check_equal(f.frame.rip, LOW_TOP + 4096 - 16);
 }
 
+/* A REX that is not directly before the opcode counts for nothing (SDM 2A, 2.2.1). */
+static void useless_prefixes(void)
+{
+	static const uint64_t from = 0x1122334455667788;
+	for (unsigned n = 0; n < HOT; n++) {
+		uint64_t twice = -1, before_66 = -1, before_fs = -1, stored = -1, reg = -1;
+		__asm__ volatile(".byte 0x48, 0x40, 0x8b, 0x06" : "+a"(twice) : "S"(&from));          /* mov eax, [rsi] */
+		__asm__ volatile(".byte 0x48, 0x40, 0x0b, 0x06" : "+a"(twice) : "S"(&from));          /* or eax, [rsi] */
+		__asm__ volatile(".byte 0x48, 0x40, 0x23, 0x86, 0, 0, 0, 0" : "+a"(twice) : "S"(&from)); /* and eax, [rsi + 0] */
+		__asm__ volatile(".byte 0x4c, 0x66, 0x8b, 0x06" : "+a"(before_66) : "S"(&from));      /* mov ax, [rsi] */
+		__asm__ volatile(".byte 0x49, 0x3e, 0x0f, 0xb6, 0x06" : "+a"(before_fs) : "S"(&from)); /* movzx eax, byte [rsi] */
+		__asm__ volatile(".byte 0x4f, 0x48, 0x40, 0x89, 0x06" ::"S"(&stored), "a"(from) : "memory"); /* mov [rsi], eax */
+		__asm__ volatile(".byte 0x49, 0x48, 0x40, 0x01, 0xf0" : "+a"(reg) : "S"(from));       /* add eax, esi */
+		if (twice != 0x55667788 || before_66 != 0xffffffffffff7788 || before_fs != 0x88 || stored != 0xffffffff55667788 || reg != 0x55667787)
+			failures++;
+	}
+	check_equal(failures, 0);
+}
+
 /* The very end: RIP wraps to 0, where there is a page; offsets by RIP wrap, too. */
 static void upper_half(void)
 {
@@ -202,6 +221,7 @@ int guest_main(void)
 	high = alloc_page();
 	map_page(LOW_TOP, (uint64_t)low, PG_P | PG_W);
 	map_page(HIGH_TOP, (uint64_t)high, PG_P | PG_W);
+	useless_prefixes();
 	lower_half();
 	upper_half();
 	four_gib();
