@@ -58,7 +58,7 @@ linux() {
 
 # Drivers of the parts of a PC that are not virtio.
 pc_modules="ata_piix sd_mod sr_mod isofs floppy vfat nls_cp437 nls_ascii parport_pc ppdev lp psmouse bochs BusLogic pcnet32 e1000
-	snd-sb16 snd-pcm-oss"
+	snd-sb16 snd-pcm-oss vmwgfx"
 
 make_guest() {
 	case $1 in

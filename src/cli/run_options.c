@@ -54,8 +54,8 @@ const struct option run_options[] = {
 	  .help = "what starts from disks and the network: bios (SeaBIOS) or uefi (OVMF); bios without it" },
 	{ .name = "uefi-vars", .kind = OPTION_STRING, AT(uefi_vars), .argument = "FILE", .completion = COMPLETE_FILE,
 	  .help = "the file that keeps the UEFI variables, made when it is missing; without it one for each machine with a --name" },
-	{ .name = "disk", .kind = OPTION_LIST, AT(disks), .argument = "FILE[,ro][,ide]", .completion = COMPLETE_FILE,
-	  .help = "a raw disk image as a virtio disk; ro: read only; ide: at the IDE controller. May be given several times" },
+	{ .name = "disk", .kind = OPTION_LIST, AT(disks), .argument = "FILE[,ro][,ide|,scsi]", .completion = COMPLETE_FILE,
+	  .help = "a raw disk image as a virtio disk; ro: read only; ide: at the IDE controller; scsi: at the SCSI adapter of --machine classic. May be given several times" },
 	{ .name = "cdrom", .kind = OPTION_LIST, AT(cdroms), .argument = "FILE", .completion = COMPLETE_FILE,
 	  .help = "an ISO image in a CD-ROM drive at the IDE controller; none: an empty drive. May be given several times" },
 	{ .name = "floppy", .kind = OPTION_LIST, AT(floppies), .argument = "FILE[,ro]", .completion = COMPLETE_FILE,
@@ -130,11 +130,14 @@ static int parse_disk(const char *text, struct machine_disk *disk, char room[PAT
 	size_t length = strlen(text);
 	*disk = (struct machine_disk){ 0 };
 	for (bool more = true; more;) {
-		bool ro = take_suffix(text, &length, ",ro"), ide = take_suffix(text, &length, ",ide");
+		bool ro = take_suffix(text, &length, ",ro"), ide = take_suffix(text, &length, ",ide"),
+		     scsi = take_suffix(text, &length, ",scsi");
 		disk->read_only |= ro;
 		if (ide)
 			disk->bus = MACHINE_DISK_IDE;
-		more = ro || ide;
+		if (scsi)
+			disk->bus = MACHINE_DISK_SCSI;
+		more = ro || ide || scsi;
 	}
 	return put_path(text, length, disk, room, err);
 }

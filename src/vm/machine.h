@@ -52,6 +52,7 @@ enum machine_disk_bus {
 	MACHINE_DISK_IDE,
 	MACHINE_CDROM,       /* an ATAPI drive; read only */
 	MACHINE_FLOPPY,
+	MACHINE_DISK_SCSI,   /* at the BusLogic adapter of classic */
 	MACHINE_DISK_BUSES
 };
 extern const char *const machine_disk_bus_names[];

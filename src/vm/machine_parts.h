@@ -14,6 +14,7 @@
 
 #define ISA_BRIDGE_SLOT 1
 #define FIRST_VIRTIO_SLOT 2
+#define SCSI_SLOT 28
 #define VGA_SLOT 30 /* out of the way of those that are counted up */
 
 /* What may be asked of the loop's thread, by bit. */
@@ -77,6 +78,7 @@ struct machine {
 	struct i8237 *i8237;
 	struct uefi *uefi;
 	struct floppy *floppy;
+	struct buslogic *scsi;
 	unsigned floppies;          /* drives */
 	struct vga *vga;
 	struct vnc *vnc;
@@ -109,6 +111,7 @@ void machine_add_device(struct machine *m, struct device *device);
 int machine_check_drives(const struct machine *m, struct error *err);
 int machine_add_ide(struct machine *m, struct error *err);
 int machine_add_floppy(struct machine *m, struct error *err);
+int machine_add_scsi(struct machine *m, struct error *err);
 void machine_drain_storage(struct machine *m);
 /* With the machine's worker; NULL and err. */
 struct block *machine_open_image(struct machine *m, const struct machine_disk *disk, struct error *err);

@@ -29,7 +29,7 @@ const char *const machine_profile_names[] = {
 
 const char *const machine_disk_bus_names[] = {
 	[MACHINE_DISK_VIRTIO] = "virtio", [MACHINE_DISK_IDE] = "ide", [MACHINE_CDROM] = "cdrom", [MACHINE_FLOPPY] = "floppy",
-	NULL,
+	[MACHINE_DISK_SCSI] = "scsi", NULL,
 };
 
 static const struct engine_type *const engines[] = { &engine_jit, &engine_interp };
