@@ -73,6 +73,8 @@ const struct option run_options[] = {
 	  .help = "adds a printer port, and says where its output goes: file:PATH or none" },
 	{ .name = "virtio-console", .kind = OPTION_STRING, AT(virtio_console), .argument = "WHERE",
 	  .help = "adds a virtio console (hvc0 in Linux), in the same words" },
+	{ .name = "audio", .kind = OPTION_STRING, AT(audio), .argument = "WHERE",
+	  .help = "where the sound card of --machine classic is heard: wav:FILE, or none; none without it" },
 	{ .name = "vnc", .kind = OPTION_STRING, AT(vnc), .argument = "[HOST:]PORT",
 	  .help = "show the screen by VNC at this port, of the loopback address alone without HOST" },
 	{ .name = "vnc-password", .kind = OPTION_STRING, AT(vnc_password), .argument = "FILE", .completion = COMPLETE_FILE,
@@ -285,6 +287,8 @@ int run_check(const struct run_values *v, struct error *err)
 		return -1;
 	if (v->vnc_password && !v->vnc)
 		return error_set(err, EINVAL, "--vnc-password: belongs to --vnc; give that too");
+	if (v->audio && !v->restore && v->machine != MACHINE_CLASSIC)
+		return error_set(err, EINVAL, "--audio: only --machine classic has a sound card; give that too");
 	return check_consoles(v, err);
 }
 
@@ -334,6 +338,7 @@ int run_configure(const struct run_values *v, const struct snapshot *snapshot, s
 	}
 	if (v->engine || !config->engine)
 		config->engine = engine_by_name(v->engine ? engines[v->engine] : ENGINE_AUTO);
+	config->audio = v->audio;
 	config->no_reboot = v->no_reboot;
 	config->count_instructions = v->stats != NULL;
 	config->code_cache = v->jit_cache;

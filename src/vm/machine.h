@@ -107,6 +107,7 @@ struct machine_config {
 	struct machine_disk disks[MACHINE_MAX_DISKS];
 	unsigned disk_count;
 	struct machine_console console[MACHINE_PORTS];
+	const char *audio;                /* where the sound card of classic is heard (audio/audio.h); NULL: nowhere */
 	bool debug_exit;                  /* the isa-debug-exit device at port 0xf4 */
 	bool no_reboot;                   /* a reset ends the machine */
 	uint64_t started_ns;              /* host time at which the process began, for statistics; 0: machine_create */

@@ -80,6 +80,7 @@ struct machine {
 	struct floppy *floppy;
 	struct buslogic *scsi;
 	unsigned floppies;          /* drives */
+	struct audio *audio;
 	struct vga *vga;
 	struct vnc *vnc;
 	unsigned disk_slot[MACHINE_MAX_DISKS]; /* PCI slots or places at the controller, for the firmware's boot order */
@@ -115,6 +116,10 @@ int machine_add_scsi(struct machine *m, struct error *err);
 void machine_drain_storage(struct machine *m);
 /* With the machine's worker; NULL and err. */
 struct block *machine_open_image(struct machine *m, const struct machine_disk *disk, struct error *err);
+
+/* --- machine_audio.c --- */
+int machine_add_sound(struct machine *m, struct error *err);
+void machine_remove_sound(struct machine *m);
 
 /* --- uefi.c --- */
 int machine_add_uefi(struct machine *m, struct error *err);
