@@ -8,7 +8,7 @@ set -eu
 
 dir=guest
 here=$(cd "$(dirname "$0")" && pwd)
-names="cloud-amd64 generic-amd64 i386-686 i386-686-pae installer-amd64 memtest seabios programs-amd64 pc-amd64 grub-rescue"
+names="cloud-amd64 generic-amd64 i386-686 i386-686-pae installer-amd64 memtest seabios programs-amd64 pc-amd64 pc-i386 grub-rescue"
 
 die() { echo "guest.sh: $*" >&2; exit 1; }
 
@@ -65,6 +65,7 @@ make_guest() {
 	cloud-amd64) linux amd64 linux-image-cloud-amd64 "$2" ;;
 	generic-amd64) linux amd64 linux-image-amd64 "$2" ;;
 	pc-amd64) linux amd64 linux-image-amd64 "$2" $pc_modules ;;
+	pc-i386) linux i386 linux-image-686 "$2" $pc_modules ;; # Debian builds drivers of ISA sound cards for i386 alone
 	i386-686) linux i386 linux-image-686 "$2" ;;
 	i386-686-pae) linux i386 linux-image-686-pae "$2" ;;
 	installer-amd64)
