@@ -82,6 +82,7 @@ struct machine {
 	unsigned floppies;          /* drives */
 	struct audio *audio;
 	struct vga *vga;
+	struct svga *svga;          /* vga is a part of it */
 	struct vnc *vnc;
 	unsigned disk_slot[MACHINE_MAX_DISKS]; /* PCI slots or places at the controller, for the firmware's boot order */
 	struct machine_input input;
