@@ -11,6 +11,7 @@
 #include "base/util.h"
 #include "host/channel.h"
 #include "host/rundir.h"
+#include "host/spool.h"
 #include "vm/snapshot_config.h"
 
 #define MEMORY_DEFAULT (512ull << 20)
@@ -70,7 +71,7 @@ const struct option run_options[] = {
 	{ .name = "serial2", .kind = OPTION_STRING, AT(serial2), .argument = "WHERE",
 	  .help = "the second serial port, in the same words; none without it" },
 	{ .name = "parallel", .kind = OPTION_STRING, AT(parallel), .argument = "WHERE",
-	  .help = "adds a printer port, and says where its output goes: file:PATH or none" },
+	  .help = "adds a printer port, and says where its output goes: spool (see 'visor spool'), file:PATH or none" },
 	{ .name = "virtio-console", .kind = OPTION_STRING, AT(virtio_console), .argument = "WHERE",
 	  .help = "adds a virtio console (hvc0 in Linux), in the same words" },
 	{ .name = "audio", .kind = OPTION_STRING, AT(audio), .argument = "WHERE",
@@ -265,6 +266,8 @@ static int check_consoles(const struct run_values *v, struct error *err)
 	for (size_t i = 0; i < ARRAY_SIZE(consoles); i++) {
 		if (!consoles[i].spec)
 			continue;
+		if (!strcmp(consoles[i].spec, "spool") && consoles[i].spec == v->parallel)
+			continue;
 		if (channel_check(consoles[i].spec, err) < 0)
 			return error_prefix(err, "--%s", consoles[i].flag);
 		if (strcmp(consoles[i].spec, "stdio"))
@@ -287,25 +290,20 @@ int run_check(const struct run_values *v, struct error *err)
 		return -1;
 	if (v->vnc_password && !v->vnc)
 		return error_set(err, EINVAL, "--vnc-password: belongs to --vnc; give that too");
+	if (v->parallel && !strcmp(v->parallel, "spool") && !v->name)
+		return error_set(err, EINVAL, "--parallel spool: jobs are kept by the machine's name; give --name too");
 	if (v->audio && !v->restore && v->machine != MACHINE_CLASSIC)
 		return error_set(err, EINVAL, "--audio: only --machine classic has a sound card; give that too");
 	return check_consoles(v, err);
 }
 
-/* For root in /var/lib, else where XDG wants what a program keeps. NULL: a machine without a name has nothing to keep it by. */
-static const char *uefi_vars(const struct run_values *v)
+/* NULL: a machine without a name has nothing to keep it by. */
+static const char *uefi_vars(const struct run_values *v, struct error *err)
 {
 	static char path[PATH_MAX]; /* as long-lived as the flags */
-	const char *state = getenv("XDG_STATE_HOME"), *home = getenv("HOME");
 	if (v->uefi_vars || !v->name)
 		return v->uefi_vars;
-	if (state && *state == '/')
-		snprintf(path, sizeof(path), "%s/visor/%s.uefi-vars", state, v->name);
-	else if (geteuid() == 0 || !home)
-		snprintf(path, sizeof(path), "/var/lib/visor/%s.uefi-vars", v->name);
-	else
-		snprintf(path, sizeof(path), "%s/.local/state/visor/%s.uefi-vars", home, v->name);
-	return path;
+	return state_path(path, sizeof(path), v->name, ".uefi-vars", err) < 0 ? NULL : path;
 }
 
 int run_configure(const struct run_values *v, const struct snapshot *snapshot, struct machine_config *config,
@@ -329,7 +327,9 @@ int run_configure(const struct run_values *v, const struct snapshot *snapshot, s
 		for (unsigned i = 0; i < v->option_roms.count; i++)
 			config->option_roms[config->option_rom_count++] = v->option_roms.values[i];
 		config->uefi = v->firmware;
-		config->uefi_vars = v->firmware ? uefi_vars(v) : NULL;
+		config->uefi_vars = v->firmware ? uefi_vars(v, err) : NULL;
+		if (v->firmware && v->name && !config->uefi_vars)
+			return -1;
 		config->kernel = v->kernel;
 		config->initrd = v->initrd;
 		config->append = v->append;
