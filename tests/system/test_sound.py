@@ -17,7 +17,7 @@ def noise(count, low, high):
 # Silence first: what is played before the buffer has been filled does not count.
 SILENCE = 1024
 bytes_ = [128] * SILENCE + noise(9000, 0, 255)
-words = [0] * SILENCE + noise(40000, -32768, 32767)
+words = [0] * SILENCE + noise(100000, -32768, 32767)
 
 # A player without a C library and the sounds become files of the guest by a second archive behind the first.
 extra = os.path.join(TMP, "extra")

@@ -136,10 +136,10 @@ static void end_ccb(struct ccb *ccb, uint8_t host_status, uint8_t target_status)
 	end_mailbox(adapter, address, host_status || target_status ? CODE_ERROR : CODE_GOOD, host_status, target_status);
 }
 
-/* Guest code may lie where data came. */
+/* Guest code may lie where data came; after an error nobody knows how much came. */
 static void note_data(struct ccb *ccb)
 {
-	uint64_t left = ccb->scsi.in ? ccb->scsi.moved : 0;
+	uint64_t left = !ccb->scsi.in ? 0 : ccb->scsi.status == SCSI_GOOD ? ccb->scsi.moved : ccb->scsi.length;
 	for (unsigned i = 0; i < ccb->pieces && left; i++) {
 		size_t size = (size_t)MIN(left, (uint64_t)ccb->iov[i].iov_len);
 		dma_wrote(&ccb->adapter->dma, ccb->iov[i].iov_base, size);
