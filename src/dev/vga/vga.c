@@ -120,7 +120,7 @@ static int map(struct vga *vga, struct error *err)
 	regions[] = {
 		{ &vga->mono, vga->ports, "vga-mono", &vga_mono_ops, 0x3b0, 12 },
 		{ &vga->color, vga->ports, "vga", &vga_color_ops, 0x3c0, 32 },
-		{ &vga->dispi_ports, vga->ports, "vga-dispi", &vga_dispi_port_ops, 0x1ce, 3 },
+		{ &vga->dispi_ports, vga->ports, "vga-dispi", &vga_dispi_port_ops, 0x1ce, 4 },
 		{ &vga->window, vga->mmio, "vga-memory", &vga_window_ops, WINDOW_BASE, WINDOW_SIZE },
 	};
 	for (unsigned i = 0; i < ARRAY_SIZE(regions); i++) {
