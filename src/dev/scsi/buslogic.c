@@ -258,6 +258,9 @@ void buslogic_drain(struct buslogic *adapter)
 		for (unsigned i = 0; i < BUSLOGIC_DISKS; i++)
 			if (adapter->disk[i].block)
 				block_drain(adapter->disk[i].block);
+	for (unsigned i = 0; i < BUSLOGIC_DISKS; i++)
+		if (adapter->disk[i].block)
+			block_settle(adapter->disk[i].block);
 	lock_release(&adapter->lock);
 }
 
