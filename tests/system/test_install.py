@@ -97,12 +97,17 @@ SCRIPT = f"""#!/bin/sh
 exec >/dev/console 2>&1 </dev/null
 host=http://10.0.2.2:PORT
 trap 'echo "the installation failed in: $step"; sleep 2; poweroff -f' EXIT
+# What it configures must not ask the installer's debconf.
+unset DEBIAN_HAS_FRONTEND DEBCONF_FRONTEND DEBCONF_REDIR DEBCONF_OLD_FD_BASE
+export DEBIAN_FRONTEND=noninteractive DEBCONF_NONINTERACTIVE_SEEN=true
+exec 3>&- 4>&- 5>&- 6>&-
 set -e
 next() {{ step=$1; echo; echo "step: $step"; }}
 next tools
 for tool in TOOLS; do
 	wget -q -O /tmp/tool.deb $host/debian/$tool
-	(cd /tmp && ar x tool.deb data.tar.xz && xzcat data.tar.xz | tar -x -C / && rm -f tool.deb data.tar.xz)
+	case $(ar t /tmp/tool.deb) in *data.tar.gz*) ar p /tmp/tool.deb data.tar.gz | zcat ;; *) ar p /tmp/tool.deb data.tar.xz | xzcat ;; esac |
+		tar -x -C /
 done
 wget -q -O - $host/modules.tar | tar -x -C /tmp
 for module in virtio_blk mbcache jbd2 crc16 ext4 fat vfat nls_cp437 nls_ascii; do
@@ -122,7 +127,7 @@ next base
 mkdir -p /target/etc/dpkg/dpkg.cfg.d /target/etc/initramfs-tools/conf.d
 echo force-unsafe-io >/target/etc/dpkg/dpkg.cfg.d/installer
 echo MODULES=dep >/target/etc/initramfs-tools/conf.d/driver-policy
-debootstrap --arch=amd64 --keyring=/usr/share/keyrings/archive.gpg {SUITE} /target $host/debian
+debootstrap --arch=amd64 --keyring=/usr/share/keyrings/debian-archive-keyring.gpg {SUITE} /target $host/debian
 next settings
 for place in dev proc sys; do mount -o bind /$place /target/$place 2>/dev/null || mount --bind /$place /target/$place; done
 echo "deb $host/debian {SUITE} main" >/target/etc/apt/sources.list
@@ -132,7 +137,6 @@ printf '/dev/vda3 / ext4 errors=remount-ro 0 1\\n/dev/vda2 /boot/efi vfat umask=
 for card in /sys/class/net/e*; do card=${{card##*/}}; printf 'auto %s\\niface %s inet dhcp\\n' $card $card; done >>/target/etc/network/interfaces
 echo root:{PASSWORD} | chroot /target chpasswd
 next packages
-export DEBIAN_FRONTEND=noninteractive
 chroot /target apt-get -q -o Acquire::Languages=none update
 chroot /target apt-get -q -y --no-install-recommends install linux-image-amd64 grub-pc-bin grub-efi-amd64-bin grub2-common
 next boot loader
@@ -232,7 +236,7 @@ def boots(disk, *firmware):
     # The shell's echo has no such line.
     g.send(f"exec 3<>/dev/tcp/10.0.2.2/{mirror.port}; printf 'GET /greeting HTTP/1.0\\r\\n\\r\\n' >&3; cat <&3\n")
     g.expect("^" + GREETING.decode().strip(), 60)
-    g.send("[ -d /sys/firmware/efi ] && echo by-''efi || echo by-''bios; df / | tail -n 1; systemctl is-system-running\n")
+    g.send("[ -d /sys/firmware/efi ] && echo by-''efi || echo by-''bios; df / | tail -n 1; systemctl is-system-running --wait\n")
     g.expect("^by-efi" if firmware else "^by-bios")
     g.expect("^/dev/vda3 ")
     g.expect("^running", 60)
