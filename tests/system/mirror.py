@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A package mirror on loopback: Debian's archive as the host's own apt reaches it, each file fetched once and kept."""
-import http.server, os, shutil, subprocess, tempfile, threading, urllib.error, urllib.request
+import http.server, os, shutil, subprocess, tempfile, threading, urllib.request
 
 
 def apt_archive(suite):
@@ -77,8 +77,8 @@ class Mirror:
                 os.rename(new.name, kept)
                 self.asked["fetched"] += 1
                 return kept
-            except urllib.error.HTTPError as e:
-                if e.code != 404:
+            except OSError as e:
+                if getattr(e, "code", 0) != 404:
                     print(f"mirror: {path}: {e}", flush=True)
                 self.asked["missing"] += 1
                 return None

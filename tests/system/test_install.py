@@ -205,6 +205,9 @@ def has_components():
 
 
 mirror = Mirror(os.path.join(GUESTS, "mirror"), SUITE, {"greeting": GREETING})
+if not mirror.fetch(f"dists/{SUITE}/main/binary-amd64/Packages.xz"):
+    print(f"{mirror.origin}, where the host's apt has {SUITE} from, does not answer or has no list of packages")
+    sys.exit(77)
 way = os.environ.get("INSTALL_WAY") or ("components" if has_components() else "script")
 answers = preseed(mirror.port)
 if way == "script":
