@@ -10,7 +10,7 @@ build="$build libpng-dev libvncserver-dev"
 # Guests are unpacked from packages on the way; SeaBIOS is the firmware of a machine without a kernel.
 build="$build apt dpkg cpio gzip util-linux seabios"
 test="qemu-system-x86 qemu-utils iproute2 ipxe-qemu ovmf mtools libcmocka-dev libzydis-dev python3 gdb curl e2fsprogs grub-common grub-pc-bin lz4 xz-utils"
-bench="qemu-system-x86 e2fsprogs python3"
+bench="qemu-system-x86 e2fsprogs iperf3 python3"
 interp="qemu-system-x86 bochs bochsbios vgabios grub-common grub-pc-bin xorriso mtools busybox-static python3"
 
 missing=

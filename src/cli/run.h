@@ -22,7 +22,7 @@ struct run_values {
 	bool debug_exit, no_reboot, no_balloon, virtio_input, verbose;
 	const char *boot;
 	struct option_list option_roms;
-	const char *gdb, *vnc, *vnc_password;
+	const char *gdb, *audio, *vnc, *vnc_password;
 	uint64_t time_limit;
 	const char *trace, *stats, *restore, *jit_dump;
 };

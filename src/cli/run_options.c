@@ -11,6 +11,7 @@
 #include "base/util.h"
 #include "host/channel.h"
 #include "host/rundir.h"
+#include "host/spool.h"
 #include "vm/nic.h"
 #include "vm/snapshot_config.h"
 
@@ -57,8 +58,8 @@ const struct option run_options[] = {
 	{ .name = "uefi-vars", .kind = OPTION_STRING, AT(uefi_vars), .argument = "FILE", .completion = COMPLETE_FILE,
 	  .help = "the file that keeps the UEFI variables, made when it is missing; without it one for each machine with a --name" },
 	{ .name = "disk", .kind = OPTION_LIST, AT(disks), .argument = "FILE[,OPTION]...", .completion = COMPLETE_FILE,
-	  .help = "a disk image or block device, of format raw, qcow2, vdi, vhd, vmdk or vhdx. ro: read only; virtio or ide: what it hangs on, else "
-		  "virtio, but ide on classic; format=FORMAT, else the content says it; cache=writeback, writethrough (each write is on the disk when it is complete) "
+	  .help = "a disk image or block device, of format raw, qcow2, vdi, vhd, vmdk or vhdx. ro: read only; virtio, ide or scsi (classic has it): what it hangs on, "
+		  "else virtio, but ide on classic; format=FORMAT, else the content says it; cache=writeback, writethrough (each write is on the disk when it is complete) "
 		  "or unsafe (nothing is waited for); snapshot=NAME: a qcow2 image's snapshot, read only; backing=FILE: the image behind it. "
 		  "May be given several times" },
 	{ .name = "cdrom", .kind = OPTION_LIST, AT(cdroms), .argument = "FILE[,format=FORMAT]", .completion = COMPLETE_FILE,
@@ -106,9 +107,11 @@ const struct option run_options[] = {
 	{ .name = "serial2", .kind = OPTION_STRING, AT(serial2), .argument = "WHERE",
 	  .help = "the second serial port, in the same words; none without it" },
 	{ .name = "parallel", .kind = OPTION_STRING, AT(parallel), .argument = "WHERE",
-	  .help = "adds a printer port, and says where its output goes: file:PATH or none" },
+	  .help = "adds a printer port, and says where its output goes: spool (see 'visor spool'), file:PATH or none" },
 	{ .name = "virtio-console", .kind = OPTION_STRING, AT(virtio_console), .argument = "WHERE",
 	  .help = "adds a virtio console (hvc0 in Linux), in the same words" },
+	{ .name = "audio", .kind = OPTION_STRING, AT(audio), .argument = "WHERE",
+	  .help = "where the sound card of --machine classic is heard: wav:FILE, or none; none without it" },
 	{ .name = "vnc", .kind = OPTION_STRING, AT(vnc), .argument = "[HOST:]PORT",
 	  .help = "show the screen by VNC at this port, of the loopback address alone without HOST" },
 	{ .name = "vnc-password", .kind = OPTION_STRING, AT(vnc_password), .argument = "FILE", .completion = COMPLETE_FILE,
@@ -159,7 +162,7 @@ static bool take_disk_option(char *option, struct machine_disk *disk)
 			*values[i].value = option + strlen(values[i].name);
 			return true;
 		}
-	for (unsigned bus = MACHINE_DISK_VIRTIO; disk->bus <= MACHINE_DISK_IDE && bus <= MACHINE_DISK_IDE; bus++)
+	for (unsigned bus = MACHINE_DISK_VIRTIO; disk->bus < MACHINE_CDROM && bus < MACHINE_CDROM; bus++)
 		if (!strcmp(option, machine_disk_bus_names[bus])) {
 			disk->bus = (enum machine_disk_bus)bus;
 			return true;
@@ -311,6 +314,8 @@ static int check_consoles(const struct run_values *v, struct error *err)
 	for (size_t i = 0; i < ARRAY_SIZE(consoles); i++) {
 		if (!consoles[i].spec)
 			continue;
+		if (!strcmp(consoles[i].spec, "spool") && consoles[i].spec == v->parallel)
+			continue;
 		if (channel_check(consoles[i].spec, err) < 0)
 			return error_prefix(err, "--%s", consoles[i].flag);
 		if (strcmp(consoles[i].spec, "stdio"))
@@ -435,24 +440,21 @@ int run_check(const struct run_values *v, struct error *err)
 		return -1;
 	if (v->vnc_password && !v->vnc)
 		return error_set(err, EINVAL, "--vnc-password: belongs to --vnc; give that too");
+	if (v->parallel && !strcmp(v->parallel, "spool") && !v->name)
+		return error_set(err, EINVAL, "--parallel spool: jobs are kept by the machine's name; give --name too");
+	if (v->audio && !v->restore && v->machine != MACHINE_CLASSIC)
+		return error_set(err, EINVAL, "--audio: only --machine classic has a sound card; give that too");
 	struct machine_config unused;
 	return check_nets(v, err) < 0 || set_services(v, &unused, err) < 0 ? -1 : check_consoles(v, err);
 }
 
-/* For root in /var/lib, else where XDG wants what a program keeps. NULL: a machine without a name has nothing to keep it by. */
-static const char *uefi_vars(const struct run_values *v)
+/* NULL: a machine without a name has nothing to keep it by. */
+static const char *uefi_vars(const struct run_values *v, struct error *err)
 {
 	static char path[PATH_MAX]; /* as long-lived as the flags */
-	const char *state = getenv("XDG_STATE_HOME"), *home = getenv("HOME");
 	if (v->uefi_vars || !v->name)
 		return v->uefi_vars;
-	if (state && *state == '/')
-		snprintf(path, sizeof(path), "%s/visor/%s.uefi-vars", state, v->name);
-	else if (geteuid() == 0 || !home)
-		snprintf(path, sizeof(path), "/var/lib/visor/%s.uefi-vars", v->name);
-	else
-		snprintf(path, sizeof(path), "%s/.local/state/visor/%s.uefi-vars", home, v->name);
-	return path;
+	return state_path(path, sizeof(path), v->name, ".uefi-vars", err) < 0 ? NULL : path;
 }
 
 int run_configure(const struct run_values *v, const struct snapshot *snapshot, struct machine_config *config,
@@ -476,7 +478,9 @@ int run_configure(const struct run_values *v, const struct snapshot *snapshot, s
 		for (unsigned i = 0; i < v->option_roms.count; i++)
 			config->option_roms[config->option_rom_count++] = v->option_roms.values[i];
 		config->uefi = v->firmware;
-		config->uefi_vars = v->firmware ? uefi_vars(v) : NULL;
+		config->uefi_vars = v->firmware ? uefi_vars(v, err) : NULL;
+		if (v->firmware && v->name && !config->uefi_vars)
+			return -1;
 		config->kernel = v->kernel;
 		config->initrd = v->initrd;
 		config->append = v->append;
@@ -490,6 +494,7 @@ int run_configure(const struct run_values *v, const struct snapshot *snapshot, s
 	config->capture = v->capture;
 	if (v->engine || !config->engine)
 		config->engine = engine_by_name(v->engine ? engines[v->engine] : ENGINE_AUTO);
+	config->audio = v->audio;
 	config->no_reboot = v->no_reboot;
 	config->count_instructions = v->stats != NULL;
 	config->code_cache = v->jit_cache;

@@ -347,7 +347,7 @@ static int copy_config(struct machine *m, const struct machine_config *config, s
 	*c = *config;
 	/* Strings that were not copied yet must not be freed on the way out. */
 	const char **strings[] = {
-		&c->kernel, &c->initrd, &c->append, &c->bios, &c->code_dump, &c->capture, &c->uefi_vars, &c->boot,
+		&c->kernel, &c->initrd, &c->append, &c->bios, &c->code_dump, &c->capture, &c->uefi_vars, &c->boot, &c->audio,
 	};
 	unsigned disks = c->disk_count, roms = c->option_rom_count;
 	c->disk_count = c->option_rom_count = 0;
@@ -514,6 +514,7 @@ static void free_config(struct machine_config *c)
 	free((void *)c->capture);
 	free((void *)c->uefi_vars);
 	free((void *)c->boot);
+	free((void *)c->audio);
 	for (unsigned i = 0; i < c->option_rom_count; i++)
 		free((void *)c->option_roms[i]);
 	for (unsigned i = 0; i < c->disk_count; i++)
@@ -536,6 +537,7 @@ void machine_destroy(struct machine *m)
 	machine_store_uefi(m);
 	destroy_devices(m);
 	machine_remove_uefi(m);
+	machine_remove_sound(m);
 	machine_remove_virtio(m);
 	machine_remove_services(m);
 	loop_destroy(m->loop);

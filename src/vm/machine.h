@@ -54,6 +54,7 @@ enum machine_port {
 enum machine_disk_bus {
 	MACHINE_DISK_VIRTIO,
 	MACHINE_DISK_IDE,
+	MACHINE_DISK_SCSI,   /* at the BusLogic adapter of classic */
 	MACHINE_CDROM,       /* an ATAPI drive; read only */
 	MACHINE_FLOPPY,
 	MACHINE_DISK_BUSES
@@ -134,6 +135,7 @@ struct machine_config {
 	const char *capture;              /* file for the frames of the first interface; those of the others go to FILE.1 and so on */
 	struct machine_console console[MACHINE_PORTS];
 	struct machine_services services;
+	const char *audio;                /* where the sound card of classic is heard (audio/audio.h); NULL: nowhere */
 	bool debug_exit;                  /* the isa-debug-exit device at port 0xf4 */
 	bool no_reboot;                   /* a reset ends the machine */
 	uint64_t started_ns;              /* host time at which the process began, for statistics; 0: machine_create */

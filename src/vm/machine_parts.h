@@ -15,6 +15,7 @@
 
 #define ISA_BRIDGE_SLOT 1
 #define FIRST_VIRTIO_SLOT 2
+#define SCSI_SLOT 28
 #define VGA_SLOT 30 /* out of the way of those that are counted up */
 
 /* What may be asked of the loop's thread, by bit. */
@@ -82,8 +83,11 @@ struct machine {
 	struct i8237 *i8237;
 	struct uefi *uefi;
 	struct floppy *floppy;
+	struct buslogic *scsi;
 	unsigned floppies;          /* drives */
+	struct audio *audio;
 	struct vga *vga;
+	struct svga *svga;          /* vga is a part of it */
 	struct vnc *vnc;
 	unsigned disk_slot[MACHINE_MAX_DISKS]; /* PCI slots or places at the controller, for the firmware's boot order */
 	struct machine_input input;
@@ -117,11 +121,16 @@ void machine_add_device(struct machine *m, struct device *device);
 int machine_check_drives(const struct machine *m, struct error *err);
 int machine_add_ide(struct machine *m, struct error *err);
 int machine_add_floppy(struct machine *m, struct error *err);
+int machine_add_scsi(struct machine *m, struct error *err);
 void machine_drain_storage(struct machine *m);
 /* The strings of a copied configuration. */
 void machine_disk_free(struct machine_disk *disk);
 /* With the machine's worker; NULL and err. */
 struct block *machine_open_image(struct machine *m, const struct machine_disk *disk, struct error *err);
+
+/* --- machine_audio.c --- */
+int machine_add_sound(struct machine *m, struct error *err);
+void machine_remove_sound(struct machine *m);
 
 /* --- uefi.c --- */
 int machine_add_uefi(struct machine *m, struct error *err);

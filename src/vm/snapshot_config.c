@@ -30,8 +30,8 @@ const char *const machine_profile_names[] = {
 };
 
 const char *const machine_disk_bus_names[] = {
-	[MACHINE_DISK_VIRTIO] = "virtio", [MACHINE_DISK_IDE] = "ide", [MACHINE_CDROM] = "cdrom", [MACHINE_FLOPPY] = "floppy",
-	NULL,
+	[MACHINE_DISK_VIRTIO] = "virtio", [MACHINE_DISK_IDE] = "ide", [MACHINE_DISK_SCSI] = "scsi",
+	[MACHINE_CDROM] = "cdrom", [MACHINE_FLOPPY] = "floppy", NULL,
 };
 
 static const struct engine_type *const engines[] = { &engine_jit, &engine_interp };
