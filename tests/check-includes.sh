@@ -23,7 +23,8 @@ allowed() {
 	dev) echo base bus mem state block net display ;;
 	engine) echo isa cpu mem bus host base ;;
 	vm) echo base host isa mem state bus cpu block net display dev engine ;;
-	cli) echo base host block vm ;;
+	store) echo base host block ;;
+	cli) echo base host block vm store ;;
 	*) echo UNKNOWN ;;
 	esac
 }

@@ -177,8 +177,7 @@ void file_replace_end(struct file_replace *file)
 	*file = (struct file_replace){ .fd = -1 };
 }
 
-/* Each folder of the path, as mkdir -p. */
-static int make_folders(const char *path, struct error *err)
+int file_make_folders(const char *path, struct error *err)
 {
 	char *copy = strdup(path);
 	if (!copy)
@@ -197,7 +196,7 @@ static int make_folders(const char *path, struct error *err)
 static int make_file(const char *path, const void *content, size_t size, struct error *err)
 {
 	struct file_replace file;
-	if (make_folders(path, err) < 0 || file_replace_begin(&file, path, err) < 0)
+	if (file_make_folders(path, err) < 0 || file_replace_begin(&file, path, err) < 0)
 		return -1;
 	int rc = file_write_all(file.fd, content, size, err);
 	if (rc == 0)
