@@ -201,7 +201,7 @@ static const char *const kernel_packages[] = { "linux-image-cloud-amd64", "linux
 
 static void say_stage(void *opaque, const char *text)
 {
-	log_message(LOG_WARN, "%s", text);
+	log_info("%s", text);
 }
 
 static int copy_built(const char *raw, const char *path, enum image_format format, struct error *err)
@@ -293,6 +293,7 @@ static int build_run(const void *values, const struct operands *operands)
 		log_error("%s", err.text);
 		return STATUS_USAGE;
 	}
+	log_threshold = LOG_INFO; /* it takes minutes */
 	if (build(v, name, &err) < 0)
 		return disk_fail(&err);
 	puts(v->output ? v->output : name);
