@@ -30,7 +30,6 @@ static const char packages[] =
 static const char customize[] =
 	"set -eu\n"
 	"root=$1\n"
-	"echo \"UUID=$UUID / ext4 defaults 0 1\" >\"$root/etc/fstab\"\n"
 	"echo debian >\"$root/etc/hostname\"\n"
 	"printf '127.0.0.1\\tlocalhost\\n::1\\tlocalhost ip6-localhost ip6-loopback\\n' >\"$root/etc/hosts\"\n"
 	"cat >\"$root/etc/systemd/network/80-dhcp.network\" <<'EOF'\n"
@@ -151,7 +150,7 @@ static int write_script(struct work *w, char path[PATH_MAX], struct error *err)
 /* The tree as a folder when it may be root's, else as an archive that is unpacked in a user namespace. */
 static int make_tree(struct work *w, struct error *err)
 {
-	char include[8192], script[PATH_MAX], hook[PATH_MAX + 32], tree[PATH_MAX];
+	char include[8192], script[PATH_MAX], hook[PATH_MAX + 32], tree[PATH_MAX], fstab[128];
 	bool root = geteuid() == 0;
 	int n = snprintf(include, sizeof(include), "--include=%s,%s", w->build->kernel, packages);
 	for (const char *const *p = w->build->packages; p && *p && n < (int)sizeof(include); p++)
@@ -160,27 +159,55 @@ static int make_tree(struct work *w, struct error *err)
 		return error_set(err, E2BIG, "--package: too many packages");
 	if (write_script(w, script, err) < 0 || find_sources(w, err) < 0)
 		return -1;
+	/* Before there is a kernel: its initial RAM disk gets the fsck that this wants. */
+	snprintf(fstab, sizeof(fstab), "--essential-hook=echo 'UUID=%s / ext4 defaults 0 1' >\"$1/etc/fstab\"", w->uuid);
 	snprintf(hook, sizeof(hook), "--customize-hook=%s", script);
 	snprintf(tree, sizeof(tree), "%s/tree%s", w->folder, root ? "" : ".tar");
-	const char *const make[] = { "mmdebstrap", "--variant=minbase", root ? "--mode=root" : "--mode=unshare", root ? "--format=directory" : "--format=tar",
-				     include, hook, w->build->release, tree, w->sources, NULL };
+	const char *const make[] = { "mmdebstrap", "--variant=minbase", root ? "--mode=root" : "--mode=unshare",
+				     root ? "--format=directory" : "--format=tar", include, fstab, hook, w->build->release, tree, w->sources, NULL };
 	begin(w->build, "fetching and installing packages (some minutes)");
+	return process_run(make, w->log, err);
+}
+
+/* Without what GRUB 2.06 cannot read. */
+#define FEATURES "^metadata_csum_seed,^orphan_file"
+
+static int make_as_root(struct work *w, uint64_t first, const char *blocks, struct error *err)
+{
+	char extended[64], tree[PATH_MAX];
+	snprintf(extended, sizeof(extended), "offset=%" PRIu64 ",root_owner=0:0", first);
+	snprintf(tree, sizeof(tree), "%s/tree", w->folder);
+	const char *const make[] = { "mke2fs", "-q", "-F", "-t", "ext4", "-L", "root", "-U", w->uuid, "-O", FEATURES, "-E", extended, "-d", tree,
+				     w->build->path, blocks, NULL };
+	return process_run(make, w->log, err);
+}
+
+/*
+ * In a user namespace, whose root owns none of our files: it gets the tree's archive and the disk as open files. It may not make device nodes, which no
+ * system needs on its disk.
+ */
+static int make_as_user(struct work *w, uint64_t first, const char *blocks, struct error *err)
+{
+	static const char outside[] = "tar=$1 disk=$2; shift 2; exec mmdebstrap --unshare-helper sh -c \"$@\" <\"$tar\" 1<>\"$disk\"";
+	static const char inside[] =
+		"set -e; d=$(mktemp -d); trap 'rm -rf \"$d\"' EXIT; mkdir \"$d/tree\"\n"
+		"tar --numeric-owner --xattrs --exclude='./dev/*' -C \"$d/tree\" -xf -\n"
+		"mke2fs -q -F -t ext4 -L root -U \"$2\" -O " FEATURES " -E root_owner=0:0 -d \"$d/tree\" \"$d/disk\" \"$3\" >&2\n"
+		"dd if=\"$d/disk\" bs=64k seek=\"$1\" oflag=seek_bytes conv=sparse,notrunc status=none\n";
+	char seek[32], archive[PATH_MAX];
+	snprintf(seek, sizeof(seek), "%" PRIu64, first);
+	snprintf(archive, sizeof(archive), "%s/tree.tar", w->folder);
+	const char *const make[] = { "sh", "-c", outside, "sh", archive, w->build->path, inside, "sh", seek, w->uuid, blocks, NULL };
 	return process_run(make, w->log, err);
 }
 
 static int make_file_system(struct work *w, struct error *err)
 {
-	static const char unpack[] = "set -e; mkdir \"$1/tree\"; tar --numeric-owner --xattrs -C \"$1/tree\" -xf \"$1/tree.tar\"; shift; exec \"$@\"";
-	char extended[64], tree[PATH_MAX], blocks[32];
 	uint64_t first = (uint64_t)BUILD_ROOT_FIRST * SECTOR;
-	snprintf(extended, sizeof(extended), "offset=%" PRIu64 ",root_owner=0:0", first);
+	char blocks[32];
 	snprintf(blocks, sizeof(blocks), "%" PRIu64 "k", (w->build->size - first - (1 << 20)) >> 10);
-	snprintf(tree, sizeof(tree), "%s/tree", w->folder);
-	/* Without what GRUB 2.06 cannot read. */
-	const char *const make[] = { "mmdebstrap", "--unshare-helper", "sh", "-c", unpack, "sh", w->folder, "mke2fs", "-q", "-F", "-t", "ext4", "-L", "root", "-U",
-				     w->uuid, "-O", "^metadata_csum_seed,^orphan_file", "-E", extended, "-d", tree, w->build->path, blocks, NULL };
 	begin(w->build, "making the file system");
-	return process_run(geteuid() == 0 ? make + 7 : make, w->log, err);
+	return geteuid() == 0 ? make_as_root(w, first, blocks, err) : make_as_user(w, first, blocks, err);
 }
 
 static int make_disk(struct work *w, struct error *err)
@@ -213,12 +240,9 @@ static int make_folder(struct work *w, struct error *err)
 
 static void remove_folder(struct work *w)
 {
+	const char *const argv[] = { "rm", "-rf", "--one-file-system", "--", w->folder, NULL };
 	struct error err;
-	const char *const argv[] = { "mmdebstrap", "--unshare-helper", "rm", "-rf", "--one-file-system", "--", w->folder, NULL };
-	/* A user's own namespace owns what was unpacked, the user the folder. */
-	if (geteuid() != 0)
-		process_run(argv, w->log_path, NULL);
-	if (process_run(argv + 2, NULL, &err) < 0)
+	if (process_run(argv, NULL, &err) < 0)
 		log_warn("%s: cannot remove all of it: %s", w->folder, err.text);
 }
 

@@ -19,8 +19,8 @@
 #define MAX_CORE ((BUILD_EFI_FIRST - BUILD_BIOS_FIRST) * SECTOR)
 
 /* Everything that the menu needs is in GRUB's image: no modules are read from the disk. */
-#define MODULES "part_gpt", "part_msdos", "ext2", "fat", "search", "search_fs_uuid", "search_label", "configfile", "normal", "linux", "echo", "test", \
-	"ls", "cat", "serial", "terminal", "minicmd", "reboot", "halt", "sleep", "gzio"
+#define MODULES "part_gpt", "part_msdos", "ext2", "fat", "search", "search_fs_uuid", "search_label", "configfile", "normal", \
+	"linux", "echo", "test", "ls", "cat", "serial", "terminal", "minicmd", "reboot", "halt", "sleep", "gzio"
 
 int build_boot_check(struct error *err)
 {

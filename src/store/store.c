@@ -253,7 +253,7 @@ int store_remove_image(const char *name, struct error *err)
 int store_remove_machine(const char *name, struct error *err)
 {
 	/* machine.json last: as long as it is there, the image behind stays. */
-	static const char *const files[] = { "seed.iso", "uefi-vars", "disk" STORE_SUFFIX, "machine.json" };
+	static const char *const files[] = { "seed.iso", "uefi-vars", ("disk" STORE_SUFFIX), "machine.json" };
 	char path[PATH_MAX];
 	cleanup_close int lock = store_lock(err);
 	if (lock < 0 || store_check_name("machine", name, err) < 0 || store_path(path, err, "machines/%s", name) < 0)
