@@ -257,7 +257,7 @@ static int build(const struct build_values *v, const char *name, struct error *e
 			return error_set(err, ENAMETOOLONG, "%s: the name is too long", v->output);
 		return build_at(v, raw, v->output, disk_format_of_name(v->output), err);
 	}
-	if (store_new_image(name, path, err) < 0 || store_path(path, err, "images/.new-%s-%ld" STORE_SUFFIX, name, (long)getpid()) < 0)
+	if (store_new_image(name, path, err) < 0 || store_temporary(name, path, err) < 0)
 		return -1;
 	snprintf(raw, sizeof(raw), "%s.raw", path);
 	if (build_at(v, raw, path, IMAGE_QCOW2, err) < 0)

@@ -89,9 +89,8 @@ static int convert(const struct store_import *import, const char *from, const ch
 static int add(const struct store_import *import, const char *name, const char *path, struct error *err)
 {
 	char target[PATH_MAX];
-	if (store_path(target, err, "images/.new-%s-%ld" STORE_SUFFIX, name, (long)getpid()) < 0)
+	if (store_temporary(name, target, err) < 0)
 		return -1;
-	unlink(target);
 	int rc = convert(import, path, target, err);
 	if (rc == 0)
 		rc = store_add_image(target, name, err);

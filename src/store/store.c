@@ -5,12 +5,14 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/json.h"
@@ -90,6 +92,35 @@ int store_new_image(const char *name, char path[PATH_MAX], struct error *err)
 	if (access(path, F_OK) < 0)
 		return 0;
 	return error_set(err, EEXIST, "there is an image '%s' already; choose another --name, or remove it: visor image rm %s", name, name);
+}
+
+/* ".new-NAME-PID.qcow2", perhaps with more behind it. An hour: the process may be in a namespace that we do not see. */
+static void sweep(const char *folder)
+{
+	DIR *images = opendir(folder);
+	struct dirent *entry;
+	struct stat st;
+	while (images && (entry = readdir(images))) {
+		const char *dash = strncmp(entry->d_name, ".new-", 5) ? NULL : strrchr(entry->d_name, '-');
+		long pid = dash ? strtol(dash + 1, NULL, 10) : 0;
+		if (pid <= 0 || (pid_t)pid != pid || kill((pid_t)pid, 0) == 0 || errno != ESRCH)
+			continue;
+		if (fstatat(dirfd(images), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_mtime + 3600 < time(NULL))
+			unlinkat(dirfd(images), entry->d_name, 0);
+	}
+	if (images)
+		closedir(images);
+}
+
+int store_temporary(const char *name, char path[PATH_MAX], struct error *err)
+{
+	if (store_path(path, err, "images/") < 0)
+		return -1;
+	sweep(path);
+	if (store_path(path, err, "images/.new-%s-%ld" STORE_SUFFIX, name, (long)getpid()) < 0)
+		return -1;
+	unlink(path);
+	return 0;
 }
 
 int store_add_image(const char *from, const char *name, struct error *err)

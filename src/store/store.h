@@ -32,6 +32,8 @@ int store_check_name(const char *what, const char *name, struct error *err);
 int store_image(const char *name, char path[PATH_MAX], struct error *err);
 /* The path of an image that is not there yet. -1 (EEXIST): there is one of that name. */
 int store_new_image(const char *name, char path[PATH_MAX], struct error *err);
+/* Where a process of this host may make an image that is to come into the store. What such processes left that were killed is removed. */
+int store_temporary(const char *name, char path[PATH_MAX], struct error *err);
 /* A finished image gets its name in the store; EEXIST: there is one of that name. What stood at `from` is gone then. */
 int store_add_image(const char *from, const char *name, struct error *err);
 

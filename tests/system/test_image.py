@@ -346,12 +346,14 @@ check("no machine" in visor("rm", "db", status=1).stderr, "a machine that is gon
 print(f"passed: a second machine{' by UEFI' if uefi else ''}", flush=True)
 
 # The first again: without the flags, as it was.
+machine_disk = f"{DATA}/visor/machines/web/disk.qcow2"
+visor("disk", "resize", machine_disk, "6G")
 web = Machine("web")
 web.wait_for_login()
+check(int(web.ssh("findmnt -n -b -o SIZE /", 60)) > 5 << 30, "the file system did not grow with the disk")
 check(web.ssh("cat marker; hostname").split() == ["of-web", "web-host"], "what the first machine had")
 check(web.ssh(FACTS).split() == web_facts, "the first machine is another")
 web.stop()
-machine_disk = f"{DATA}/visor/machines/web/disk.qcow2"
 check("No errors" in subprocess.run(["qemu-img", "check", machine_disk], capture_output=True, text=True).stdout, "qemu-img check")
 check(os.path.getsize(machine_disk) < os.path.getsize(disk), "the machine's disk is as large as the image")
 visor("rm", "web")

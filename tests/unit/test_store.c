@@ -338,6 +338,29 @@ static void test_import_leads(void **state)
 	assert_int_equal(store_import(&import, &err), 0);
 }
 
+/* What a killed import left goes after a while, and nothing else does. */
+static void test_sweep(void **state)
+{
+	static const char *const names[] = { ".new-a-999999999.qcow2", ".new-a-b-999999998.qcow2.raw", ".new-a-999999997.qcow2", ".part-0-999999999", "x-999999999" };
+	const struct timespec old[2] = { { .tv_sec = 1000000000 }, { .tv_sec = 1000000000 } };
+	char path[5][PATH_MAX], mine[PATH_MAX];
+	struct error err;
+	assert_int_equal(store_temporary("a", mine, &err), 0);
+	write_file(mine, "x", 1);
+	utimensat(AT_FDCWD, mine, old, 0);
+	for (unsigned i = 0; i < ARRAY_SIZE(names); i++) {
+		assert_int_equal(store_path(path[i], &err, "images/%s", names[i]), 0);
+		write_file(path[i], "x", 1);
+		if (i != 2)
+			utimensat(AT_FDCWD, path[i], old, 0);
+	}
+	char other[PATH_MAX];
+	assert_int_equal(store_temporary("b", other, &err), 0);
+	for (unsigned i = 0; i < ARRAY_SIZE(names); i++)
+		assert_int_equal(access(path[i], F_OK), i < 2 ? -1 : 0);
+	assert_int_equal(access(mine, F_OK), 0);
+}
+
 /* --- machines --- */
 
 static void write_word(const char *path, uint64_t offset, uint32_t word)
@@ -553,7 +576,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		TEST(test_digest), TEST(test_user_data), TEST(test_instance), TEST(test_seed_image), TEST(test_names), TEST(test_keys),
-		TEST(test_import_name), TEST(test_import), TEST(test_import_leads), TEST(test_machines), TEST(test_login), TEST(test_damaged_machine),
+		TEST(test_import_name), TEST(test_import), TEST(test_import_leads), TEST(test_sweep), TEST(test_machines), TEST(test_login), TEST(test_damaged_machine),
 		TEST(test_fetch_errors), TEST(test_gpt), TEST(test_process), TEST(test_build_tools),
 	};
 	return cmocka_run_group_tests_name("store", tests, NULL, NULL);
