@@ -119,9 +119,10 @@ static int find_sources(struct work *w, struct error *err)
 	FILE *out = fopen(w->sources, "we");
 	FILE *in = popen("apt-get indextargets --format '$(REPO_URI) $(RELEASE) $(COMPONENT) $(SIGNED_BY)' 'Created-By: Packages' 2>/dev/null", "re");
 	while (in && out && fgets(line, sizeof(line), in)) {
-		if (sscanf(line, "%999s %99s %99s %999s", uri, suite, part, signed_by) != 4 || !belongs(suite, release) || strcmp(part, "main"))
+		int fields = sscanf(line, "%999s %99s %99s %999s", uri, suite, part, signed_by);
+		if (fields < 3 || !belongs(suite, release) || strcmp(part, "main"))
 			continue;
-		if (*signed_by == '/')
+		if (fields == 4 && *signed_by == '/')
 			fprintf(out, "deb [signed-by=%s] %s %s main\n", signed_by, uri, suite);
 		else
 			fprintf(out, "deb %s %s main\n", uri, suite);
@@ -191,7 +192,7 @@ static int make_as_user(struct work *w, uint64_t first, const char *blocks, stru
 	static const char outside[] = "tar=$1 disk=$2; shift 2; exec mmdebstrap --unshare-helper sh -c \"$@\" <\"$tar\" 1<>\"$disk\"";
 	static const char inside[] =
 		"set -e; d=$(mktemp -d); trap 'rm -rf \"$d\"' EXIT; mkdir \"$d/tree\"\n"
-		"tar --numeric-owner --xattrs --exclude='./dev/*' -C \"$d/tree\" -xf -\n"
+		"tar --numeric-owner --xattrs --xattrs-include='*' --exclude='./dev/*' -C \"$d/tree\" -xf -\n"
 		"mke2fs -q -F -t ext4 -L root -U \"$2\" -O " FEATURES " -E root_owner=0:0 -d \"$d/tree\" \"$d/disk\" \"$3\" >&2\n"
 		"dd if=\"$d/disk\" bs=64k seek=\"$1\" oflag=seek_bytes conv=sparse,notrunc status=none\n";
 	char seek[32], archive[PATH_MAX];
