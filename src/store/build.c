@@ -30,6 +30,7 @@ static const char packages[] =
 static const char customize[] =
 	"set -eu\n"
 	"root=$1\n"
+	"echo \"UUID=$UUID / ext4 defaults 0 1\" >\"$root/etc/fstab\"\n"
 	"echo debian >\"$root/etc/hostname\"\n"
 	"printf '127.0.0.1\\tlocalhost\\n::1\\tlocalhost ip6-localhost ip6-loopback\\n' >\"$root/etc/hosts\"\n"
 	"cat >\"$root/etc/systemd/network/80-dhcp.network\" <<'EOF'\n"
@@ -148,10 +149,13 @@ static int write_script(struct work *w, char path[PATH_MAX], struct error *err)
 	return error_set(err, errno, "%s: cannot write it: %s", path, strerror(errno));
 }
 
+/* Before there is a kernel: its initial RAM disk cannot find out by a device for which file system it needs a fsck. */
+static const char fsck[] = "--essential-hook=mkdir -p \"$1/etc/initramfs-tools/conf.d\"; echo FSTYPE=ext4 >\"$1/etc/initramfs-tools/conf.d/root\"";
+
 /* The tree as a folder when it may be root's, else as an archive that is unpacked in a user namespace. */
 static int make_tree(struct work *w, struct error *err)
 {
-	char include[8192], script[PATH_MAX], hook[PATH_MAX + 32], tree[PATH_MAX], fstab[128];
+	char include[8192], script[PATH_MAX], hook[PATH_MAX + 32], tree[PATH_MAX];
 	bool root = geteuid() == 0;
 	int n = snprintf(include, sizeof(include), "--include=%s,%s", w->build->kernel, packages);
 	for (const char *const *p = w->build->packages; p && *p && n < (int)sizeof(include); p++)
@@ -160,12 +164,10 @@ static int make_tree(struct work *w, struct error *err)
 		return error_set(err, E2BIG, "--package: too many packages");
 	if (write_script(w, script, err) < 0 || find_sources(w, err) < 0)
 		return -1;
-	/* Before there is a kernel: its initial RAM disk gets the fsck that this wants. */
-	snprintf(fstab, sizeof(fstab), "--essential-hook=echo 'UUID=%s / ext4 defaults 0 1' >\"$1/etc/fstab\"", w->uuid);
 	snprintf(hook, sizeof(hook), "--customize-hook=%s", script);
 	snprintf(tree, sizeof(tree), "%s/tree%s", w->folder, root ? "" : ".tar");
 	const char *const make[] = { "mmdebstrap", "--variant=minbase", root ? "--mode=root" : "--mode=unshare",
-				     root ? "--format=directory" : "--format=tar", include, fstab, hook, w->build->release, tree, w->sources, NULL };
+				     root ? "--format=directory" : "--format=tar", include, fsck, hook, w->build->release, tree, w->sources, NULL };
 	begin(w->build, "fetching and installing packages (some minutes)");
 	return process_run(make, w->log, err);
 }
