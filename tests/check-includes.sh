@@ -23,7 +23,8 @@ allowed() {
 	dev) echo base bus mem state block net display audio share ;;
 	engine) echo isa cpu mem bus host base ;;
 	vm) echo base host isa mem state bus cpu block net display audio share dev engine ;;
-	cli) echo base host block vm ;;
+	store) echo base host block ;;
+	cli) echo base host block vm store ;;
 	*) echo UNKNOWN ;;
 	esac
 }

@@ -4,18 +4,21 @@
 # Prepares stock guests from Debian's packages: tools/guest.sh [-d DIR] NAME...
 # Each guest becomes DIR/NAME/ (vmlinuz and initrd.gz, a firmware image, or a disk: root.img, of the tree root/) and
 # is made once, and again when the way in which it is made has changed (DIR/NAME/recipe is a checksum of that). Needs no
-# root (see apt.sh).
+# root (see apt.sh), but for debian-amd64: a disk that 'visor image build' makes, by mmdebstrap. VISOR names the program;
+# without it that of build/.
 set -eu
 
 dir=guest
 here=$(cd "$(dirname "$0")" && pwd)
 names="cloud-amd64 generic-amd64 i386-686 i386-686-pae installer-amd64 memtest seabios programs-amd64 pc-amd64 pc-i386 grub-rescue devices-amd64"
+# Not made by `all`, since they take minutes and need visor itself.
+more="debian-amd64"
 
 die() { echo "guest.sh: $*" >&2; exit 1; }
 
 usage() {
 	echo "usage: tools/guest.sh [-d DIR] NAME..."
-	echo "NAME: $names, or all"
+	echo "NAME: $names, or all; $more"
 }
 
 . "$here/apt.sh"
@@ -92,6 +95,9 @@ make_guest() {
 		unpack amd64 seabios "$2/deb"
 		cp "$2/deb/usr/share/seabios/bios-256k.bin" "$2/bios.bin"
 		rm -rf "$2/deb" ;;
+	debian-amd64)
+		[ -x "${VISOR:=$here/../build/visor}" ] || die "debian-amd64: $VISOR is missing; build it first: make"
+		"$VISOR" image build debian --output "$2/disk.qcow2" >&2 ;;
 	programs-amd64)
 		echo "guest.sh: fetching and unpacking a compiler and stress-ng" >&2
 		mkdir "$2/work"
@@ -110,6 +116,7 @@ recipe() {
 		case $branch in
 		*" linux "*) sed -n '/^linux()/,/^}/p' "$here/guest.sh"; cat "$here/initramfs.sh" ;;
 		*unpack_tree*) cat "$here/tree.sh" ;;
+		*"image build"*) cat "$here"/../src/store/build.[ch] "$here"/../src/store/build_boot.[ch] "$here"/../src/store/gpt.c ;;
 		esac
 	} | cksum
 }
@@ -125,9 +132,9 @@ shift $((OPTIND - 1))
 [ $# -gt 0 ] || { usage >&2; exit 2; }
 [ "$1" != all ] || set -- $names
 for name; do
-	case " $names " in
+	case " $names $more " in
 	*" $name "*) ;;
-	*) echo "guest.sh: there is no guest '$name'; choose from: $names" >&2; exit 2 ;;
+	*) echo "guest.sh: there is no guest '$name'; choose from: $names $more" >&2; exit 2 ;;
 	esac
 done
 for tool in apt-get dpkg-deb cpio flock gzip; do

@@ -359,13 +359,19 @@ static int finish(struct run *run)
 
 static int run_run(const void *values, const struct operands *operands)
 {
-	struct run run = { .values = values, .started_ns = host_time_ns() };
+	struct run_values v = *(const struct run_values *)values;
+	struct run run = { .values = &v, .started_ns = host_time_ns() };
+	const char *image = operands->count ? operands->values[0] : NULL;
 	struct error err;
-	if (run.values->verbose)
+	if (v.verbose)
 		log_threshold = LOG_INFO;
-	if (run_check(run.values, &err) < 0) {
+	if (run_check_image(&v, image, &err) < 0 || run_check(&v, &err) < 0) {
 		log_error("%s", err.text);
 		return STATUS_USAGE;
+	}
+	if (image && run_use_image(&v, image, &err) < 0) {
+		log_error("%s", err.text);
+		return STATUS_FAILURE;
 	}
 	signals_block();
 	int status = prepare(&run, &err);
@@ -381,11 +387,16 @@ static int run_run(const void *values, const struct operands *operands)
 
 const struct command command_run = {
 	.name = "run",
+	.operands = "[IMAGE]",
+	.max_operands = 1,
 	.summary = "run a virtual machine in the foreground",
 	.description =
 		"Starts a PC and puts its first serial port on the terminal. Give it a Linux kernel (--kernel), a disk to boot from "
 		"(--disk), or both. Ctrl-] then q quits, Ctrl-] then ? shows the other keys. Standard input and output may be pipes or "
 		"files; when the input ends, the guest goes on.\n\n"
+		"With the name of an image ('visor image list') it starts the machine --name, which is made from that image the first time: with a "
+		"disk of its own, which keeps what the guest writes, and a user, SSH key and host name from the flags (by cloud-init). "
+		"'visor rm NAME' removes it.\n\n"
 		"The status is 0 when the guest powers off.",
 	.options = run_options,
 	.values_size = sizeof(struct run_values),

@@ -25,6 +25,7 @@ struct run_values {
 	const char *gdb, *audio, *vnc, *vnc_password;
 	uint64_t time_limit;
 	const char *trace, *stats, *restore, *jit_dump;
+	const char *user, *ssh_key, *hostname; /* of a machine made from an image */
 };
 
 extern const struct option run_options[];
@@ -37,5 +38,11 @@ int run_check(const struct run_values *values, struct error *err);
  * has_port: which consoles the saved machine had. The consoles themselves are the caller's to fill in. */
 int run_configure(const struct run_values *values, const struct snapshot *snapshot, struct machine_config *config,
 		  bool has_port[MACHINE_PORTS], struct error *err);
+
+/* What is wrong with `image` (NULL: none was named) and the flags: a usage error. The flags get the machine's drives, of which only the number
+ * is right until run_use_image, and its name. */
+int run_check_image(struct run_values *values, const char *image, struct error *err);
+/* The machine of that name, or of the image's when it has none, made from the image: its disks go into the flags. Once in a process. */
+int run_use_image(struct run_values *values, const char *image, struct error *err);
 
 #endif

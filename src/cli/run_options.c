@@ -27,7 +27,7 @@ static const char *const firmwares[] = { "bios", "uefi", NULL };
 
 const struct option run_options[] = {
 	{ .name = "name", .kind = OPTION_STRING, AT(name), .argument = "NAME",
-	  .help = "the machine's name for the other commands; vm-PID without it" },
+	  .help = "the machine's name for the other commands; without it that of the image, or vm-PID" },
 	{ .name = "memory", .kind = OPTION_SIZE, AT(memory), .argument = "SIZE", .min = 2 << 20, .max = 1ull << 40,
 	  .help = "the guest's memory, as 256M or 2G; 512M without it" },
 	{ .name = "cpus", .kind = OPTION_NUMBER, AT(cpus), .argument = "N", .min = 1, .max = MACHINE_MAX_CPUS,
@@ -133,6 +133,12 @@ const struct option run_options[] = {
 	{ .name = "restore", .kind = OPTION_STRING, AT(restore), .argument = "FILE", .completion = COMPLETE_FILE,
 	  .help = "go on with a machine that 'visor save' put into a file; memory, processors and boot come from there, --disk "
 		  "gives the disks' new places" },
+	{ .name = "user", .kind = OPTION_STRING, AT(user), .argument = "NAME",
+	  .help = "of a machine made from an image: a user who may log in by --ssh-key and become root by sudo; the image's usual one without it" },
+	{ .name = "ssh-key", .kind = OPTION_STRING, AT(ssh_key), .argument = "FILE", .completion = COMPLETE_FILE,
+	  .help = "of a machine made from an image: the public keys that its user may log in with, as in id_ed25519.pub" },
+	{ .name = "hostname", .kind = OPTION_STRING, AT(hostname), .argument = "NAME",
+	  .help = "of a machine made from an image: its host name; that of the machine without it. The machine keeps these three until others are given" },
 	{ .name = "verbose", .kind = OPTION_FLAG, AT(verbose), .help = "say more about what happens" },
 	OPTION_END
 };
@@ -299,8 +305,8 @@ static int check_boot(const struct run_values *v, struct error *err)
 	if (v->memory % (1u << 20))
 		return error_set(err, EINVAL, "--memory: must be a whole number of MiB, as 256M");
 	if (!v->kernel && !v->bios && !v->firmware && !v->boot && !drive_count(v))
-		return error_set(err, EINVAL, "there is nothing to start: give --kernel FILE, --disk FILE, --cdrom FILE, --boot network, --bios or "
-				 "--restore FILE");
+		return error_set(err, EINVAL, "there is nothing to start: give --kernel FILE, --disk FILE, --cdrom FILE, --boot network, --bios, "
+				 "--restore FILE, or the name of an image");
 	return 0;
 }
 

@@ -75,6 +75,11 @@ const struct text_section text_sections[] = {
 		{ "$XDG_RUNTIME_DIR/visor/NAME.sock",
 		  "The control socket of a running machine: HTTP/1.1 with JSON. /run/visor for root, /tmp/visor-UID where "
 		  "XDG_RUNTIME_DIR is not set." },
+		{ "$XDG_DATA_HOME/visor/images/NAME.qcow2",
+		  "The images of 'visor image'. /var/lib/visor for root, ~/.local/share/visor for others where XDG_DATA_HOME is not set." },
+		{ "$XDG_DATA_HOME/visor/machines/NAME/",
+		  "Of a machine made from an image: disk.qcow2, which has the image behind it, seed.iso (what cloud-init is told), machine.json, "
+		  "uefi-vars." },
 		{ "/usr/share/seabios/bios-256k.bin", "The firmware of a machine without --kernel and of --bios without a file." },
 	} },
 	{ "CONTROL SOCKET", {
@@ -89,6 +94,8 @@ const struct text_section text_sections[] = {
 	{ "EXAMPLES", {
 		{ "visor run \\-\\-cpus 2 \\-\\-kernel vmlinuz \\-\\-initrd initrd.gz \\-\\-append console=ttyS0 \\-\\-disk disk.img",
 		  "Boots a kernel to its console, with two processors and a disk." },
+		{ "visor image build debian; visor run debian \\-\\-name web \\-\\-ssh-key ~/.ssh/id_ed25519.pub \\-p 2222:22",
+		  "Makes an image of Debian, and a machine from it; 'ssh \\-p 2222 debian@localhost' logs in." },
 		{ "visor save vm\\-1234 sleep.visor \\-\\-stop; visor run \\-\\-restore sleep.visor",
 		  "Puts a machine into a file and goes on with it later." },
 	} },

@@ -21,6 +21,9 @@ int file_make_folders(const char *path, struct error *err);
 /* Writes all of it, through short writes and interruptions. */
 int file_write_all(int fd, const void *data, size_t size, struct error *err);
 
+/* The folders that a path leads through, all that end with a slash in it, as far as they are missing; for their owner alone. */
+int file_make_folders(const char *path, struct error *err);
+
 /*
  * Opens a file for reading and writing that this process alone keeps up to date: made with `size` bytes of `content`, and the
  * folders it lies in, when it is missing. Fails (EBUSY) when another process has it.

@@ -4,6 +4,7 @@
 # Flags, errors and exit statuses that need no guest.
 set -u
 failed=0
+export XDG_DATA_HOME=$PWD/data
 
 # expect STATUS PATTERN ARGS...: PATTERN must be in what it prints; with status 1 and 2 all of that is on standard error.
 expect() {
@@ -39,7 +40,20 @@ expect 2 'auto, interp' run --engine warp
 expect 2 'choose from: pc' run --machine toaster
 expect 2 'value is missing' run --kernel
 expect 2 'takes no value' run --no-reboot=1
-expect 2 'one argument too many' run kernel
+expect 2 'one argument too many' run image more
+expect 1 'there is no image' run image
+expect 2 'cannot be a name' run image --name ../x
+expect 1 'cannot be a name' run ../image --name x
+expect 2 'belongs to a machine made from an image' run --disk x --ssh-key y
+expect 0 '^NAME' image list
+expect 0 '^\[\]' image list --json
+expect 1 'there is no image' image rm nothing
+expect 1 'no machine' rm nothing
+expect 1 'nosuchfile' image import nosuchfile
+expect 1 'give --name' image import 'a b.img'
+expect 2 '64 hexadecimal digits' image import x --sha256 12
+expect 2 'only debian' image build beos
+expect 2 'whole number of MiB' image build debian --size 4294967297
 expect 2 'short options' run -m 5
 expect 2 'give --kernel' run --initrd x
 expect 2 'give --kernel' run --append x --disk y
