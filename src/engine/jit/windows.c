@@ -377,6 +377,7 @@ static struct window *add_window(struct windows *w, struct space *space, uint16_
 
 #define SHIFT_MAX 4096
 #define SHIFT_FAR 1024
+#define SHIFT_TRIES 32
 
 /* How much of what the space uses would have one bias; the last zone, the stack's, matters least. */
 static unsigned count_fitting(const uint16_t *zone, unsigned zones, int64_t shift, uint32_t owner)
@@ -392,14 +393,16 @@ static unsigned count_fitting(const uint16_t *zone, unsigned zones, int64_t shif
 static int64_t find_shift(const uint16_t *zone, unsigned zones, uint32_t owner)
 {
 	unsigned most = 0;
-	int64_t best = 0, n = zone[0] * ZONE_WINDOWS > SHIFT_MAX ? SHIFT_FAR : 1;
-	for (; n <= SHIFT_MAX && most < 2 * zones - 1; n++)
+	int64_t best = 0, first = zone[0] * ZONE_WINDOWS > SHIFT_MAX ? SHIFT_FAR : 1, end = SHIFT_MAX;
+	for (int64_t n = first; n <= end && most < 2 * zones - 1; n++)
 		for (int64_t shift = -n; shift <= n; shift += 2 * n) {
 			unsigned fitting = count_fitting(zone, zones, shift, owner);
-			if (fitting > most) {
-				most = fitting;
-				best = shift;
-			}
+			if (fitting <= most)
+				continue;
+			most = fitting;
+			best = shift;
+			if (most >= 2 * zones - 2)
+				end = MIN(end, n + SHIFT_TRIES); /* all but the stack */
 		}
 	return best;
 }
