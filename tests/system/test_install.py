@@ -139,7 +139,7 @@ echo root:{PASSWORD} | chroot /target chpasswd
 next packages
 chroot /target apt-get -q -o Acquire::Languages=none update
 chroot /target apt-get -q -y --no-install-recommends install linux-image-amd64 grub-pc-bin grub-efi-amd64-bin grub2-common
-next boot loader
+next loader
 printf 'GRUB_CMDLINE_LINUX=console=ttyS0\\nGRUB_TIMEOUT=1\\n' >>/target/etc/default/grub
 chroot /target grub-install --target=i386-pc /dev/vda
 chroot /target grub-install --target=x86_64-efi --efi-directory=/boot/efi --removable --no-nvram
@@ -160,7 +160,7 @@ WAYS = {
                    ("Installing the base system", 120), ("Select and install software", 900), ("Installing GRUB boot loader", 300),
                    ("Finishing the installation", 300)),
     "script": (("Starting system log daemon", 60), ("^step: tools", 120), ("^step: partitions", 120), ("^step: base", 60),
-               ("^step: settings", 900), ("^step: packages", 30), ("^step: boot loader", 600), ("^the installation is complete", 120)),
+               ("^step: settings", 900), ("^step: packages", 30), ("^step: loader", 600), ("^the installation is complete", 120)),
 }
 
 
