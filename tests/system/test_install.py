@@ -240,7 +240,7 @@ def boots(disk, *firmware):
     g.send(f"exec 3<>/dev/tcp/10.0.2.2/{mirror.port}; printf 'GET /greeting HTTP/1.0\\r\\n\\r\\n' >&3; cat <&3\n")
     g.expect("^" + GREETING.decode().strip(), 60)
     g.send("[ -d /sys/firmware/efi ] && echo by-''efi || echo by-''bios; df / | tail -n 1; systemctl is-system-running --wait\n")
-    g.expect("^by-efi" if firmware else "^by-bios")
+    g.expect("by-efi" if firmware else "by-bios")
     g.expect("^/dev/vda3 ")
     g.expect("^running", 60)
     g.send("poweroff\n")
