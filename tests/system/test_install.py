@@ -8,7 +8,7 @@ installer components (udebs), which many partial mirrors leave out, the installe
 script among those partitions the disk and installs the system with debootstrap and apt, which is what those components do.
 INSTALL_FORMATS names the disk formats, or is "none"; INSTALL_WAY, components or script, asks for one of both ways.
 """
-import shutil
+import resource, shutil
 from harness import *
 from mirror import Mirror, apt_archive
 
@@ -270,7 +270,8 @@ for format in FORMATS:
     disk = os.path.join(TMP, f"disk.{format}")
     visor("disk", "create", disk, "3G")
     install(disk)
-    print(f"{format}: installed in {time.monotonic() - start:.0f} s, {mirror.asked}", flush=True)
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    print(f"{format}: installed in {time.monotonic() - start:.0f} s, {used.ru_utime + used.ru_stime:.0f} s of processor time; {mirror.asked}", flush=True)
     boots(disk).check_log()
     print(f"passed: {format}, from SeaBIOS", flush=True)
     boots(disk, "--firmware", "uefi").check_log()
