@@ -89,6 +89,9 @@ class Bench:
         if self.server:
             self.server.kill()
             self.server.wait()
+        for monitor in self.monitors:
+            if os.path.exists(monitor.scratch):
+                os.remove(monitor.scratch)
 
     def drop_all(self):
         for key in list(self.running):
