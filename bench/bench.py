@@ -10,6 +10,8 @@ import json
 import os
 import re
 import signal
+import socket
+import subprocess
 import sys
 import tempfile
 import time
@@ -23,13 +25,15 @@ NANO = {"syscall": 1000000, "in": 1000000, "cr8wr": 1000000, "callret": 40000000
 # Those that a user program can do on the bare host as well.
 NANO_NATIVE = ["syscall", "callret", "pgfault", "divzero"]
 CPUS = {"threads": 2}
+# What only guests do: their disk and their network.
+IO_GROUPS = ("disk", "network")
 BOOT_LIMIT = 120
 
 
 def workloads():
     """{group: [workload]} in the order of the report."""
     found = {}
-    for group in ("integer", "float", "vector", "compile", "system", "threads"):
+    for group in ("integer", "float", "vector", "compile", "system", "threads", "disk", "network"):
         with open(os.path.join(machines.HERE, "workloads", group + ".sh")) as f:
             found[group] = re.findall(r"^(\w+)_run\(\)", f.read(), re.M)
     found["boot"] = ["debian"]
@@ -43,7 +47,8 @@ class Bench:
         self.permille = max(round(args.scale * 1000), 1)
         self.results = {} # (group, workload) -> {engine: [result]}
         self.memory = {}  # engine -> MB, largest
-        self.running = {} # (engine, cpus) -> Machine
+        self.running = {} # (engine, processors, port) -> Machine
+        self.server = None
         self.hopeless = set() # (engine, workload) that took too long, and is not tried again
 
     def note(self, group, name, engine, result):
@@ -53,23 +58,37 @@ class Bench:
         text = f"{result['seconds']:8.3f} s" if "error" not in result else "FAILED: " + result["error"]
         print(f"  {group}/{name:12} {engine:8} {text}", file=sys.stderr, flush=True)
 
-    def machine(self, engine, cpus):
-        """The running machine; booted first when there is none."""
-        machine = self.running.get((engine.name, cpus))
+    def machine(self, engine, cpus, port=None):
+        """The running machine; booted first when there is none. All that run are of one kind."""
+        machine = self.running.get((engine.name, cpus, port))
         if not machine:
-            for other in [m for m in self.running if m[1] != cpus]:
+            for other in [m for m in self.running if m[1:] != (cpus, port)]:
                 self.drop(*other)
-            machine = self.running[engine.name, cpus] = engine.start(cpus)
+            machine = self.running[engine.name, cpus, port] = engine.start(cpus, port) if port else engine.start(cpus)
             try:
                 machine.marker("agent", ("ready",), time.monotonic() + BOOT_LIMIT)
             except machines.Failure as e:
                 raise machines.Failure(f"{e}, before its agent was ready") from None
         return machine
 
-    def drop(self, name, cpus):
-        machine = self.running.pop((name, cpus), None)
+    def drop(self, name, cpus, port=None):
+        machine = self.running.pop((name, cpus, port), None)
         if machine:
             machine.stop()
+
+    def iperf_port(self):
+        """Of a server of iperf3 on the host's loopback, started when first asked for."""
+        if not self.server:
+            with socket.create_server(("127.0.0.1", 0)) as s:
+                self.port = s.getsockname()[1]
+            self.server = subprocess.Popen(["iperf3", "-s", "-B", "127.0.0.1", "-p", str(self.port)], stdout=subprocess.DEVNULL)
+        return self.port
+
+    def close(self):
+        self.drop_all()
+        if self.server:
+            self.server.kill()
+            self.server.wait()
 
     def drop_all(self):
         for key in list(self.running):
@@ -77,14 +96,14 @@ class Bench:
 
     def attempt(self, engine, group, name, amount=None):
         """One workload, once, on one machine."""
-        cpus = CPUS.get(group, 1)
+        cpus, port = CPUS.get(group, 1), self.iperf_port() if group in IO_GROUPS else None
         try:
-            machine = self.machine(engine, cpus)
+            machine = self.machine(engine, cpus, port)
             function = name if group != "nano" else "nano_" + name
             result = machine.workload(function, amount or self.permille, self.args.timeout)
             self.memory[engine.name] = max(self.memory.get(engine.name, 0), machines.own_memory(machine.process.pid))
         except machines.Failure as e:
-            self.drop(engine.name, cpus)
+            self.drop(engine.name, cpus, port)
             limit = f" after {self.args.timeout:g} s" if str(e) == "timeout" else ""
             result = {"error": str(e) + limit}
             if limit:
@@ -98,13 +117,13 @@ class Bench:
 
     def group(self, group, names):
         for name in names:
-            for engine in [self.native] + self.monitors:
+            for engine in ([] if group in IO_GROUPS else [self.native]) + self.monitors:
                 if self.wanted(engine, name):
                     self.attempt(engine, group, name)
 
     def boot(self):
         for monitor in self.monitors:
-            machine = self.running[monitor.name, 0] = monitor.boot()
+            machine = self.running[monitor.name, 0, None] = monitor.boot()
             try:
                 seconds, _, _ = machine.marker("boot", ("end",), time.monotonic() + self.args.timeout)
                 result = {"seconds": seconds}
@@ -124,7 +143,7 @@ class Bench:
                 self.attempt(self.native, "nano", name, counts[name])
         for monitor in self.monitors:
             append = " ".join(f"{name}={count}" for name, count in counts.items())
-            machine = self.running[monitor.name, 0] = monitor.start_nano(append)
+            machine = self.running[monitor.name, 0, None] = monitor.start_nano(append)
             for name, count in counts.items():
                 try:
                     result = self.nano_result(machine, "nano_" + name)
@@ -214,7 +233,7 @@ def main():
         except KeyboardInterrupt:
             print("bench: interrupted; this is what there is", file=sys.stderr)
         finally:
-            bench.drop_all()
+            bench.close()
     summary = report.summarize(bench.results, engines, None if args.no_qemu else "QEMU")
     summary.update(scale=args.scale, repeats=args.repeats, memory_mb=bench.memory)
     with open(args.json, "w") as f:

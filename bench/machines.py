@@ -13,6 +13,7 @@ import tempfile
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+SCRATCH = 1 << 30 # bytes of the disk to write
 LINE = re.compile(rb"BENCH (\w+) (\w+) ?([^\r\n]*)\r?\n")
 
 
@@ -112,12 +113,18 @@ class Monitor:
     def __init__(self, name, kernel, initrd, root):
         self.name, self.kernel, self.initrd = name, kernel, initrd
         self.disk, self.nano = os.path.join(root, "root.img"), os.path.join(root, "nano", "nano.elf")
+        self.scratch = os.path.join(root, f"scratch-{name}.img")
 
     append = "console=ttyS0 quiet rdinit=/bench-init"
 
-    def start(self, cpus):
-        command = self.command(cpus, "1G", self.kernel, self.append, initrd=self.initrd, disk=self.disk)
-        return Machine(self.name, command)
+    def start(self, cpus, port=None):
+        """With a port: also with a disk to write and a network, where a server of iperf3 is at the host's port."""
+        append = self.append + (f" bench_port={port}" if port else "")
+        if port:
+            with open(self.scratch, "wb") as f:
+                f.truncate(SCRATCH)
+        command = self.command(cpus, "1G", self.kernel, append, initrd=self.initrd, disk=self.disk)
+        return Machine(self.name, command + (self.io_devices() if port else self.no_devices))
 
     def boot(self):
         """Debian's kernel and the initramfs, without a disk."""
@@ -128,6 +135,11 @@ class Monitor:
 
 
 class Visor(Monitor):
+    no_devices = ["--net", "none"]
+
+    def io_devices(self):
+        return ["--disk", self.scratch, "--net", "user"]
+
     def __init__(self, binary, engine, *more):
         super().__init__(engine, *more)
         self.binary = binary
@@ -140,6 +152,11 @@ class Visor(Monitor):
 
 
 class Qemu(Monitor):
+    no_devices = []
+
+    def io_devices(self):
+        return ["-drive", f"file={self.scratch},if=virtio,format=raw", "-nic", "user,model=virtio-net-pci"]
+
     def command(self, cpus, memory, kernel, append, initrd=None, disk=None):
         c = ["qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", str(cpus), "-m", memory,
              "-nodefaults", "-display", "none", "-serial", "stdio", "-no-reboot", "-kernel", kernel, "-append", append]

@@ -18,7 +18,7 @@ die() { echo "rootfs.sh: $*" >&2; exit 1; }
 . "$here/../tools/tree.sh"
 
 packages="dash coreutils findutils diffutils tar sed grep gzip xz-utils zstd bzip2 perl-base python3-minimal lua5.4
- sqlite3 mawk openssl gcc libc6-dev libssl-dev libc-bin"
+ sqlite3 mawk openssl gcc libc6-dev libssl-dev libc-bin fio iperf3"
 
 unpack() {
 	echo "rootfs.sh: fetching and unpacking Debian packages" >&2

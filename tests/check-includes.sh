@@ -19,10 +19,10 @@ allowed() {
 	state) echo base ;;
 	bus) echo base mem state ;;
 	cpu) echo base isa mem state bus ;;
-	block | net | display) echo base host state ;;
-	dev) echo base bus mem state block net display ;;
+	block | net | display | audio | share) echo base host state ;;
+	dev) echo base bus mem state block net display audio share ;;
 	engine) echo isa cpu mem bus host base ;;
-	vm) echo base host isa mem state bus cpu block net display dev engine ;;
+	vm) echo base host isa mem state bus cpu block net display audio share dev engine ;;
 	store) echo base host block ;;
 	cli) echo base host block vm store ;;
 	*) echo UNKNOWN ;;

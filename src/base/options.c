@@ -216,7 +216,8 @@ static int parse_option(const struct command *command, char ***p, void *values, 
 	}
 	if (equals)
 		return store_value(o, values, equals + 1, err);
-	if (o->kind == OPTION_OPTIONAL && (!next || *next == '-' || command->max_operands))
+	/* Of a command with operands a path alone is the value: what else follows may be an operand. */
+	if (o->kind == OPTION_OPTIONAL && (!next || *next == '-' || (command->max_operands && !strchr(next, '/'))))
 		return store_value(o, values, "", err);
 	if (!next)
 		return error_set(err, EINVAL, "--%s: the value is missing; write --%s %s", o->name, o->name, o->argument);

@@ -18,7 +18,7 @@ enum option_kind {
 	OPTION_KIND_END,
 	OPTION_FLAG,     /* bool */
 	OPTION_STRING,   /* const char *, pointing into argv */
-	OPTION_OPTIONAL, /* const char *; without a value it becomes "" */
+	OPTION_OPTIONAL, /* const char *; without a value it becomes ""; where there are operands a value in a word of its own has a slash */
 	OPTION_LIST,     /* struct option_list: each use adds one */
 	OPTION_SIZE,     /* uint64_t, bytes: digits and K, M, G or T (powers of 1024; without one: bytes) */
 	OPTION_NUMBER,   /* uint64_t */

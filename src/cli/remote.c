@@ -236,6 +236,32 @@ const struct command command_engine = {
 	.run = engine_run,
 };
 
+/* --- balloon --- */
+
+static int balloon_run(const void *values, const struct operands *operands)
+{
+	uint64_t memory;
+	struct error err;
+	if (options_parse_size(operands->values[1], &memory, &err) < 0) {
+		log_error("%s", err.text);
+		return STATUS_USAGE;
+	}
+	return post(operands->values[0], "/balloon", json_pack("{s:I}", "memory", (json_int_t)MIN(memory, (uint64_t)INT64_MAX)));
+}
+
+const struct command command_balloon = {
+	.name = "balloon",
+	.operands = "NAME SIZE",
+	.min_operands = 2,
+	.max_operands = 2,
+	.completion = { COMPLETE_MACHINE },
+	.summary = "say how much of its memory a machine's guest shall have",
+	.description = "Up to what it was started with, as 256M. The guest gives up the rest, or takes it back, in its own time; 'visor stats' shows how "
+		       "far it is, as balloon.memory. It needs Linux's driver virtio_balloon, or another system's.",
+	.options = no_options,
+	.run = balloon_run,
+};
+
 /* --- stop --- */
 
 struct stop_values {

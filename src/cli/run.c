@@ -18,6 +18,7 @@
 #include "host/deadline.h"
 #include "host/file.h"
 #include "host/signals.h"
+#include "host/spool.h"
 #include "host/terminal.h"
 #include "host/time.h"
 #include "vm/control.h"
@@ -29,6 +30,7 @@ struct port {
 	struct run *run;
 	enum machine_port number;
 	struct channel *channel;
+	struct spool *spool; /* the printer port's, in the channel's stead */
 	bool paused; /* its reader falls behind */
 };
 
@@ -49,13 +51,17 @@ struct run {
 static void on_output(void *opaque, const uint8_t *data, size_t size)
 {
 	struct port *p = opaque;
-	channel_write(p->channel, data, size);
+	if (p->spool)
+		spool_write(p->spool, data, size);
+	else
+		channel_write(p->channel, data, size);
 }
 
 static void on_input_ready(void *opaque)
 {
 	struct port *p = opaque;
-	channel_ready(p->channel);
+	if (p->channel)
+		channel_ready(p->channel);
 }
 
 static size_t on_input(void *opaque, const uint8_t *data, size_t size)
@@ -106,8 +112,11 @@ static int open_port(struct run *run, enum machine_port number, const char *spec
 	p->number = number;
 	if (!spec && !needed)
 		return 0;
-	p->channel = channel_open(spec ? spec : "none", err);
-	if (!p->channel)
+	if (number == MACHINE_PARALLEL0 && spec && !strcmp(spec, "spool"))
+		p->spool = spool_open(run->values->name, err);
+	else
+		p->channel = channel_open(spec ? spec : "none", err);
+	if (!p->channel && !p->spool)
 		return -1;
 	config->console[number] = (struct machine_console){ on_output, on_input_ready, p };
 	return 0;
@@ -160,7 +169,7 @@ static int close_ports(struct run *run)
 	int result = 0;
 	struct error err;
 	for (unsigned i = 0; i < MACHINE_PORTS; i++) {
-		if (channel_close(run->ports[i].channel, &err) < 0) {
+		if (channel_close(run->ports[i].channel, &err) < 0 || spool_close(run->ports[i].spool, &err) < 0) {
 			log_error("%s", err.text);
 			result = -1;
 		}

@@ -13,16 +13,16 @@ struct run_values {
 	const char *name;
 	uint64_t memory, cpus; /* 0: not given */
 	unsigned cpu;          /* enum cpu_model, or RUN_CPU_DEFAULT */
-	unsigned engine, machine, firmware;
+	unsigned engine, machine, firmware, watchdog, on_panic;
 	uint64_t jit_cache;
 	const char *kernel, *initrd, *append, *bios, *uefi_vars;
-	struct option_list disks, cdroms, floppies, nets, forwards;
-	const char *capture;
+	struct option_list disks, cdroms, floppies, nets, forwards, shares;
+	const char *capture, *vsock;
 	const char *console, *serial2, *parallel, *virtio_console, *debugcon;
-	bool debug_exit, no_reboot, verbose;
+	bool debug_exit, no_reboot, no_balloon, virtio_input, verbose;
 	const char *boot;
 	struct option_list option_roms;
-	const char *gdb, *vnc, *vnc_password;
+	const char *gdb, *audio, *vnc, *vnc_password;
 	uint64_t time_limit;
 	const char *trace, *stats, *restore, *jit_dump;
 	const char *user, *ssh_key, *hostname; /* of a machine made from an image */

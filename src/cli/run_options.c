@@ -11,9 +11,11 @@
 #include "base/util.h"
 #include "host/channel.h"
 #include "host/rundir.h"
+#include "host/spool.h"
 #include "vm/nic.h"
 #include "vm/snapshot_config.h"
 
+#define NO_WATCHDOG (~0u)
 #define MEMORY_DEFAULT (512ull << 20)
 
 static const char *const engines[] = { "auto", "interp", "jit", NULL };
@@ -56,8 +58,8 @@ const struct option run_options[] = {
 	{ .name = "uefi-vars", .kind = OPTION_STRING, AT(uefi_vars), .argument = "FILE", .completion = COMPLETE_FILE,
 	  .help = "the file that keeps the UEFI variables, made when it is missing; without it one for each machine with a --name" },
 	{ .name = "disk", .kind = OPTION_LIST, AT(disks), .argument = "FILE[,OPTION]...", .completion = COMPLETE_FILE,
-	  .help = "a disk image or block device, of format raw, qcow2, vdi, vhd, vmdk or vhdx. ro: read only; virtio or ide: what it hangs on, else "
-		  "virtio, but ide on classic; format=FORMAT, else the content says it; cache=writeback, writethrough (each write is on the disk when it is complete) "
+	  .help = "a disk image or block device, of format raw, qcow2, vdi, vhd, vmdk or vhdx. ro: read only; virtio, ide or scsi (classic has it): what it hangs on, "
+		  "else virtio, but ide on classic; format=FORMAT, else the content says it; cache=writeback, writethrough (each write is on the disk when it is complete) "
 		  "or unsafe (nothing is waited for); snapshot=NAME: a qcow2 image's snapshot, read only; backing=FILE: the image behind it. "
 		  "May be given several times" },
 	{ .name = "cdrom", .kind = OPTION_LIST, AT(cdroms), .argument = "FILE[,format=FORMAT]", .completion = COMPLETE_FILE,
@@ -76,6 +78,24 @@ const struct option run_options[] = {
 		  "before, as 0.0.0.0:8080:80. May be given several times" },
 	{ .name = "capture", .kind = OPTION_STRING, AT(capture), .argument = "FILE", .completion = COMPLETE_FILE,
 	  .help = "write the frames of the first network interface to a pcap file, those of further ones to FILE.1 and so on" },
+	{ .name = "share", .letter = 'v', .kind = OPTION_LIST, AT(shares), .argument = "DIR:TAG[:ro]", .completion = COMPLETE_FILE,
+	  .help = "share a folder with the guest, which mounts it by 'mount -t 9p -o trans=virtio,version=9p2000.L TAG /mnt'; ro: read only. May "
+		  "be given several times" },
+	{ .name = "vsock", .kind = OPTION_STRING, AT(vsock), .argument = "CID[,PATH]",
+	  .help = "stream sockets between guest and host; CID, 3 or more: the guest's address. Who connects to the UNIX socket PATH and writes "
+		  "CONNECT PORT and a newline reaches that port of the guest, after the answer OK and a number. What the guest connects to at the host (CID 2) "
+		  "is the socket PATH_PORT. Without PATH NAME.vsock in the run-time directory" },
+	{ .name = "virtio-input", .kind = OPTION_FLAG, AT(virtio_input),
+	  .help = "adds a virtio keyboard and a pointer that knows where it is, so that the guest's is where that of the VNC viewer is; a guest with their "
+		  "driver gets keys and movements by them" },
+	{ .name = "watchdog", .kind = OPTION_CHOICE, AT(watchdog), .argument = "ACTION", .choices = machine_action_names,
+	  .help = "adds a watchdog (Intel 6300ESB), and says what happens when the guest has begun to feed it and does not in time: reset, poweroff, "
+		  "pause, or none (a line in the log)" },
+	{ .name = "on-panic", .kind = OPTION_CHOICE, AT(on_panic), .argument = "ACTION", .choices = machine_action_names,
+	  .help = "what happens when the guest's kernel says by its driver pvpanic that it has panicked: reset, poweroff, pause, or none but a line in "
+		  "the log; none without it" },
+	{ .name = "no-balloon", .kind = OPTION_FLAG, AT(no_balloon),
+	  .help = "no virtio memory balloon, by which the guest gives free memory back to the host and 'visor balloon' changes how much it has" },
 	{ .name = "boot", .kind = OPTION_STRING, AT(boot), .argument = "KIND[,KIND...]",
 	  .help = "the order in which firmware tries what it may boot from: disk, cdrom, floppy, network (PXE); that order without it. Esc at "
 		  "the start shows a menu" },
@@ -87,9 +107,11 @@ const struct option run_options[] = {
 	{ .name = "serial2", .kind = OPTION_STRING, AT(serial2), .argument = "WHERE",
 	  .help = "the second serial port, in the same words; none without it" },
 	{ .name = "parallel", .kind = OPTION_STRING, AT(parallel), .argument = "WHERE",
-	  .help = "adds a printer port, and says where its output goes: file:PATH or none" },
+	  .help = "adds a printer port, and says where its output goes: spool (see 'visor spool'), file:PATH or none" },
 	{ .name = "virtio-console", .kind = OPTION_STRING, AT(virtio_console), .argument = "WHERE",
 	  .help = "adds a virtio console (hvc0 in Linux), in the same words" },
+	{ .name = "audio", .kind = OPTION_STRING, AT(audio), .argument = "WHERE",
+	  .help = "where the sound card of --machine classic is heard: wav:FILE, or none; none without it" },
 	{ .name = "vnc", .kind = OPTION_STRING, AT(vnc), .argument = "[HOST:]PORT",
 	  .help = "show the screen by VNC at this port, of the loopback address alone without HOST" },
 	{ .name = "vnc-password", .kind = OPTION_STRING, AT(vnc_password), .argument = "FILE", .completion = COMPLETE_FILE,
@@ -123,6 +145,7 @@ const struct option run_options[] = {
 
 const struct run_values run_defaults = {
 	.cpu = RUN_CPU_DEFAULT,
+	.watchdog = NO_WATCHDOG,
 	.console = "stdio",
 	.serial2 = "none",
 };
@@ -145,7 +168,7 @@ static bool take_disk_option(char *option, struct machine_disk *disk)
 			*values[i].value = option + strlen(values[i].name);
 			return true;
 		}
-	for (unsigned bus = MACHINE_DISK_VIRTIO; disk->bus <= MACHINE_DISK_IDE && bus <= MACHINE_DISK_IDE; bus++)
+	for (unsigned bus = MACHINE_DISK_VIRTIO; disk->bus < MACHINE_CDROM && bus < MACHINE_CDROM; bus++)
 		if (!strcmp(option, machine_disk_bus_names[bus])) {
 			disk->bus = (enum machine_disk_bus)bus;
 			return true;
@@ -234,6 +257,9 @@ static int refuse_with_restore(const struct run_values *v, struct error *err)
 	} flags[] = {
 		{ "memory", v->memory }, { "cpus", v->cpus }, { "cpu", v->cpu != RUN_CPU_DEFAULT }, { "kernel", v->kernel }, { "initrd", v->initrd },
 		{ "append", v->append }, { "bios", v->bios }, { "debug-exit", v->debug_exit },
+		{ "share", v->shares.count }, { "no-balloon", v->no_balloon },
+		{ "vsock", v->vsock }, { "watchdog", v->watchdog != NO_WATCHDOG }, { "on-panic", v->on_panic },
+		{ "virtio-input", v->virtio_input },
 		{ "net", v->nets.count }, { "boot", v->boot }, { "option-rom", v->option_roms.count },
 		{ "machine", v->machine }, { "firmware", v->firmware }, { "uefi-vars", v->uefi_vars },
 	};
@@ -293,6 +319,8 @@ static int check_consoles(const struct run_values *v, struct error *err)
 	const char *taken = NULL;
 	for (size_t i = 0; i < ARRAY_SIZE(consoles); i++) {
 		if (!consoles[i].spec)
+			continue;
+		if (!strcmp(consoles[i].spec, "spool") && consoles[i].spec == v->parallel)
 			continue;
 		if (channel_check(consoles[i].spec, err) < 0)
 			return error_prefix(err, "--%s", consoles[i].flag);
@@ -374,6 +402,40 @@ static int check_nets(const struct run_values *v, struct error *err)
 	return set_forwards(v, &config, err);
 }
 
+static int vsock_path(const struct run_values *v, char path[PATH_MAX], struct error *err)
+{
+	char file[96];
+	if (v->name)
+		snprintf(file, sizeof(file), "%s.vsock", v->name);
+	else
+		snprintf(file, sizeof(file), "vm-%ld.vsock", (long)getpid());
+	return rundir_file_path(file, path, PATH_MAX, err);
+}
+
+static int set_services(const struct run_values *v, struct machine_config *config, struct error *err)
+{
+	static struct machine_services services; /* as long-lived as argv */
+	char path[PATH_MAX];
+	services_free(&services);
+	services = (struct machine_services){ 0 };
+	if (v->shares.count > MACHINE_MAX_SHARES)
+		return error_set(err, EINVAL, "--share: a machine has at most %d shared folders", MACHINE_MAX_SHARES);
+	for (unsigned i = 0; i < v->shares.count; i++) {
+		if (services_parse_share(v->shares.values[i], &services.shares[i], err) < 0)
+			return error_prefix(err, "--share");
+		services.share_count++;
+	}
+	if (v->vsock && (vsock_path(v, path, err) < 0 || services_parse_vsock(v->vsock, path, &services, err) < 0))
+		return error_prefix(err, "--vsock");
+	services.watchdog = v->watchdog != NO_WATCHDOG;
+	services.on_watchdog = services.watchdog ? (enum machine_action)v->watchdog : ACTION_NONE;
+	services.on_panic = (enum machine_action)v->on_panic;
+	services.input = v->virtio_input;
+	services.balloon = !v->no_balloon && v->machine != MACHINE_CLASSIC;
+	config->services = services;
+	return 0;
+}
+
 int run_check(const struct run_values *v, struct error *err)
 {
 	if (v->name && !rundir_name_ok(v->name))
@@ -384,23 +446,21 @@ int run_check(const struct run_values *v, struct error *err)
 		return -1;
 	if (v->vnc_password && !v->vnc)
 		return error_set(err, EINVAL, "--vnc-password: belongs to --vnc; give that too");
-	return check_nets(v, err) < 0 ? -1 : check_consoles(v, err);
+	if (v->parallel && !strcmp(v->parallel, "spool") && !v->name)
+		return error_set(err, EINVAL, "--parallel spool: jobs are kept by the machine's name; give --name too");
+	if (v->audio && !v->restore && v->machine != MACHINE_CLASSIC)
+		return error_set(err, EINVAL, "--audio: only --machine classic has a sound card; give that too");
+	struct machine_config unused;
+	return check_nets(v, err) < 0 || set_services(v, &unused, err) < 0 ? -1 : check_consoles(v, err);
 }
 
-/* For root in /var/lib, else where XDG wants what a program keeps. NULL: a machine without a name has nothing to keep it by. */
-static const char *uefi_vars(const struct run_values *v)
+/* NULL: a machine without a name has nothing to keep it by. */
+static const char *uefi_vars(const struct run_values *v, struct error *err)
 {
 	static char path[PATH_MAX]; /* as long-lived as the flags */
-	const char *state = getenv("XDG_STATE_HOME"), *home = getenv("HOME");
 	if (v->uefi_vars || !v->name)
 		return v->uefi_vars;
-	if (state && *state == '/')
-		snprintf(path, sizeof(path), "%s/visor/%s.uefi-vars", state, v->name);
-	else if (geteuid() == 0 || !home)
-		snprintf(path, sizeof(path), "/var/lib/visor/%s.uefi-vars", v->name);
-	else
-		snprintf(path, sizeof(path), "%s/.local/state/visor/%s.uefi-vars", home, v->name);
-	return path;
+	return state_path(path, sizeof(path), v->name, ".uefi-vars", err) < 0 ? NULL : path;
 }
 
 int run_configure(const struct run_values *v, const struct snapshot *snapshot, struct machine_config *config,
@@ -424,18 +484,23 @@ int run_configure(const struct run_values *v, const struct snapshot *snapshot, s
 		for (unsigned i = 0; i < v->option_roms.count; i++)
 			config->option_roms[config->option_rom_count++] = v->option_roms.values[i];
 		config->uefi = v->firmware;
-		config->uefi_vars = v->firmware ? uefi_vars(v) : NULL;
+		config->uefi_vars = v->firmware ? uefi_vars(v, err) : NULL;
+		if (v->firmware && v->name && !config->uefi_vars)
+			return -1;
 		config->kernel = v->kernel;
 		config->initrd = v->initrd;
 		config->append = v->append;
 		config->bios = v->bios;
 		config->debug_exit = v->debug_exit;
+		if (set_services(v, config, err) < 0)
+			return -1;
 	}
 	if (set_forwards(v, config, err) < 0)
 		return -1;
 	config->capture = v->capture;
 	if (v->engine || !config->engine)
 		config->engine = engine_by_name(v->engine ? engines[v->engine] : ENGINE_AUTO);
+	config->audio = v->audio;
 	config->no_reboot = v->no_reboot;
 	config->count_instructions = v->stats != NULL;
 	config->code_cache = v->jit_cache;

@@ -38,6 +38,10 @@ const struct text_section text_sections[] = {
 		{ "start_ms", "Milliseconds from the start of visor, without the loading of its libraries, to the first guest instruction." },
 		{ "own_memory, page_tables", "Bytes of memory that the process has for itself: without the guest's memory and translated code; and the host "
 			"kernel's tables for it." },
+		{ "guest_memory", "Bytes of the host's memory that the guest's takes now." },
+		{ "balloon", "driver: the guest has one; memory, wanted: bytes of its memory that the guest has, and is to have (visor balloon); given_back: "
+			"bytes that went back to the host so far, reported: of them those that the guest left free; guest: what the guest's driver says of its memory, "
+			"in bytes and counts, some seconds old." },
 		{ "wall_ns, halted_ns", "Time that the machine ran; time that processors slept in HLT, of all together." },
 		{ "interrupts, exceptions, exits", "Interrupts taken; exceptions by name; how often a processor's thread left its engine, and what for." },
 		{ "io_reads, io_writes, mmio_reads, mmio_writes, devices", "Accesses to ports and device memory, by processor and by device." },
@@ -52,9 +56,9 @@ const struct text_section text_sections[] = {
 			"that it is not made for, as a page not in the TLB; by mnemonic." },
 		{ "jit: window_fills, window_pages, window_flushes, guard_faults", "Times that pages were shown in the windows on guest memory, the pages, flushes "
 			"by kind; accesses of translated code that the host faulted." },
-		{ "jit: interpreted_runs, links, retags, slow_sites, mispredicted", "Runs of instructions that were interpreted; jumps between units that "
+		{ "jit: interpreted_runs, links, retags, slow_sites, mispredicted, shapes", "Runs of instructions that were interpreted; jumps between units that "
 			"were made direct; times that all remembered targets had to be looked up again; instructions that do without windows; memory "
-			"operands that were not in the window that was guessed." },
+			"operands that were not in the window that was guessed; address spaces that got one bias for most of their windows." },
 	} },
 	{ "DISK IMAGES", {
 		{ NULL, "visor run --disk and the commands of 'visor disk' know these formats by their content, unless they are told. Each image but a raw one may have "

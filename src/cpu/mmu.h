@@ -65,6 +65,10 @@ const uint8_t *mmu_code_page(struct cpu *c, bool user, uint64_t linear, bool *gl
  * not present. */
 unsigned mmu_path(struct cpu *c, uint64_t linear, const uint64_t *entry[4], uint64_t value[4]);
 
+/* Which 4 GiB of the lower half (bits 32 to 47 of addresses, ascending) the 4-level page tables may have something in; returns how many
+ * of them are in index[room]. */
+unsigned mmu_user_stretches(struct cpu *c, uint16_t *index, unsigned room);
+
 /* The TLB that data accesses use now. */
 static inline unsigned current_tlb_set(const struct cpu *c)
 {

@@ -139,6 +139,24 @@ unsigned mmu_path(struct cpu *c, uint64_t linear, const uint64_t *entry[4], uint
 	}
 }
 
+static const uint64_t *table_at(const struct cpu *c, uint64_t entry)
+{
+	return (const uint64_t *)memory_range(c->memory, entry & PTE_ADDRESS, 4096, false);
+}
+
+unsigned mmu_user_stretches(struct cpu *c, uint16_t *index, unsigned room)
+{
+	const uint64_t *top = cpu_long_mode(c) ? table_at(c, c->cr3) : NULL;
+	unsigned count = 0;
+	for (unsigned t = 0; top && t < 256; t++) {
+		const uint64_t *pointers = top[t] & PTE_P ? table_at(c, top[t]) : NULL;
+		for (unsigned p = 0; pointers && p < 512; p += 4)
+			if ((pointers[p] | pointers[p + 1] | pointers[p + 2] | pointers[p + 3]) & PTE_P && count < room)
+				index[count++] = (uint16_t)(t << 7 | p >> 2);
+	}
+	return count;
+}
+
 static int walk_pae(struct walk *w)
 {
 	uint64_t pdpte = w->c->pdpte[(w->linear >> 30) & 3];

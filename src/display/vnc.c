@@ -58,7 +58,9 @@ static void on_pointer(int buttons, int x, int y, rfbClientPtr client)
 	struct vnc *vnc = client->screen->screenData;
 	unsigned held = (buttons & RFB_LEFT ? 1 : 0) | (buttons & RFB_RIGHT ? 2 : 0) | (buttons & RFB_MIDDLE ? 4 : 0);
 	int wheel = buttons & RFB_WHEEL_UP ? -1 : buttons & RFB_WHEEL_DOWN ? 1 : 0;
-	vnc->config.mouse(vnc->config.opaque, x - vnc->x, y - vnc->y, wheel, held);
+	unsigned width = (unsigned)vnc->screen->width, height = (unsigned)vnc->screen->height;
+	if (!vnc->config.pointer || !vnc->config.pointer(vnc->config.opaque, (unsigned)MAX(x, 0), (unsigned)MAX(y, 0), width, height, wheel, held))
+		vnc->config.mouse(vnc->config.opaque, x - vnc->x, y - vnc->y, wheel, held);
 	vnc->x = x;
 	vnc->y = y;
 }

@@ -19,6 +19,8 @@ struct vnc_config {
 	void (*key)(void *opaque, unsigned code, bool down);
 	/* Movement, the wheel (towards the user), and the buttons held: 1 left, 2 right, 4 middle. */
 	void (*mouse)(void *opaque, int dx, int dy, int dz, unsigned buttons);
+	/* Where the pointer is on a screen of this size; true: the guest has a pointer that can be told so, and `mouse` is not called. */
+	bool (*pointer)(void *opaque, unsigned x, unsigned y, unsigned width, unsigned height, int dz, unsigned buttons);
 	void *opaque;
 };
 

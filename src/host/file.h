@@ -15,6 +15,9 @@ void cleanup_close_fd(int *fd);
  * missing, unreadable, larger, or no file. */
 uint8_t *file_read(const char *path, size_t max, size_t *size, struct error *err);
 
+/* Each folder of the path, as mkdir -p; what follows the last slash is not made. */
+int file_make_folders(const char *path, struct error *err);
+
 /* Writes all of it, through short writes and interruptions. */
 int file_write_all(int fd, const void *data, size_t size, struct error *err);
 

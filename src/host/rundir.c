@@ -54,6 +54,18 @@ int rundir_open(struct error *err)
 			 "%s: the run-time directory is open to other users; remove it, or 'chmod 700' it if it is yours", path);
 }
 
+int rundir_file_path(const char *file, char *path, size_t room, struct error *err)
+{
+	int fd = rundir_open(err);
+	if (fd < 0 || rundir_path(path, room, err) < 0)
+		return -1;
+	close(fd);
+	size_t length = strlen(path);
+	if (snprintf(path + length, room - length, "/%s", file) >= (int)(room - length))
+		return error_set(err, ENAMETOOLONG, "XDG_RUNTIME_DIR: the path is too long; set a shorter one");
+	return 0;
+}
+
 bool rundir_name_ok(const char *name)
 {
 	static const char first[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";

@@ -3,6 +3,7 @@
 #define VISOR_HOST_RUNDIR_H
 
 #include <stdbool.h>
+#include <stddef.h>
 
 #include "base/error.h"
 
@@ -14,6 +15,9 @@
 
 /* Makes it when missing; a descriptor of the directory. */
 int rundir_open(struct error *err);
+
+/* The path of a file there, which the caller makes. */
+int rundir_file_path(const char *file, char *path, size_t room, struct error *err);
 
 /* Names of machines: 1 to 63 letters, digits, '-', '_' and '.', the first one a letter or digit. */
 bool rundir_name_ok(const char *name);

@@ -3,10 +3,12 @@
 #include "mem/memory.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sched.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/util.h"
@@ -117,6 +119,38 @@ void memory_clear(struct guest_memory *memory)
 	if (madvise(memory->host, memory->size, MADV_REMOVE) < 0)
 		memset(memory->host, 0, memory->size);
 	memory_note_write_slow(memory, 0, memory->size);
+}
+
+uint64_t memory_discard_at(struct guest_memory *memory, uint64_t offset, uint64_t size)
+{
+	if (offset >= memory->ram_size)
+		return 0;
+	uint64_t end = ALIGN_DOWN(offset + MIN(size, memory->ram_size - offset), (uint64_t)GUEST_PAGE_SIZE);
+	offset = ALIGN_UP(offset, (uint64_t)GUEST_PAGE_SIZE);
+	if (offset >= end || fallocate(memory->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)(end - offset)) < 0)
+		return 0;
+	memory_note_write_slow(memory, offset, end - offset);
+	return end - offset;
+}
+
+uint64_t memory_discard(struct guest_memory *memory, uint64_t gpa, uint64_t size)
+{
+	uint64_t done = 0;
+	if (size > UINT64_MAX - gpa)
+		size = UINT64_MAX - gpa;
+	for (unsigned i = 0; i < memory->slot_count; i++) {
+		const struct memory_slot *slot = &memory->slots[i];
+		uint64_t first = MAX(gpa, slot->gpa), end = MIN(gpa + size, slot->gpa + slot->size);
+		if (slot->writable && first < end)
+			done += memory_discard_at(memory, slot->offset + (first - slot->gpa), end - first);
+	}
+	return done;
+}
+
+uint64_t memory_resident(const struct guest_memory *memory)
+{
+	struct stat st;
+	return fstat(memory->fd, &st) < 0 ? 0 : (uint64_t)st.st_blocks * 512;
 }
 
 uint64_t memory_next_used(const struct guest_memory *memory, uint64_t offset)

@@ -75,6 +75,16 @@ void memory_destroy(struct guest_memory *memory);
 /* All bytes of RAM and ROM become zero, and their memory goes back to the host. */
 void memory_clear(struct guest_memory *memory);
 
+/* RAM in [gpa, gpa + size) reads as zero from now on, and its memory goes back to the host; whole pages of it alone. Returns how many
+ * bytes. Whatever shows the memory (windows, TLBs, queues' pointers) goes on showing it: the place stays, and is filled anew when it is
+ * touched. From any thread. */
+uint64_t memory_discard(struct guest_memory *memory, uint64_t gpa, uint64_t size);
+/* The same by offset in the memfd. */
+uint64_t memory_discard_at(struct guest_memory *memory, uint64_t offset, uint64_t size);
+
+/* Bytes of the host's memory that guest memory takes now. */
+uint64_t memory_resident(const struct guest_memory *memory);
+
 /* Where at or after `offset` (in the memfd) something was ever written, in whole pages: what lies before reads as zero, but
  * reading it would make the host allocate it. memory->size: nowhere. */
 uint64_t memory_next_used(const struct guest_memory *memory, uint64_t offset);

@@ -4,6 +4,7 @@
 #include "base/util.h"
 #include "dev/pc/hpet.h"
 #include "dev/pc/pm.h"
+#include "dev/pc/pvpanic.h"
 #include "dev/pci/pci.h"
 #include "vm/acpi.h"
 
@@ -228,6 +229,18 @@ static void write_fw_cfg(struct aml *a)
 	aml_end(a);
 }
 
+static void write_pvpanic(struct aml *a)
+{
+	aml_device(a, "PEVT");
+	aml_name_string(a, "_HID", "QEMU0001");
+	aml_name_int(a, "_STA", 0xf);
+	aml_name(a, "_CRS");
+	aml_buffer_resources(a);
+	aml_res_io(a, PVPANIC_PORT, 1, 1);
+	aml_end(a);
+	aml_end(a);
+}
+
 static void write_processor(struct aml *a, unsigned index)
 {
 	char name[5];
@@ -250,6 +263,7 @@ void acpi_write_dsdt(struct aml *a, const struct acpi_config *config)
 	if (config->hpet)
 		write_hpet(a);
 	write_fw_cfg(a);
+	write_pvpanic(a);
 	aml_end(a);
 	aml_name(a, "\\_S5");
 	aml_package(a, 4);

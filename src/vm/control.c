@@ -41,7 +41,7 @@ struct job {
 static void get_machine(struct control *c, json_t *body, struct http_reply *reply)
 {
 	reply->body = json_pack("{s:s, s:i, s:s, s:o}", "name", c->name, "pid", (int)getpid(), "state",
-				machine_paused(c->machine) ? "paused" : "running", "config", machine_config_json(c->machine));
+				machine_panicked(c->machine) ? "panicked" : machine_paused(c->machine) ? "paused" : "running", "config", machine_config_json(c->machine));
 }
 
 static void get_stats(struct control *c, json_t *body, struct http_reply *reply)
@@ -61,6 +61,7 @@ static void post_resume(struct control *c, json_t *body, struct http_reply *repl
 	if (c->paused)
 		machine_resume(c->machine);
 	c->paused = false;
+	machine_release(c->machine);
 }
 
 static void post_save(struct control *c, json_t *body, struct http_reply *reply)
@@ -200,6 +201,16 @@ static void post_key(struct control *c, json_t *body, struct http_reply *reply)
 		http_reply_error(reply, 400, err.text);
 }
 
+static void post_balloon(struct control *c, json_t *body, struct http_reply *reply)
+{
+	uint64_t memory;
+	struct error err;
+	if (json_get_uint(body, "memory", 0, UINT64_MAX >> 1, &memory, &err) < 0)
+		http_reply_error(reply, 400, err.text);
+	else if (machine_set_balloon(c->machine, memory, &err) < 0)
+		http_reply_error(reply, err.code == EINVAL ? 400 : 409, err.text);
+}
+
 static void post_stop(struct control *c, json_t *body, struct http_reply *reply)
 {
 	machine_request_stop(c->machine, 0);
@@ -233,6 +244,7 @@ static const struct route {
 	{ "POST", "/media", post_media },
 	{ "POST", "/type", post_type },
 	{ "POST", "/key", post_key },
+	{ "POST", "/balloon", post_balloon },
 	{ "POST", "/stop", post_stop },
 	{ "POST", "/reset", post_reset },
 	{ "POST", "/powerbutton", post_powerbutton },

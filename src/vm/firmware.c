@@ -109,6 +109,8 @@ static int boot_path(const struct machine *m, unsigned disk, char *text, size_t 
 		return snprintf(text, size, "/pci@i0cf8/scsi@%x/disk@0,0", at);
 	if (m->config.disks[disk].bus == MACHINE_FLOPPY)
 		return snprintf(text, size, "/pci@i0cf8/isa@%x/fdc@03f0/floppy@%u", ISA_BRIDGE_SLOT, at);
+	if (m->config.disks[disk].bus == MACHINE_DISK_SCSI)
+		return snprintf(text, size, "/pci@i0cf8/scsi@%x/disk@%u,0", SCSI_SLOT, at);
 	return snprintf(text, size, "/pci@i0cf8/ide@%x,1/drive@%u/disk@%u", ISA_BRIDGE_SLOT, at / 2, at % 2);
 }
 
@@ -129,7 +131,8 @@ static unsigned boot_rank(const struct machine *m, const char *kind)
 static int add_boot_order(struct machine *m, struct error *err)
 {
 	static const char *const kinds[MACHINE_DISK_BUSES] = {
-		[MACHINE_DISK_VIRTIO] = "disk", [MACHINE_DISK_IDE] = "disk", [MACHINE_CDROM] = "cdrom", [MACHINE_FLOPPY] = "floppy",
+		[MACHINE_DISK_VIRTIO] = "disk", [MACHINE_DISK_IDE] = "disk", [MACHINE_DISK_SCSI] = "disk",
+		[MACHINE_CDROM] = "cdrom", [MACHINE_FLOPPY] = "floppy",
 	};
 	char order[(MACHINE_MAX_DISKS + MACHINE_MAX_NICS) * 64] = "";
 	size_t length = 0;

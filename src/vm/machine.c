@@ -126,7 +126,7 @@ int machine_drain(struct machine *m, struct error *err)
 {
 	machine_drain_virtio(m);
 	machine_drain_storage(m);
-	return 0;
+	return machine_check_saving(m, err);
 }
 
 int machine_loaded(struct machine *m, struct error *err)
@@ -143,6 +143,7 @@ int machine_loaded(struct machine *m, struct error *err)
 
 static int reset(struct machine *m, struct error *err)
 {
+	atomic_store(&m->panicked, false);
 	for (struct device *d = m->devices; d; d = d->next)
 		device_reset(d);
 	for (unsigned i = 0; i < m->cpu_count; i++) {
@@ -243,6 +244,27 @@ static void handle_debug_stop(struct machine *m)
 	}
 }
 
+static void hold(struct machine *m, const char *text)
+{
+	if (m->held)
+		return;
+	m->held = true;
+	machine_pause(m);
+	emit(m, MACHINE_HELD, 0, text);
+}
+
+void machine_release(struct machine *m)
+{
+	if (m->held)
+		machine_resume(m);
+	m->held = false;
+}
+
+bool machine_panicked(const struct machine *m)
+{
+	return atomic_load(&m->panicked);
+}
+
 static void handle_requests(void *opaque)
 {
 	struct machine *m = opaque;
@@ -260,6 +282,8 @@ static void handle_requests(void *opaque)
 		handle_reset(m, requests, text);
 	else if (requests & REQUEST_DEBUG_STOP)
 		handle_debug_stop(m);
+	if (requests & REQUEST_HOLD && !m->ended)
+		hold(m, text);
 	run(m);
 }
 
@@ -323,7 +347,7 @@ static int copy_config(struct machine *m, const struct machine_config *config, s
 	*c = *config;
 	/* Strings that were not copied yet must not be freed on the way out. */
 	const char **strings[] = {
-		&c->kernel, &c->initrd, &c->append, &c->bios, &c->code_dump, &c->capture, &c->uefi_vars, &c->boot,
+		&c->kernel, &c->initrd, &c->append, &c->bios, &c->code_dump, &c->capture, &c->uefi_vars, &c->boot, &c->audio,
 	};
 	unsigned disks = c->disk_count, roms = c->option_rom_count;
 	c->disk_count = c->option_rom_count = 0;
@@ -447,7 +471,7 @@ struct machine *machine_create(const struct machine_config *config, struct error
 	machine_add_device(m, &m->device);
 	if (copy_config(m, config, err) < 0 || (machine_wants_bios(m) && firmware_read(&m->bios, m->config.bios, err) < 0) ||
 	    create_core(m, err) < 0 || machine_add_board(m, err) < 0 || machine_add_virtio(m, err) < 0 ||
-	    machine_add_nics(m, err) < 0)
+	    machine_add_nics(m, err) < 0 || machine_add_services(m, err) < 0)
 		goto fail;
 	m->vcpus.stopped = vcpu_stopped;
 	m->vcpus.opaque = m;
@@ -490,6 +514,7 @@ static void free_config(struct machine_config *c)
 	free((void *)c->capture);
 	free((void *)c->uefi_vars);
 	free((void *)c->boot);
+	free((void *)c->audio);
 	for (unsigned i = 0; i < c->option_rom_count; i++)
 		free((void *)c->option_roms[i]);
 	for (unsigned i = 0; i < c->disk_count; i++)
@@ -512,7 +537,9 @@ void machine_destroy(struct machine *m)
 	machine_store_uefi(m);
 	destroy_devices(m);
 	machine_remove_uefi(m);
+	machine_remove_sound(m);
 	machine_remove_virtio(m);
+	machine_remove_services(m);
 	loop_destroy(m->loop);
 	for (unsigned i = 0; i < m->cpu_count; i++) {
 		free(m->cpus[i]->cpuid);

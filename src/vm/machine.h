@@ -16,6 +16,7 @@
 #include "host/loop.h"
 #include "mem/memory.h"
 #include "net/net.h"
+#include "vm/services.h"
 
 /*
  * A virtual machine: an i440FX-class PC. Several may live in one process.
@@ -53,6 +54,7 @@ enum machine_port {
 enum machine_disk_bus {
 	MACHINE_DISK_VIRTIO,
 	MACHINE_DISK_IDE,
+	MACHINE_DISK_SCSI,   /* at the BusLogic adapter of classic */
 	MACHINE_CDROM,       /* an ATAPI drive; read only */
 	MACHINE_FLOPPY,
 	MACHINE_DISK_BUSES
@@ -91,6 +93,7 @@ enum machine_event_kind {
 	MACHINE_WAS_RESET,   /* keyboard controller, port 0xcf9, triple fault or machine_request_reset; goes on */
 	MACHINE_SHUTDOWN,    /* a reset under no_reboot; status 3 after a triple fault, else 0 */
 	MACHINE_FAILED,      /* the monitor cannot go on; status 1 */
+	MACHINE_HELD,        /* paused because of what the guest did; goes on after machine_release */
 	MACHINE_STOPPED,     /* machine_request_stop */
 };
 
@@ -131,6 +134,8 @@ struct machine_config {
 	unsigned nic_count;
 	const char *capture;              /* file for the frames of the first interface; those of the others go to FILE.1 and so on */
 	struct machine_console console[MACHINE_PORTS];
+	struct machine_services services;
+	const char *audio;                /* where the sound card of classic is heard (audio/audio.h); NULL: nowhere */
 	bool debug_exit;                  /* the isa-debug-exit device at port 0xf4 */
 	bool no_reboot;                   /* a reset ends the machine */
 	uint64_t started_ns;              /* host time at which the process began, for statistics; 0: machine_create */
@@ -208,6 +213,15 @@ int machine_display(struct machine *machine, struct display_source *source, stru
 /* Puts the image at `path` (NULL: nothing) into a drive, "cdrom0" or "floppy1", counted by kind in the order of the configuration.
  * ENOENT: no such drive; EBUSY: the guest has locked it, and `force` is not set. */
 int machine_change_medium(struct machine *machine, const char *drive, const char *path, bool force, struct error *err);
+
+/* Ends the pause of MACHINE_HELD, if there is one. */
+void machine_release(struct machine *machine);
+/* The guest's kernel has said that it panicked, since the last reset. From any thread. */
+bool machine_panicked(const struct machine *machine);
+
+/* How much of its memory the guest shall have, in bytes; it gives up the rest, or takes it back, as fast as it likes. ENODEV: no balloon;
+ * EINVAL: more than it was made with, or too little; EAGAIN: no driver. */
+int machine_set_balloon(struct machine *machine, uint64_t memory, struct error *err);
 
 /* --- debugger: vm/ knows of stops only; breakpoints are cpu.debug_check's --- */
 

@@ -23,9 +23,14 @@ static void on_time(void *opaque)
 		return;
 	}
 	timer_arm(&input->timer, vclock_now(&m->clock) + EVENT_NS);
-	if (!i8042_key_room(m->i8042))
+	uint16_t event = input->events[input->next];
+	if (machine_virtio_key(m, event & 0x7f, !(event & INPUT_RELEASE))) {
+		input->next++;
 		return;
-	uint16_t event = input->events[input->next++];
+	}
+	if (!m->i8042 || !i8042_key_room(m->i8042))
+		return;
+	input->next++;
 	i8042_key(m->i8042, event & 0x7f, !(event & INPUT_RELEASE));
 }
 
@@ -47,7 +52,7 @@ static void add(struct machine_input *input, unsigned code, bool down)
 
 static int want_room(struct machine *m, size_t events, struct error *err)
 {
-	if (!m->i8042)
+	if (!m->i8042 && !m->config.services.input)
 		return error_set(err, ENODEV, "the machine has no keyboard");
 	if (events > ARRAY_SIZE(m->input.events) - m->input.count)
 		return error_set(err, ENOSPC, "the keys typed before are not all pressed yet; type less, or later");

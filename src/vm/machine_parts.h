@@ -15,6 +15,7 @@
 
 #define ISA_BRIDGE_SLOT 1
 #define FIRST_VIRTIO_SLOT 2
+#define SCSI_SLOT 28
 #define VGA_SLOT 30 /* out of the way of those that are counted up */
 
 /* What may be asked of the loop's thread, by bit. */
@@ -26,6 +27,7 @@ enum machine_request {
 	REQUEST_TRIPLE_FAULT = 16,
 	REQUEST_DEBUG_STOP = 32,
 	REQUEST_FAIL = 64,
+	REQUEST_HOLD = 128,          /* a pause until machine_release */
 	REQUEST_END = REQUEST_POWER_OFF | REQUEST_STOP | REQUEST_DEBUG_EXIT | REQUEST_FAIL,
 };
 
@@ -81,11 +83,17 @@ struct machine {
 	struct i8237 *i8237;
 	struct uefi *uefi;
 	struct floppy *floppy;
+	struct buslogic *scsi;
 	unsigned floppies;          /* drives */
+	struct audio *audio;
 	struct vga *vga;
+	struct svga *svga;          /* vga is a part of it */
 	struct vnc *vnc;
 	unsigned disk_slot[MACHINE_MAX_DISKS]; /* PCI slots or places at the controller, for the firmware's boot order */
 	struct machine_input input;
+	struct services *services;
+	bool held;                  /* paused by REQUEST_HOLD */
+	_Atomic bool panicked;      /* the guest said so; until the next reset */
 	char debug_line[256];       /* what the firmware has written to its debug port since the last newline */
 	unsigned debug_length;
 
@@ -113,11 +121,16 @@ void machine_add_device(struct machine *m, struct device *device);
 int machine_check_drives(const struct machine *m, struct error *err);
 int machine_add_ide(struct machine *m, struct error *err);
 int machine_add_floppy(struct machine *m, struct error *err);
+int machine_add_scsi(struct machine *m, struct error *err);
 void machine_drain_storage(struct machine *m);
 /* The strings of a copied configuration. */
 void machine_disk_free(struct machine_disk *disk);
 /* With the machine's worker; NULL and err. */
 struct block *machine_open_image(struct machine *m, const struct machine_disk *disk, struct error *err);
+
+/* --- machine_audio.c --- */
+int machine_add_sound(struct machine *m, struct error *err);
+void machine_remove_sound(struct machine *m);
 
 /* --- uefi.c --- */
 int machine_add_uefi(struct machine *m, struct error *err);
@@ -144,6 +157,17 @@ size_t machine_hvc_input(struct machine *m, const uint8_t *data, size_t size);
 
 /* --- machine_net.c: network cards --- */
 int machine_add_nics(struct machine *m, struct error *err);
+
+/* --- machine_services.c: what struct machine_services asks for --- */
+int machine_add_services(struct machine *m, struct error *err);
+void machine_remove_services(struct machine *m);
+/* What a machine's balloon does, for its statistics; NULL without one. */
+json_t *machine_balloon_json(struct machine *m);
+/* Events for the virtio keyboard and tablet; false: there is none, or the guest has no driver for it. x, y: 0 to 32767. */
+bool machine_virtio_key(struct machine *m, unsigned code, bool down);
+bool machine_virtio_pointer(struct machine *m, unsigned x, unsigned y, int wheel, unsigned buttons);
+/* Fails while something is in use that no save file can hold. */
+int machine_check_saving(struct machine *m, struct error *err);
 
 /* --- machine_boot.c --- */
 /* After a reset: puts the boot code (kernel and initrd are read anew) into guest memory and the first processor at its start. */

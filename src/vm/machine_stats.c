@@ -139,6 +139,10 @@ json_t *machine_stats_json(struct machine *m)
 	uint64_t first = m->vcpus.first_run_ns;
 	json_object_set_new(stats, "start_ms", first ? json_real((double)(first - m->config.started_ns) / 1e6) : json_null());
 	add_memory(stats, m);
+	set(stats, "guest_memory", memory_resident(&m->memory));
+	json_t *balloon = machine_balloon_json(m);
+	if (balloon)
+		json_object_set_new(stats, "balloon", balloon);
 	set(stats, "wall_ns", wall);
 	set(stats, "halted_ns", halted);
 	set(stats, "interrupts", interrupts);

@@ -9,6 +9,7 @@
 #include "dev/ide/ide.h"
 #include "dev/pc/floppy.h"
 #include "dev/pc/i8237.h"
+#include "dev/scsi/buslogic.h"
 #include "host/loop.h"
 #include "vm/machine_parts.h"
 
@@ -128,8 +129,50 @@ int machine_add_floppy(struct machine *m, struct error *err)
 	return 0;
 }
 
+static int open_scsi_disks(struct machine *m, struct buslogic_config *config, struct error *err)
+{
+	unsigned next = 0;
+	for (unsigned i = 0; i < m->config.disk_count; i++) {
+		const struct machine_disk *disk = &m->config.disks[i];
+		if (disk->bus != MACHINE_DISK_SCSI)
+			continue;
+		if (m->config.profile != MACHINE_CLASSIC)
+			return error_set(err, EINVAL, "%s: only a machine of type classic has a SCSI adapter; use --machine classic, or virtio",
+					 disk->path);
+		if (next == BUSLOGIC_DISKS)
+			return error_set(err, ENOSPC, "%s: the SCSI adapter has room for %d disks; use virtio for some", disk->path,
+					 BUSLOGIC_DISKS);
+		config->disk[next] = machine_open_image(m, disk, err);
+		if (!config->disk[next])
+			return -1;
+		m->disk_slot[i] = next++;
+	}
+	return 0;
+}
+
+int machine_add_scsi(struct machine *m, struct error *err)
+{
+	struct buslogic_config config = {
+		.bus = m->pci, .devfn = PCI_DEVFN(SCSI_SLOT, 0), .ports = &m->ports, .dma = { &m->memory }, .clock = &m->clock,
+	};
+	if (open_scsi_disks(m, &config, err) == 0) {
+		if (m->config.profile != MACHINE_CLASSIC)
+			return 0;
+		m->scsi = buslogic_create(&config, err);
+	}
+	if (!m->scsi) {
+		for (unsigned i = 0; i < BUSLOGIC_DISKS; i++)
+			block_close(config.disk[i]);
+		return -1;
+	}
+	machine_add_device(m, (struct device *)m->scsi);
+	return 0;
+}
+
 void machine_drain_storage(struct machine *m)
 {
+	if (m->scsi)
+		buslogic_drain(m->scsi);
 	if (m->ide)
 		ide_drain(m->ide);
 	if (m->floppy)

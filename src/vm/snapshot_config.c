@@ -30,8 +30,8 @@ const char *const machine_profile_names[] = {
 };
 
 const char *const machine_disk_bus_names[] = {
-	[MACHINE_DISK_VIRTIO] = "virtio", [MACHINE_DISK_IDE] = "ide", [MACHINE_CDROM] = "cdrom", [MACHINE_FLOPPY] = "floppy",
-	NULL,
+	[MACHINE_DISK_VIRTIO] = "virtio", [MACHINE_DISK_IDE] = "ide", [MACHINE_DISK_SCSI] = "scsi",
+	[MACHINE_CDROM] = "cdrom", [MACHINE_FLOPPY] = "floppy", NULL,
 };
 
 static const struct engine_type *const engines[] = { &engine_jit, &engine_interp };
@@ -107,6 +107,7 @@ json_t *machine_config_json(const struct machine *machine)
 				 c->engine ? c->engine->name : "interp", "debug_exit", c->debug_exit, "disks", disks, "nics",
 				 nics_json(machine), "ports", ports);
 	json_object_update_new(json, boot_json(c));
+	services_add_json(json, &c->services);
 	return json;
 }
 
@@ -228,6 +229,8 @@ int snapshot_config(const struct snapshot *snapshot, struct machine_config *conf
 	    (type && choose(type, "type", machine_profile_names, &profile, err) < 0) ||
 	    choose(cpu, "processor", cpu_model_names, &model, err) < 0 || read_disks(json_object_get(m, "disks"), config, err) < 0 ||
 	    read_nics(json_object_get(m, "nics"), config, err) < 0 || read_roms(json_object_get(m, "option_roms"), config, err) < 0)
+		return -1;
+	if (services_read_json(m, &config->services, err) < 0)
 		return -1;
 	read_ports(json_object_get(m, "ports"), has_port);
 	if (config->memory % (1u << 20))

@@ -56,6 +56,28 @@ static void lower_half(void)
 	check_equal(f.frame.rip, LOW_TOP + 4096 - 16);
 }
 
+/* A REX that is not directly before the opcode counts for nothing (SDM 2A, 2.2.1). */
+#define HOT_CODE(want, bytes) do { \
+		uint64_t a = 0; \
+		for (unsigned n = 0; n < HOT; n++) { \
+			a = -1; \
+			__asm__ volatile("jmp 1f; 1: .byte " bytes "; jmp 2f; 2:" : "+a"(a) : "S"(pair) : "memory", "cc"); \
+		} \
+		check_equal(a, want); \
+	} while (0)
+static void useless_prefixes(void)
+{
+	static uint64_t pair[2] = { 0x1122334455667788 };
+	HOT_CODE(0x55667788, "0x48, 0x40, 0x8b, 0x06");                     /* mov eax, [rsi] */
+	HOT_CODE(0xffffffff, "0x48, 0x40, 0x0b, 0x06");                     /* or eax, [rsi] */
+	HOT_CODE(0x55667788, "0x48, 0x40, 0x23, 0x86, 0, 0, 0, 0");         /* and eax, [rsi + 0] */
+	HOT_CODE(0xffffffffffff7788, "0x4c, 0x66, 0x8b, 0x06");             /* mov ax, [rsi] */
+	HOT_CODE(0xffffffffffff7788, "0x4c, 0x66, 0x23, 0x86, 0, 0, 0, 0"); /* and ax, [rsi + 0] */
+	HOT_CODE(0x88, "0x49, 0x3e, 0x0f, 0xb6, 0x06");                     /* movzx eax, byte [rsi] */
+	HOT_CODE(0xffffffffffffffff, "0x4f, 0x48, 0x40, 0x89, 0x46, 0x08"); /* mov [rsi + 8], eax */
+	check_equal(pair[1], 0xffffffff);
+}
+
 /* The very end: RIP wraps to 0, where there is a page; offsets by RIP wrap, too. */
 static void upper_half(void)
 {
@@ -202,6 +224,7 @@ int guest_main(void)
 	high = alloc_page();
 	map_page(LOW_TOP, (uint64_t)low, PG_P | PG_W);
 	map_page(HIGH_TOP, (uint64_t)high, PG_P | PG_W);
+	useless_prefixes();
 	lower_half();
 	upper_half();
 	four_gib();

@@ -25,6 +25,7 @@ for name in COUNTED:
     check(0.5 < jit["efficiency"] == cpu["efficiency"] <= 1 - calls / jit["instructions"], f"{name}: efficiency {jit['efficiency']}")
     check(0 < jit["start_ms"] < 200 * PATIENCE, f"{name}: {jit['start_ms']} ms to the first instruction")
     check(1 << 20 < jit["own_memory"] < 64 << 20, f"{name}: {jit['own_memory']} bytes of own memory")
+    check(name != "wild" or cpu["jit"]["shapes"] > 0, f"{name}: nothing ran on windows of one bias")
     print(f"{name}: {jit['instructions']} instructions, efficiency {jit['efficiency']:.4f}")
 
 manual = visor("help", "--man").stdout.replace("\\-", "-")

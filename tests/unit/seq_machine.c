@@ -203,6 +203,7 @@ static void make_cpu(void)
 	cpu->gdtr = (struct table_register){ KERNEL + K_GDT, sizeof gdt - 1 };
 	cpu->idtr = (struct table_register){ KERNEL + K_IDT, 0xfff };
 	cpu->seg[SEG_TR] = (struct segment){ KERNEL + K_TSS, 103, SELECTOR_TSS, 0x8b };
+	cpu->seg[SEG_LDTR] = (struct segment){ 0 }; /* the host's processes have none */
 	tlb_flush_all(cpu);
 }
 

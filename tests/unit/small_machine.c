@@ -52,7 +52,7 @@ static uint64_t stepped_now(void *opaque)
 	return host_now;
 }
 
-struct machine *small_machine_create(unsigned cpus)
+struct machine *small_machine_create_with(unsigned cpus, const struct machine_services *services)
 {
 	if (kernel_fd < 0)
 		make_files();
@@ -61,7 +61,7 @@ struct machine *small_machine_create(unsigned cpus)
 		.nics = { { .kind = NET_NONE, .mac = { 2, 0, 0, 0, 0, 1 } },
 			  { .kind = NET_NONE, .mac = { 2, 0, 0, 0, 0, 2 }, .model = MACHINE_NIC_E1000 },
 			  { .kind = NET_NONE, .mac = { 2, 0, 0, 0, 0, 3 }, .model = MACHINE_NIC_PCNET } },
-		.nic_count = 3,
+		.nic_count = 3, .services = *services,
 		.debug_exit = true, .console[MACHINE_SERIAL0] = { swallow, NULL, NULL }, .console[MACHINE_HVC0] = { swallow, NULL, NULL },
 	};
 	struct error err;
@@ -73,6 +73,11 @@ struct machine *small_machine_create(unsigned cpus)
 	m->clock.source.now = stepped_now;
 	m->clock.source.wake = NULL;
 	return m;
+}
+
+struct machine *small_machine_create(unsigned cpus)
+{
+	return small_machine_create_with(cpus, &(struct machine_services){ 0 });
 }
 
 void small_machine_destroy(struct machine *m)

@@ -16,6 +16,8 @@
 
 /* NULL when the host has no room. no_reboot: what resets ends the machine instead. */
 struct machine *small_machine_create(unsigned cpus);
+/* The same with services: shared folders first, then balloon, vsock, watchdog, from SMALL_SLOT_SERVICES on. */
+struct machine *small_machine_create_with(unsigned cpus, const struct machine_services *services);
 void small_machine_destroy(struct machine *m);
 
 /* Lets `ns` of the machine's time pass, fires timers, and serves the event loop until nothing more is posted. */
@@ -36,6 +38,7 @@ uint64_t small_bar(struct machine *m, unsigned slot, unsigned n);
 #define SMALL_SLOT_NET (FIRST_VIRTIO_SLOT + 3)
 #define SMALL_SLOT_E1000 (FIRST_VIRTIO_SLOT + 4)
 #define SMALL_SLOT_PCNET (FIRST_VIRTIO_SLOT + 5)
+#define SMALL_SLOT_SERVICES (FIRST_VIRTIO_SLOT + 6)
 #define SMALL_RING 8 /* entries of each queue that small_virtio_start sets up */
 #define SMALL_QUEUES 4 /* at most, of a device */
 

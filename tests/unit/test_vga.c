@@ -292,6 +292,7 @@ static void frame_buffer(void **state)
 {
 	bool writable = false;
 	assert_int_equal(dispi_get(0), 0xb0c5);
+	assert_int_equal(io_read(&rig.io, 0x1d0, 2), 0xb0c5); /* OVMF's way */
 	assert_int_equal(dispi_get(10), 256);
 	assert_null(memory_page(&rig.memory, FRAME, &writable));
 	cfg_write(&rig, DEVFN, PCI_BAR(0), FRAME, 4);

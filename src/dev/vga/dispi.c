@@ -118,7 +118,7 @@ void vga_dispi_check(struct vga *vga)
 		set_virtual_width(vga, vga->dispi[DISPI_VIRT_WIDTH]);
 }
 
-/* --- ports: index at 0x1ce, data at 0x1cf, both of 16 bits --- */
+/* --- ports: index at 0x1ce, data at 0x1cf or, for programs that want it aligned, 0x1d0; all of 16 bits --- */
 
 static uint64_t port_read(void *opaque, uint64_t offset, unsigned size)
 {

@@ -25,17 +25,19 @@ static void frame_write(void *opaque, uint64_t offset, uint64_t value, unsigned 
 
 static const struct io_ops frame_ops = { frame_read, frame_write, 8 };
 
-/* The aperture follows BAR 0. */
+/* The aperture follows the frame buffer's BAR. */
 static void place(struct vga *vga)
 {
 	uint64_t base;
-	bool shown = pci_function_bar_base(&vga->function, 0, &base);
+	bool shown = pci_function_bar_base(&vga->function, vga->frame_bar, &base);
 	memory_move_aperture(vga->ram, vga->aperture, shown ? base : MEMORY_NOWHERE);
+	if (vga->moved)
+		vga->moved(vga->moved_opaque);
 }
 
 static void config_written(void *opaque, unsigned offset, unsigned size)
 {
-	if (offset < PCI_BAR(1))
+	if (offset < PCI_BAR(PCI_BARS))
 		place(opaque);
 }
 
@@ -118,7 +120,7 @@ static int map(struct vga *vga, struct error *err)
 	regions[] = {
 		{ &vga->mono, vga->ports, "vga-mono", &vga_mono_ops, 0x3b0, 12 },
 		{ &vga->color, vga->ports, "vga", &vga_color_ops, 0x3c0, 32 },
-		{ &vga->dispi_ports, vga->ports, "vga-dispi", &vga_dispi_port_ops, 0x1ce, 3 },
+		{ &vga->dispi_ports, vga->ports, "vga-dispi", &vga_dispi_port_ops, 0x1ce, 4 },
 		{ &vga->window, vga->mmio, "vga-memory", &vga_window_ops, WINDOW_BASE, WINDOW_SIZE },
 	};
 	for (unsigned i = 0; i < ARRAY_SIZE(regions); i++) {
@@ -132,19 +134,25 @@ static int map(struct vga *vga, struct error *err)
 	return 0;
 }
 
+static const struct vga_identity own_identity = { .vendor = 0x1234, .device = 0x1111, .revision = 2, .registers_bar = true };
+
 static int init_function(struct vga *vga, const struct vga_config *config, struct error *err)
 {
+	const struct vga_identity *id = config->identity ? config->identity : &own_identity;
 	const struct pci_function_config function = {
-		.bus = config->bus, .name = "vga", .devfn = config->devfn, .vendor = 0x1234, .device = 0x1111, .revision = 2,
-		.class_code = 0x030000, .subsystem_vendor = 0x1af4, .subsystem = 0x1100, .lock = &vga->lock,
+		.bus = config->bus, .name = "vga", .devfn = config->devfn, .vendor = id->vendor, .device = id->device, .revision = id->revision,
+		.class_code = 0x030000, .subsystem_vendor = config->identity ? id->vendor : 0x1af4,
+		.subsystem = config->identity ? id->device : 0x1100, .interrupt_pin = id->interrupt_pin, .lock = &vga->lock,
 		.ops = &function_ops, .opaque = vga,
 	};
+	vga->frame_bar = id->frame_bar;
 	if (pci_function_init(&vga->function, &function, err) < 0)
 		return -1;
-	if (pci_function_add_bar(&vga->function, 0, PCI_BAR_MEMORY32, VGA_MEMORY_SIZE, &frame_ops, vga, err) == 0 &&
-	    pci_function_add_bar(&vga->function, 2, PCI_BAR_MEMORY32, 4096, &vga_registers_ops, vga, err) == 0) {
+	if (pci_function_add_bar(&vga->function, id->frame_bar, PCI_BAR_MEMORY32, VGA_MEMORY_SIZE, &frame_ops, vga, err) == 0 &&
+	    (!id->registers_bar ||
+	     pci_function_add_bar(&vga->function, 2, PCI_BAR_MEMORY32, 4096, &vga_registers_ops, vga, err) == 0)) {
 		/* Prefetchable: reads have no side effects (PCI 3.0, 6.2.5.1). */
-		pci_function_set_register(&vga->function, PCI_BAR(0), 8, ~(VGA_MEMORY_SIZE - 1), 4);
+		pci_function_set_register(&vga->function, PCI_BAR(id->frame_bar), 8, ~(VGA_MEMORY_SIZE - 1), 4);
 		pci_function_set_register(&vga->function, PCI_COMMAND, 0, PCI_COMMAND_IO | PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER, 2);
 		return 0;
 	}

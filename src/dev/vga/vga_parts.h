@@ -60,6 +60,9 @@ struct vga {
 	struct io_space *ports, *mmio;
 	struct memory_aperture *aperture;
 	uint8_t *memory;
+	unsigned frame_bar;
+	void (*moved)(void *opaque); /* BARs may lie elsewhere: for the adapter that this one is a part of; or NULL */
+	void *moved_opaque;
 	struct io_region mono, color, dispi_ports, window;
 
 	/* Saved: */

@@ -117,9 +117,7 @@ void virtio_fail(struct virtio_device *device, const char *reason)
 		log_warn("%s: the guest's driver broke the rules of virtio (%s); the device stops until it is reset%s",
 			 device->device.name, reason, ++device->complaints < MAX_COMPLAINTS ? "" : " (more is not logged)");
 	device->status |= VIRTIO_STATUS_NEEDS_RESET;
-	device->config_generation++;
-	if (device->status & VIRTIO_STATUS_DRIVER_OK && device->transport.config_interrupt)
-		device->transport.config_interrupt(device->transport.opaque);
+	virtio_config_changed(device);
 }
 
 bool virtio_pop(struct virtio_device *device, unsigned queue, struct virtqueue_element *element)
@@ -216,6 +214,19 @@ uint64_t virtio_read_config(const struct virtio_device *device, unsigned offset,
 	if (offset < device->config_size)
 		memcpy(bytes, device->config + offset, MIN(size, device->config_size - offset));
 	return load_le(bytes, size);
+}
+
+void virtio_write_config(struct virtio_device *device, unsigned offset, uint64_t value, unsigned size)
+{
+	if (device->ops->config_written)
+		device->ops->config_written(device, offset, value, size);
+}
+
+void virtio_config_changed(struct virtio_device *device)
+{
+	device->config_generation++;
+	if (device->status & VIRTIO_STATUS_DRIVER_OK && device->transport.config_interrupt)
+		device->transport.config_interrupt(device->transport.opaque);
 }
 
 /* The machine's reset. The fields have their reset values already, but the device may still hold buffers: it lets

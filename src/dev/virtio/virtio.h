@@ -24,6 +24,10 @@
 #define VIRTIO_TYPE_BLOCK 2
 #define VIRTIO_TYPE_CONSOLE 3
 #define VIRTIO_TYPE_ENTROPY 4
+#define VIRTIO_TYPE_BALLOON 5
+#define VIRTIO_TYPE_9P 9
+#define VIRTIO_TYPE_INPUT 18
+#define VIRTIO_TYPE_SOCKET 19
 
 /* Status bits (2.1). */
 #define VIRTIO_STATUS_ACKNOWLEDGE 1
@@ -59,6 +63,8 @@ struct virtio_ops {
 	void (*cancel)(struct virtio_device *device);
 	/* The guest reset the device, or the machine did. May be NULL. */
 	void (*reset)(struct virtio_device *device);
+	/* The driver wrote `size` bytes at `offset` of the configuration space. NULL: nothing in it may be written. */
+	void (*config_written)(struct virtio_device *device, unsigned offset, uint64_t value, unsigned size);
 };
 
 struct virtio_device {
@@ -128,6 +134,9 @@ void virtio_serve_chains(struct virtio_device *device, unsigned queue, virtio_ch
 /* Posts work for a queue, as a notification does; any thread with the lock taken. */
 void virtio_kick(struct virtio_device *device, unsigned queue);
 
+/* The configuration space has changed: the driver is to read it again. */
+void virtio_config_changed(struct virtio_device *device);
+
 /* For transports. */
 void virtio_set_transport(struct virtio_device *device, const struct virtio_transport *transport);
 void virtio_write_status(struct virtio_device *device, uint8_t status);
@@ -136,6 +145,7 @@ void virtio_notify(struct virtio_device *device, unsigned queue);
 /* Notifications that came while DMA was not allowed are acted upon now. */
 void virtio_resume(struct virtio_device *device);
 /* Bytes beyond the configuration space read as zero. size: 1 to 8. */
+void virtio_write_config(struct virtio_device *device, unsigned offset, uint64_t value, unsigned size);
 uint64_t virtio_read_config(const struct virtio_device *device, unsigned offset, unsigned size);
 
 #endif

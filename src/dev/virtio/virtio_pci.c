@@ -317,6 +317,8 @@ static void registers_write(void *opaque, uint64_t offset, uint64_t value, unsig
 	unsigned in_page = (unsigned)(offset % PAGE_SIZE);
 	if (offset / PAGE_SIZE == PAGE_COMMON)
 		common_write(pci, in_page, value, size);
+	else if (offset / PAGE_SIZE == PAGE_DEVICE)
+		virtio_write_config(pci->virtio, in_page, value, size);
 	else if (offset / PAGE_SIZE == PAGE_NOTIFY)
 		virtio_notify(pci->virtio, in_page / NOTIFY_MULTIPLIER);
 }

@@ -42,21 +42,26 @@ void check_quietly(struct translator *t, struct host_mem field, struct thunk *th
 	emit_move(e, REG_RCX, S_A);
 }
 
-/* Where windows are used cpu_attention makes this fault: no flags change. Nothing but S_A does. */
-static struct thunk *poll_by_fault(struct translator *t, int64_t offset)
+static struct thunk *leave_at(struct translator *t, int64_t offset)
 {
 	struct thunk *thunk = local_thunk(t, RECORD_GO);
 	thunk->record->target = (int32_t)offset;
 	thunk->memory_flags = t->memory_flags;
+	return thunk;
+}
+
+/* Where windows are used cpu_attention makes this fault: no flags change. Nothing but S_A does. */
+static void poll_by_fault(struct translator *t, struct thunk *thunk)
+{
 	emit_load(&t->e, S_A, GS_FIELD(poll));
 	guard(t, thunk);
 	emit_mem(&t->e, 0, 0x8b, S_A, MEM_BASE(S_A, 0));
-	return thunk;
 }
 
 /*
  * A branch back to the unit's first instruction: the second time around all that the first one found out holds, so
- * the loop gets a body of its own, behind the unit, which begins with the state at this branch.
+ * the loop gets a body of its own, behind the unit, which begins with the state at this branch. Of short loops several follow each other, the last one
+ * of which polls.
  */
 static bool loop_edge(struct translator *t, int64_t target, unsigned condition)
 {
@@ -64,16 +69,23 @@ static bool loop_edge(struct translator *t, int64_t target, unsigned condition)
 	if (!t->unit->window || shadow || predict_missed_before(t) || target != t->at[0] || (t->looping ? t->now != t->loop_end : t->loop_site != NULL))
 		return false;
 	flags_to_host(t);
-	struct thunk *poll = poll_by_fault(t, t->at[t->now]);
-	poll->record->executed--; /* the branch is yet to come */
+	struct thunk *leave = leave_at(t, t->at[t->now]);
+	leave->record->executed--; /* the branch is yet to come */
+	if (t->bodies <= 1)
+		poll_by_fault(t, leave);
 	if (t->looping)
-		reuse_prove_again(t, poll);
+		reuse_prove_again(t, leave);
 	emit_count(t);
 	reuse_drop_registers(t, t->c->count_instructions ? ~0u : 1u << S_A);
 	if (t->looping)
 		reuse_conform(t);
 	else
 		reuse_save(t);
+	if (t->bodies > 1) { /* the next one follows */
+		if (condition != COND_ALWAYS)
+			emit_jump_if(&t->e, condition ^ 1, t->loop_after);
+		return true;
+	}
 	const uint8_t *head = t->looping ? t->loop_head : emit_here(&t->e);
 	uint8_t *site = condition == COND_ALWAYS ? emit_jump(&t->e, head) : emit_jump_if(&t->e, condition, head);
 	if (t->looping) {
@@ -195,14 +207,14 @@ static void link_to(struct translator *t, int64_t offset, unsigned condition, bo
 
 void exit_return(struct translator *t, int64_t offset)
 {
-	poll_by_fault(t, offset);
+	poll_by_fault(t, leave_at(t, offset));
 	link_to(t, offset, COND_ALWAYS, true);
 }
 
 static void exit_link(struct translator *t, int64_t offset)
 {
 	if (offset <= t->at[t->now] && t->unit->window) {
-		poll_by_fault(t, offset);
+		poll_by_fault(t, leave_at(t, offset));
 	} else if (offset <= t->at[t->now]) {
 		struct record *record = new_record(t, RECORD_GO);
 		struct thunk *thunk = new_thunk(t, record);
@@ -272,6 +284,8 @@ static void check_canonical(struct translator *t, struct thunk *thunk)
 		jump_to_thunk(t, thunk, COND_NE);
 		return;
 	}
+	if (reuse_prove_target(t, thunk))
+		return;
 	emit_move(e, S_C, REG_RCX);
 	emit_constant(e, REG_RCX, 16);
 	emit_shift_quietly(e, 1, S_B, S_A, REG_RCX);
@@ -291,7 +305,8 @@ static void load_target(struct translator *t, const struct insn *i, struct thunk
 {
 	if (i->memory) {
 		struct host_mem m;
-		emit_operand(t, i, 8, ACCESS_R, 1u << S_A, thunk, &m);
+		if (stack_operand(t, i) || !reuse_operand(t, i, 0, thunk, &m))
+			emit_operand(t, i, 8, ACCESS_R, 1u << S_A, thunk, &m);
 		emit_access(t, thunk);
 		emit_load(&t->e, S_A, m);
 	} else if (emit_gpr(t, i->operand[0].reg, S_A) != S_A) {

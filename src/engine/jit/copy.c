@@ -136,10 +136,32 @@ static void load_registers(struct translator *t, const struct insn *i, unsigned 
 			emit_load(&t->e, r, GS_FIELD(gpr[r]));
 }
 
+/* Copied without a look at anything but its operands. */
+static bool plain(const struct insn *i)
+{
+	for (unsigned n = 0; n < 4; n++) {
+		const struct operand *o = &i->operand[n];
+		if (o->kind != OPERAND_NONE && o->kind != OPERAND_IMM && (o->kind != OPERAND_GPR || o->reg >= 16 || o->reg == REG_RSP))
+			return false;
+	}
+	return kind_of(i) == COPY_PLAIN && reuse_explicit(i);
+}
+
+/* Whether it is written again before anybody could see what is in struct cpu. */
+static bool stored_soon(const struct translator *t, unsigned reg)
+{
+	if (!t->kept || t->memory_flags || !t->unit->window || t->set > TLB_SUPERVISOR || !reuse_explicit(&t->insn[t->now]))
+		return false;
+	for (unsigned n = t->now + 1; n < t->count && plain(&t->insn[n]); n++)
+		if (data_registers(&t->insn[n], ACCESS_W) >> reg & 1)
+			return true;
+	return false;
+}
+
 static void store_registers(struct translator *t, unsigned written, unsigned used)
 {
 	for (unsigned r = S_C; r <= S_A; r++) {
-		if (written >> r & 1)
+		if ((written >> r & 1) && !stored_soon(t, r))
 			emit_store(&t->e, GS_FIELD(gpr[r]), r);
 		if (used >> r & 1)
 			reuse_hold(t, r);

@@ -36,6 +36,7 @@ const uint8_t *guard_record(struct jit *jit, struct unit *unit, struct guard *gu
 			      .target = guard->target, .unit = unit, .insn = &jit->spare_insn, .resume = jit->code_x + guard->resume, .guard = guard };
 	memcpy(r->reuse, guard->reuse, sizeof(r->reuse));
 	r->proven = guard->proven;
+	r->sums = guard->sums;
 	if (guard->kind != RECORD_GO && !decode(jit, unit, guard)) {
 		r->kind = RECORD_GO;
 		r->executed--;

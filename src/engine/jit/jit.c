@@ -157,12 +157,35 @@ static uint64_t page_of(struct cpu *c, const struct unit *unit)
 	return unit->absolute ? unit->page : jit_words(c)->code_page;
 }
 
+static uint64_t bias_of(const struct jit *jit, const struct unit *unit, unsigned number)
+{
+	bool shaped = number == PROVEN_SHAPED && unit->shape_bias;
+	return shaped ? unit->shape_bias : mirror_table(jit, unit->set)[unit->window_index[number - 1]];
+}
+
+static bool proven_by(const struct jit *jit, const struct unit *unit, unsigned number, uint64_t linear)
+{
+	unsigned index = linear >> WINDOW_SHIFT & 0xffff;
+	if (!is_canonical(linear))
+		return false;
+	if (number == PROVEN_SHAPED && unit->shape_bias)
+		return mirror_table(jit, unit->set)[index] == unit->shape_bias;
+	return index == unit->window_index[number - 1];
+}
+
 /* Whether the general registers point into the windows that the code behind the record takes for proven. */
 static bool still_proven(const struct cpu *c, const struct record *record)
 {
+	const struct jit *jit = c->engine;
 	for (unsigned r = 0; r < 16; r++) {
 		unsigned number = record->proven >> 2 * r & 3;
-		if (number && (!is_canonical(c->gpr[r]) || (c->gpr[r] >> WINDOW_SHIFT & 0xffff) != record->unit->window_index[number - 1]))
+		if (number && !proven_by(jit, record->unit, number, c->gpr[r]))
+			return false;
+	}
+	for (uint32_t sums = record->sums; sums; sums >>= 12) {
+		uint64_t base = (sums & 15) == REG_RSP ? 0 : c->gpr[sums & 15];
+		unsigned number = sums >> 10 & 3;
+		if (number && !proven_by(jit, record->unit, number, base + (c->gpr[sums >> 4 & 15] << (sums >> 8 & 3))))
 			return false;
 	}
 	return true;
@@ -180,7 +203,7 @@ static void restore_reused(struct cpu *c, const struct jit *jit, const struct re
 			continue;
 		}
 		if (key >= REUSE_WINDOW) {
-			jit_words(c)->reuse[n] = table[record->unit->window_index[key - REUSE_WINDOW]];
+			jit_words(c)->reuse[n] = bias_of(jit, record->unit, key - REUSE_WINDOW + 1);
 			continue;
 		}
 		bool address = key >= 16;

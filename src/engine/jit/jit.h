@@ -44,6 +44,10 @@ struct unit;
  * address of RIP's page or a segment's base, or the guest's register of the same number. */
 enum { REUSE_COUNT = 3, REUSE_FS = 32, REUSE_GS, REUSE_SELF, REUSE_WINDOW /* + index in unit->window_index */, REUSE_NONE = 0xff };
 #define PROVEN_WINDOWS 3
+/* base + (index << scale); base 4, which is RSP: index alone. */
+#define PROVEN_SUMS 2
+#define PROVEN_SUM(base, index, scale, number) ((base) | (index) << 4 | (scale) << 8 | (number) << 10)
+#define PROVEN_SHAPED PROVEN_WINDOWS /* in units of a space with a shape (windows.h) not a window, but all that have its bias */
 static const uint8_t reuse_register[REUSE_COUNT] = { S_B, S_C, S_A };
 
 struct record {
@@ -58,6 +62,7 @@ struct record {
 	int8_t undo;
 	uint8_t vector;       /* VECTOR: VECTOR_* */
 	uint32_t proven;      /* and about general registers: two bits each, a number of one of the unit's windows, 0: nothing */
+	uint32_t sums;        /* the same about sums of two registers: PROVEN_SUM, 12 bits each */
 	uint8_t reuse[REUSE_COUNT]; /* what the code at `resume` or `again` expects in scratch registers: REUSE_*, a register, RIP */
 	int32_t target;       /* guest address, from the start of the unit's page */
 	struct unit *unit;
@@ -105,6 +110,7 @@ struct unit {
 	unsigned bytes;
 	uint16_t window_index[PROVEN_WINDOWS]; /* bits 32 to 47 of addresses that its code proves */
 	uint8_t proven_windows; /* how many */
+	uint64_t shape_bias;  /* 0: its space has no shape */
 	const uint8_t *tail;  /* host address of the page that it ends in; NULL: its own */
 };
 
@@ -118,7 +124,7 @@ struct guard {
 	bool memory_flags : 1, window : 1;
 	uint8_t executed, faults;
 	uint8_t reuse[REUSE_COUNT];
-	uint32_t proven;
+	uint32_t proven, sums;
 };
 
 /* Words that translated code uses, in cpu->engine_words. */
@@ -156,7 +162,7 @@ struct jump {
 #define UNIT_BUCKETS 262144u
 
 struct jit_stats {
-	uint64_t units, guest_bytes, code_bytes, flushes, retags, links, crosses, indirect, entries, guards, interpreted, vector_loads, fills, filled_pages, unlinked_pages, slow_sites, mispredicted, tlb_events[4], exits[RECORD_KINDS];
+	uint64_t units, guest_bytes, code_bytes, flushes, retags, links, crosses, indirect, entries, guards, interpreted, vector_loads, fills, filled_pages, unlinked_pages, slow_sites, mispredicted, shapes, tlb_events[4], exits[RECORD_KINDS];
 	uint32_t *helped, *missed; /* instructions executed by their functions, by row: always; when a check failed */
 };
 
@@ -213,7 +219,7 @@ struct jit {
 	bool faulted;         /* the signal handler led here */
 	uintptr_t fault_address; /* of the access; 0: the host did not say */
 	const uint8_t *slow[SLOW_SITES]; /* guest instructions (host addresses) that windows do not serve: slow.c */
-	const uint8_t **proof_sites; /* guest instructions whose operands were guessed wrong (predict.h); NULL: operands' windows are not guessed */
+	uintptr_t *proof_sites;  /* guest instructions whose operands were guessed wrong (predict.h); NULL: operands' windows are not guessed */
 	/* Where the guest's page faults come from. */
 	struct fault_site {
 		const void *site; /* a guard or a record */

@@ -42,16 +42,14 @@ static uint64_t poison(unsigned index)
 bool mirror_init(struct jit *jit)
 {
 	__builtin_cpu_init();
-	pthread_once(&once, reserve_nowhere);
-	if (!nowhere)
-		return false;
 	if (!__builtin_cpu_supports("bmi2") || !(jit->windows = windows_get(jit->cpu->memory)))
 		return false;
+	pthread_once(&once, reserve_nowhere);
 	/* In the low 2 GiB, where code names it by an absolute address. */
 	jit->table = mmap(NULL, 2 * TABLE_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
 	if (jit->table == MAP_FAILED)
 		jit->table = NULL;
-	if (jit->table)
+	if (jit->table && nowhere)
 		jit->kernel = windows_hold(jit->windows, NULL, WINDOW_KERNEL);
 	if (!jit->kernel) {
 		mirror_destroy(jit);
@@ -140,6 +138,20 @@ static bool want(struct jit *jit, struct space *space)
 	return h->hot;
 }
 
+/* What the space uses may share a bias from now on. */
+static void give_shape(struct jit *jit)
+{
+	uint16_t index[4 * SPACE_WINDOWS], zone[SPACE_WINDOWS];
+	unsigned count = mmu_user_stretches(jit->cpu, index, ARRAY_SIZE(index)), zones = 0;
+	for (unsigned i = 0; i < count && zones < SPACE_WINDOWS; i++) {
+		uint16_t z = index[i] >> (WINDOW_ZONE_SHIFT - WINDOW_SHIFT);
+		if (!zones || zone[zones - 1] != z)
+			zone[zones++] = z;
+	}
+	if (zones && windows_shape(jit->windows, jit->space, zone, zones))
+		jit->stats.shapes++;
+}
+
 static void charge(struct jit *jit)
 {
 	uint64_t now = __rdtsc(), spent = now - jit->since;
@@ -160,6 +172,8 @@ bool mirror_tick(struct jit *jit)
 	bool kernel = (c->cr4 & CR4_PGE) && (c->cr4 & CR4_SMAP) && want(jit, jit->kernel);
 	bool user = jit->space && want(jit, jit->space);
 	bool changed = kernel != jit->window[TLB_SUPERVISOR] || user != jit->window[TLB_USER];
+	if (user && !jit->window[TLB_USER])
+		give_shape(jit);
 	jit->window[TLB_SUPERVISOR] = kernel;
 	jit->window[TLB_USER] = user;
 	return changed;

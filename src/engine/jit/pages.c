@@ -186,6 +186,17 @@ static struct code_space *space_of(struct jit *jit, uint64_t root)
 	return oldest;
 }
 
+/* Units of another shape are never found again. */
+static void take_shape(struct jit *jit, struct code_space *space)
+{
+	struct window_shape shape = windows_shape_of(jit->windows, jit->space);
+	if (shape.id == space->shape.id)
+		return;
+	empty(jit, space);
+	space->id = ++jit->space_ids;
+	space->shape = shape;
+}
+
 void pages_sync(struct jit *jit)
 {
 	struct code_space *kernel = &jit->code_kernel;
@@ -198,6 +209,8 @@ void pages_sync(struct jit *jit)
 	} else if (!jit->window[TLB_USER]) {
 		jit->code_user = NULL;
 	}
+	if (jit->code_user)
+		take_shape(jit, jit->code_user);
 	if (pages_unsettled(kernel))
 		settle(jit, kernel);
 	if (pages_unsettled(jit->code_user))

@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "cpu/cpu.h"
+#include "engine/jit/windows.h"
 
 /*
  * Pages of guest code by linear address, for code that runs on windows: a guest address space (one root of page tables, or
@@ -44,6 +45,7 @@ struct code_space {
 	const uint8_t **branches; /* where indirect branches lead, by the low 16 bits of the address; NULL: not made yet */
 	unsigned units;          /* made so far */
 	unsigned guessed, missed; /* operands' windows: predict.c */
+	struct window_shape shape; /* that its units take for granted */
 	uint64_t *returns;       /* the table of returns.c; NULL: not made yet */
 	struct code_page *pages, *locals, *bucket[SPACE_PAGE_BUCKETS];
 };

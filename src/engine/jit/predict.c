@@ -23,19 +23,36 @@
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static bool there;
 
+/* For shapes: 2^11 pages each, and as many of nothing before and behind. Addresses of 32 bits wrap, so that the last one must
+ * not be at the end. */
+#define SHAPES_START 0x80000000u
+#define SHAPE_PAGES 2048u
+#define SHAPE_BYTES (SHAPE_PAGES * GUEST_PAGE_SIZE)
+#define SHAPES 127u
+
+static pthread_mutex_t shapes_lock = PTHREAD_MUTEX_INITIALIZER;
+static bool shape_taken[SHAPES];
+static bool shapes_there;
+
+static bool reserve_at(uintptr_t start, uint64_t size)
+{
+	const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE;
+	void *at = mmap((void *)start, size, PROT_NONE, flags, -1, 0);
+	if (at == MAP_FAILED)
+		return false;
+	if ((uintptr_t)at != start)
+		munmap(at, size); /* a kernel that takes the address for a hint */
+	return (uintptr_t)at == start;
+}
+
 /* Between proofs for two windows are less than 2^16 pages. */
 static void reserve(void)
 {
 	const size_t half = 65536ull * GUEST_PAGE_SIZE;
-	uint8_t *page = (uint8_t *)(uintptr_t)PROOF_PAGE;
-	const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE;
-	void *at = mmap(page - half, 2 * half, PROT_NONE, flags, -1, 0);
-	if (at == MAP_FAILED)
+	if (!reserve_at(PROOF_PAGE - half, 2 * half))
 		return;
-	if (at != page - half)
-		munmap(at, 2 * half); /* a kernel that takes the address for a hint */
-	else
-		there = mprotect(page, GUEST_PAGE_SIZE, PROT_READ) == 0;
+	there = mprotect((void *)(uintptr_t)PROOF_PAGE, GUEST_PAGE_SIZE, PROT_READ) == 0;
+	shapes_there = there && reserve_at(SHAPES_START, (1ull << 32) - SHAPES_START);
 }
 
 bool predict_init(void)
@@ -46,21 +63,68 @@ bool predict_init(void)
 
 bool predict_failed(uintptr_t address)
 {
-	return there && address - (PROOF_PAGE - 65536ull * GUEST_PAGE_SIZE) < 2 * 65536ull * GUEST_PAGE_SIZE;
+	return (there && address - (PROOF_PAGE - 65536ull * GUEST_PAGE_SIZE) < 2 * 65536ull * GUEST_PAGE_SIZE) ||
+	       (shapes_there && address - SHAPES_START < (1ull << 32) - SHAPES_START);
+}
+
+uint32_t predict_page(uint16_t window)
+{
+	return PROOF_PAGE - ((uint32_t)(int32_t)(int16_t)window << GUEST_PAGE_SHIFT);
+}
+
+/* --- shapes --- */
+
+static uint32_t shape_at(unsigned n)
+{
+	return (uint32_t)(SHAPES_START + SHAPE_BYTES + n * 2 * SHAPE_BYTES);
+}
+
+uint32_t predict_take(void)
+{
+	uint32_t proof = 0;
+	pthread_mutex_lock(&shapes_lock);
+	for (unsigned n = 0; n < SHAPES && shapes_there && !proof; n++)
+		if (!shape_taken[n]) {
+			shape_taken[n] = true;
+			proof = shape_at(n);
+		}
+	pthread_mutex_unlock(&shapes_lock);
+	return proof;
+}
+
+void predict_give_back(uint32_t proof)
+{
+	if (!proof)
+		return;
+	mprotect((void *)(uintptr_t)proof, SHAPE_BYTES, PROT_NONE);
+	pthread_mutex_lock(&shapes_lock);
+	shape_taken[(proof - shape_at(0)) / (2 * SHAPE_BYTES)] = false;
+	pthread_mutex_unlock(&shapes_lock);
+}
+
+void predict_show(uint32_t proof, uint16_t zone)
+{
+	mprotect((void *)(uintptr_t)(proof + zone * (uint32_t)GUEST_PAGE_SIZE), GUEST_PAGE_SIZE, PROT_READ);
 }
 
 /* --- what faults have told --- */
 
-static const uint8_t **site_of(const struct jit *jit, const uint8_t *host)
+/* Code that many processes share misses where there is no shape what it hits where there is one: an odd number stands for the latter. */
+static uintptr_t site_key(const struct unit *unit, const uint8_t *host)
 {
-	uintptr_t h = (uintptr_t)host;
-	return &jit->proof_sites[(h ^ h >> 14 ^ h >> 25) % PROOF_SITES];
+	return (uintptr_t)host << 1 | (unit->shape_bias != 0);
+}
+
+static uintptr_t *site_of(const struct jit *jit, uintptr_t key)
+{
+	return &jit->proof_sites[(key ^ key >> 14 ^ key >> 25) % PROOF_SITES];
 }
 
 void predict_missed(struct jit *jit, const struct unit *unit, const uint8_t *host)
 {
 	struct code_space *space = pages_space(jit, unit);
-	*site_of(jit, host) = host;
+	uintptr_t key = site_key(unit, host);
+	*site_of(jit, key) = key;
 	if (space)
 		space->missed++;
 	jit->stats.mispredicted++;
@@ -85,6 +149,9 @@ void predict_begin(struct translator *t)
 	memcpy(t->value, t->c->gpr, sizeof(t->value));
 	t->known = t->window && t->jit->proof_sites ? 0xffff : 0;
 	t->peeks = 0;
+	struct code_space *space = t->known && t->set == TLB_USER ? pages_space(t->jit, t->unit) : NULL;
+	t->shape = space ? space->shape : (struct window_shape){ 0 };
+	t->unit->shape_bias = t->shape.bias;
 }
 
 static bool address(const struct translator *t, const struct insn *i, uint64_t *linear)
@@ -232,18 +299,22 @@ static bool good_guesser(const struct code_space *space)
 
 bool predict_missed_before(const struct translator *t)
 {
-	const uint8_t *host = t->page + t->at[t->now];
-	return t->jit->proof_sites && *site_of(t->jit, host) == host;
+	uintptr_t key = site_key(t->unit, t->page + t->at[t->now]);
+	return t->jit->proof_sites && *site_of(t->jit, key) == key;
 }
 
 int predict_window(const struct translator *t, const struct insn *i, bool base_only)
 {
 	struct code_space *space = pages_space(t->jit, t->unit);
 	uint64_t linear = base_only ? t->value[i->base] : 0;
-	if (base_only ? !known(t, i->base) : !address(t, i, &linear))
+	bool is_known = base_only ? known(t, i->base) : address(t, i, &linear);
+	if (predict_missed_before(t) || !good_guesser(space))
 		return -1;
-	if (!is_canonical(linear) || predict_missed_before(t) || !good_guesser(space))
+	int window = (int)(linear >> WINDOW_SHIFT & 0xffff);
+	if (t->shape.id && (!is_known || windows_place(t->jit->windows, t->jit->space, window) != WINDOW_ASTRAY))
+		window = WINDOW_SHAPED;
+	else if (!is_known || !is_canonical(linear))
 		return -1;
 	space->guessed++;
-	return (int)(linear >> WINDOW_SHIFT & 0xffff);
+	return window;
 }

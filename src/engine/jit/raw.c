@@ -52,11 +52,15 @@ static bool split(struct parts *p, const struct insn *insn, const uint8_t *bytes
 	const uint8_t *at = bytes;
 	bool kept;
 	*p = (struct parts){ 0 };
-	for (; is_prefix(*at, &kept); at++)
-		if (kept)
+	const bool rex = insn->encoding == ENC_LEGACY && insn->mode == ISA_MODE_64;
+	for (;; at++) {
+		bool prefix = is_prefix(*at, &kept);
+		if (!prefix && !(rex && (*at & 0xf0) == 0x40))
+			break;
+		p->rex = prefix ? 0 : *at; /* which counts directly before the opcode alone */
+		if (prefix && kept)
 			p->legacy[p->legacy_count++] = *at;
-	if (insn->encoding == ENC_LEGACY && insn->mode == ISA_MODE_64 && (*at & 0xf0) == 0x40)
-		p->rex = *at++;
+	}
 	if (insn->encoding != ENC_LEGACY) {
 		p->short_vex = *at == 0xc5;
 		p->vex = at + 1;

@@ -32,6 +32,7 @@ void reuse_clear(struct translator *t)
 {
 	clear_registers(t);
 	memset(t->proof, 0, sizeof(t->proof));
+	memset(t->sum, 0, sizeof(t->sum));
 }
 
 void reuse_drop_registers(struct translator *t, unsigned mask)
@@ -48,6 +49,12 @@ void reuse_note(const struct translator *t, struct record *record)
 	record->proven = 0;
 	for (unsigned r = 0; r < 16; r++)
 		record->proven |= (uint32_t)t->proof[r].window << 2 * r;
+	record->sums = 0;
+	for (unsigned n = 0; n < PROVEN_SUMS; n++) {
+		const struct sum *s = &t->sum[n];
+		if (s->proof.window)
+			record->sums = record->sums << 12 | PROVEN_SUM(s->base == REG_NONE ? REG_RSP : s->base, s->index, s->scale, s->proof.window);
+	}
 }
 
 /* What the only register operand that is written changes by, if that is a constant. */
@@ -71,14 +78,25 @@ static bool in_reach(int64_t drift)
 	return drift <= DRIFT_MAX && drift >= -DRIFT_MAX;
 }
 
+static void drift(struct proof *p, bool constant, int64_t by)
+{
+	p->drift += constant ? by : 0;
+	if (!constant || !in_reach(p->drift))
+		p->window = 0;
+}
+
 static void written(struct translator *t, const struct insn *i, unsigned reg)
 {
 	int64_t by;
 	bool constant = constant_change(i, &by);
-	struct proof *p = &t->proof[reg];
-	p->drift += constant ? by : 0;
-	if (!constant || !in_reach(p->drift))
-		p->window = 0;
+	drift(&t->proof[reg], constant, by);
+	for (unsigned n = 0; n < PROVEN_SUMS; n++) {
+		struct sum *s = &t->sum[n];
+		if (s->base == reg)
+			drift(&s->proof, constant, by);
+		if (s->index == reg)
+			drift(&s->proof, constant, constant ? by * (1 << s->scale) : 0);
+	}
 	for (unsigned n = 0; n < REUSE_COUNT; n++) {
 		struct reuse *r = &t->reuse[n];
 		if (r->key != reg)
@@ -106,8 +124,7 @@ static struct proof inherited(const struct translator *t, const struct insn *i)
 	return p;
 }
 
-/* Instructions that write no general registers but those among their operands. */
-static bool explicit(const struct insn *i)
+bool reuse_explicit(const struct insn *i)
 {
 	switch (i->op) {
 	case OP_ADD: case OP_OR: case OP_ADC: case OP_SBB: case OP_AND: case OP_SUB: case OP_XOR: case OP_CMP: case OP_TEST:
@@ -128,7 +145,7 @@ static bool explicit(const struct insn *i)
 void reuse_update(struct translator *t, bool kept, bool vector)
 {
 	const struct insn *i = &t->insn[t->now];
-	if (!(vector || explicit(i)) || t->set > TLB_SUPERVISOR) {
+	if (!(vector || reuse_explicit(i)) || t->set > TLB_SUPERVISOR) {
 		reuse_clear(t);
 		return;
 	}
@@ -199,16 +216,12 @@ static unsigned register_of(const struct translator *t, const struct reuse *r)
 	return reuse_register[r - t->reuse];
 }
 
-/* S_A is free: the host address of the segment's base. */
-static void emit_segment(struct translator *t, unsigned seg, unsigned y)
-{
-	emit_load(&t->e, y, GS_FIELD(segment_base[seg]));
-	emit_window_bias(t, S_A, y);
-	emit_lea(&t->e, y, (struct host_mem){ .base = (uint8_t)y, .index = S_A });
-}
-
 static void emit_page(struct translator *t, unsigned y)
 {
+	if (t->shape.id && windows_place(t->jit->windows, t->jit->space, (uint16_t)(t->unit->page >> WINDOW_SHIFT)) == WINDOW_IN_SHAPE) {
+		emit_constant(&t->e, y, t->unit->page + t->shape.bias);
+		return;
+	}
 	emit_constant(&t->e, S_A, t->unit->page);
 	emit_load(&t->e, y, (struct host_mem){ .base = HOST_NONE, .index = HOST_NONE,
 		  .disp = (int32_t)(uintptr_t)&mirror_table(t->jit, t->set)[(t->unit->page >> WINDOW_SHIFT) & 0xffff] });
@@ -239,27 +252,65 @@ static unsigned bit_of(unsigned reg)
 /* The number of the window among those that the unit proves; 0: there are too many. */
 static unsigned number_of(struct unit *unit, int window)
 {
-	unsigned n = 0;
+	unsigned n = 0, room = unit->shape_bias ? PROVEN_SHAPED - 1 : PROVEN_WINDOWS;
 	if (window < 0)
 		return 0;
+	if (window == WINDOW_SHAPED)
+		return PROVEN_SHAPED;
 	while (n < unit->proven_windows && unit->window_index[n] != window)
 		n++;
-	if (n == PROVEN_WINDOWS)
+	if (n == room)
 		return 0;
 	if (n == unit->proven_windows)
 		unit->window_index[unit->proven_windows++] = (uint16_t)window;
 	return n + 1;
 }
 
-/* rorx y, reg, 20; mov y8, [y32 + ...]: faults unless the address in `reg` is in the window. Flags stay. */
+static bool shaped(const struct translator *t, unsigned number)
+{
+	return number == PROVEN_SHAPED && t->unit->shape_bias;
+}
+
+static void emit_bias(struct translator *t, unsigned y, unsigned number)
+{
+	if (shaped(t, number)) {
+		emit_constant(&t->e, y, t->unit->shape_bias);
+		return;
+	}
+	uint64_t *bias = &mirror_table(t->jit, t->set)[t->unit->window_index[number - 1]];
+	emit_load(&t->e, y, (struct host_mem){ .base = HOST_NONE, .index = HOST_NONE, .disp = (int32_t)(uintptr_t)bias });
+}
+
+/* rorx y, reg, 20 (or 24); mov y8, [y32 + ...]: faults unless the address in `reg` is in the window. Flags stay. */
 static void emit_proof(struct translator *t, unsigned number, unsigned reg, unsigned y, struct thunk *thunk)
 {
-	uint32_t upper = (uint32_t)(int32_t)(int16_t)t->unit->window_index[number - 1] << GUEST_PAGE_SHIFT;
-	emit_rotate_quietly(&t->e, y, reg, WINDOW_SHIFT - GUEST_PAGE_SHIFT);
+	uint32_t page = shaped(t, number) ? t->shape.proof : predict_page(t->unit->window_index[number - 1]);
+	emit_rotate_quietly(&t->e, y, reg, (shaped(t, number) ? WINDOW_ZONE_SHIFT : WINDOW_SHIFT) - GUEST_PAGE_SHIFT);
 	guard(t, thunk);
 	put8(&t->e, 0x67);
-	emit_mem(&t->e, EMIT_BYTE, 0x8a, y, MEM_BASE(y, (int32_t)(PROOF_PAGE - upper)));
+	emit_mem(&t->e, EMIT_BYTE, 0x8a, y, MEM_BASE(y, (int32_t)page));
 	reuse_drop_registers(t, 1u << y);
+}
+
+/* S_A is free: the host address of the segment's base. Without a thunk it is looked up. */
+static void emit_segment(struct translator *t, unsigned seg, unsigned y, struct thunk *thunk)
+{
+	emit_load(&t->e, y, GS_FIELD(segment_base[seg]));
+	if (thunk && t->unit->shape_bias && !predict_missed_before(t)) {
+		emit_proof(t, PROVEN_SHAPED, y, S_A, thunk);
+		emit_constant(&t->e, S_A, t->unit->shape_bias);
+	} else {
+		emit_window_bias(t, S_A, y);
+	}
+	emit_lea(&t->e, y, (struct host_mem){ .base = (uint8_t)y, .index = S_A });
+}
+
+bool reuse_prove_target(struct translator *t, struct thunk *thunk)
+{
+	if (!t->unit->shape_bias || predict_missed_before(t))
+		return false;
+	emit_proof(t, PROVEN_SHAPED, S_A, S_B, thunk);
+	return true;
 }
 
 /* A scratch register to prove with; 0: none. */
@@ -286,8 +337,7 @@ static unsigned window_register(struct translator *t, unsigned number, unsigned 
 	if (!r) {
 		if (!(r = take(t, keep, key)))
 			return 0;
-		uint64_t *bias = &mirror_table(t->jit, t->set)[t->unit->window_index[number - 1]];
-		emit_load(&t->e, register_of(t, r), (struct host_mem){ .base = HOST_NONE, .index = HOST_NONE, .disp = (int32_t)(uintptr_t)bias });
+		emit_bias(t, register_of(t, r), number);
 	}
 	r->taken = ++t->takes;
 	return register_of(t, r);
@@ -322,10 +372,31 @@ static bool proven_operand(struct translator *t, const struct insn *i, unsigned 
 	return true;
 }
 
-/* [base + index] is proven each time. */
+static struct sum *find_sum(struct translator *t, const struct insn *i)
+{
+	for (unsigned n = 0; n < PROVEN_SUMS; n++)
+		if (t->sum[n].proof.window && t->sum[n].base == i->base && t->sum[n].index == i->index && t->sum[n].scale == i->scale)
+			return &t->sum[n];
+	return NULL;
+}
+
+/* The access proves that the sum is where it is, or was proven to be. */
+static void note_sum(struct translator *t, const struct insn *i, unsigned number)
+{
+	struct sum *s = find_sum(t, i);
+	bool near = i->disp >= -NEAR && i->disp <= NEAR;
+	if (!s && near) {
+		t->sum[1] = t->sum[0];
+		t->sum[0] = (struct sum){ .base = i->base, .index = i->index, .scale = i->scale, .proof.window = (uint8_t)number };
+	} else if (near) {
+		s->proof.drift = 0;
+	}
+}
+
 static bool proven_indexed(struct translator *t, const struct insn *i, unsigned keep, struct thunk *thunk, struct host_mem *m)
 {
-	unsigned number = room_for_proof(t, keep | 1u << S_A) ? number_of(t->unit, predict_window(t, i, false)) : 0;
+	const struct sum *sum = find_sum(t, i);
+	unsigned number = !room_for_proof(t, keep | 1u << S_A) ? 0 : sum ? sum->proof.window : number_of(t->unit, predict_window(t, i, false));
 	struct host_mem address = { .base = HOST_NONE, .index = HOST_NONE, .scale = i->scale, .disp = i->disp };
 	if (!number)
 		return false;
@@ -337,7 +408,9 @@ static bool proven_indexed(struct translator *t, const struct insn *i, unsigned 
 		address.base = (uint8_t)reuse_gpr(t, i->base);
 	emit_lea(&t->e, S_A, address);
 	reuse_drop_registers(t, 1u << S_A);
-	emit_proof(t, number, S_A, spare(t, keep | 1u << S_A | 1u << y), thunk);
+	if (!sum)
+		emit_proof(t, number, S_A, spare(t, keep | 1u << S_A | 1u << y), thunk);
+	note_sum(t, i, number);
 	*m = (struct host_mem){ .base = S_A, .index = (uint8_t)y };
 	return true;
 }
@@ -368,14 +441,14 @@ static bool addressed(unsigned key)
 	return key == REUSE_FS || key == REUSE_GS || key == REG_RIP;
 }
 
-static void emit_reuse(struct translator *t, unsigned key, unsigned y)
+static void emit_reuse(struct translator *t, unsigned key, unsigned y, struct thunk *thunk)
 {
 	if (addressed(key))
 		reuse_drop_registers(t, 1u << S_A);
 	if (key == REG_RIP)
 		emit_page(t, y);
 	else if (key == REUSE_FS || key == REUSE_GS)
-		emit_segment(t, key == REUSE_FS ? SEG_FS : SEG_GS, y);
+		emit_segment(t, key == REUSE_FS ? SEG_FS : SEG_GS, y, thunk);
 	else
 		emit_window_bias(t, y, reuse_gpr(t, key));
 }
@@ -398,7 +471,7 @@ bool reuse_operand(struct translator *t, const struct insn *i, unsigned keep, st
 		return false;
 	unsigned y = register_of(t, r);
 	if (!there)
-		emit_reuse(t, key, y);
+		emit_reuse(t, key, y, thunk);
 	r->taken = ++t->takes;
 	if (addressed(key)) {
 		*m = MEM_BASE(y, key == REG_RIP ? (int64_t)t->at[t->now] + i->length + i->disp : i->disp);
@@ -434,12 +507,14 @@ void reuse_save(struct translator *t)
 {
 	memcpy(t->loop_reuse, t->reuse, sizeof(t->reuse));
 	memcpy(t->loop_proof, t->proof, sizeof(t->proof));
+	memcpy(t->loop_sum, t->sum, sizeof(t->sum));
 }
 
 void reuse_begin_loop(struct translator *t)
 {
 	memcpy(t->reuse, t->loop_reuse, sizeof(t->reuse));
 	memcpy(t->proof, t->loop_proof, sizeof(t->proof));
+	memcpy(t->sum, t->loop_sum, sizeof(t->sum));
 }
 
 /* Without a register but its own and S_A, which holds nothing around a loop. */
@@ -449,13 +524,32 @@ static void bring_back(struct translator *t, unsigned n, unsigned key)
 	if (key == REUSE_SELF) {
 		emit_load(&t->e, y, GS_FIELD(gpr[y]));
 	} else if (key >= REUSE_WINDOW) {
-		uint64_t *bias = &mirror_table(t->jit, t->set)[t->unit->window_index[key - REUSE_WINDOW]];
-		emit_load(&t->e, y, (struct host_mem){ .base = HOST_NONE, .index = HOST_NONE, .disp = (int32_t)(uintptr_t)bias });
+		emit_bias(t, y, key - REUSE_WINDOW + 1);
 	} else if (addressed(key)) {
-		emit_reuse(t, key, y);
+		emit_reuse(t, key, y, NULL);
 	} else {
 		emit_window_bias(t, y, emit_gpr(t, key, S_A));
 	}
+}
+
+static bool same_sum(const struct sum *a, const struct sum *b)
+{
+	return a->base == b->base && a->index == b->index && a->scale == b->scale && a->proof.window == b->proof.window && a->proof.drift == b->proof.drift;
+}
+
+static void prove_sum_again(struct translator *t, unsigned n, struct thunk *thunk)
+{
+	const struct sum *want = &t->loop_sum[n];
+	for (unsigned m = 0; m < PROVEN_SUMS; m++)
+		if (!want->proof.window || same_sum(want, &t->sum[m]))
+			return;
+	struct host_mem address = { .base = HOST_NONE, .index = (uint8_t)emit_gpr(t, want->index, S_A), .scale = want->scale };
+	if (want->base != REG_NONE) {
+		reuse_drop_registers(t, 1u << S_B);
+		address.base = (uint8_t)emit_gpr(t, want->base, S_B);
+	}
+	emit_lea(&t->e, S_A, address);
+	emit_proof(t, want->proof.window, S_A, S_A, thunk);
 }
 
 /* What was proven at the start of the loop is so when it begins again, for a drift that does not grow. */
@@ -468,6 +562,8 @@ void reuse_prove_again(struct translator *t, struct thunk *thunk)
 		unsigned reg = emit_gpr(t, r, S_A);
 		emit_proof(t, want->window, reg, S_A, thunk);
 	}
+	for (unsigned n = 0; n < PROVEN_SUMS; n++)
+		prove_sum_again(t, n, thunk);
 }
 
 /* Around a loop a drift must not grow: it is what it was at the start, or the bias is looked up again. */

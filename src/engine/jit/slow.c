@@ -97,7 +97,9 @@ void jit_not_proven(struct jit *jit, struct record *record)
 void jit_window_fault(struct jit *jit, struct record *record, uintptr_t address, const uint64_t *linear, unsigned count)
 {
 	if (address && predict_failed(address)) {
-		jit_not_proven(jit, record);
+		/* The first access to a window that fits the space's shape makes it; others are no better proven the next time. */
+		if (!record->unit->shape_bias || !show(jit, 0, linear, count))
+			jit_not_proven(jit, record);
 		return;
 	}
 	uint8_t *faults = record->guard ? &record->guard->faults : &record->faults;

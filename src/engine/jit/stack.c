@@ -257,6 +257,24 @@ static bool move_stack_pointer(struct translator *t, int64_t by)
 	return true;
 }
 
+/*
+ * In user windows the host's address has the low 32 bits and the sign of the guest's, so that the arithmetic has the same flags, but where
+ * the guest's wraps around zero. Then the access that comes first is to what no user window shows (WINDOW_LOWEST).
+ */
+static void add_host(struct translator *t, const struct insn *i, int64_t by)
+{
+	_Static_assert(DRIFT_MAX < WINDOW_LOWEST, "a sum that is beyond it did not wrap");
+	struct thunk *thunk = helper_thunk(t);
+	flags_to_host(t);
+	access(t, thunk);
+	emit_mem(&t->e, EMIT_0F, 0xb6, S_A, MEM_BASE(REG_RSP, by)); /* movzx */
+	emit_reg(&t->e, EMIT_W, 0x81, i->op == OP_ADD ? 0 : 5, REG_RSP);
+	put32(&t->e, (uint32_t)(int32_t)i->imm);
+	t->kept = true;
+	reuse_drop_registers(t, 1u << S_A);
+	t->memory_flags = false;
+}
+
 /* The arithmetic is done on the guest's value, for its flags. */
 static bool add(struct translator *t, const struct insn *i, int64_t by)
 {
@@ -264,6 +282,10 @@ static bool add(struct translator *t, const struct insn *i, int64_t by)
 		return move_stack_pointer(t, by);
 	if (by < -DRIFT_MAX || by > DRIFT_MAX || !stack_direct(t))
 		return false;
+	if (t->set == TLB_USER) {
+		add_host(t, i, by);
+		return true;
+	}
 	if (!move_stack_pointer(t, by))
 		return false;
 	emit_gpr(t, REG_RSP, S_A);

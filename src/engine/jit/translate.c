@@ -330,6 +330,7 @@ static void put_guards(struct translator *t, const struct thunk *thunk, const ui
 					 .memory_flags = thunk->memory_flags, .window = r->window };
 		memcpy(guard->reuse, r->reuse, sizeof(guard->reuse));
 		guard->proven = r->proven;
+		guard->sums = r->sums;
 	}
 }
 
@@ -428,10 +429,14 @@ static void emit_entries(struct translator *t, bool memory_flags)
 	t->unit->entry = emit_here(&t->e);
 }
 
+#define LOOP_SHORT 10 /* instructions */
+
 /* The second body of a loop. */
 static void emit_loop(struct translator *t)
 {
+	const unsigned length = t->loop_end + 1;
 	t->looping = true;
+	t->bodies = length <= LOOP_SHORT ? 4 : length <= 2 * LOOP_SHORT ? 2 : 1;
 	t->memory_flags = false;
 	t->vector = t->loop_vector;
 	t->executed = 0;
@@ -439,10 +444,11 @@ static void emit_loop(struct translator *t)
 	predict_begin(t);
 	t->loop_head = emit_here(&t->e);
 	emit_patch(t->loop_site, t->e.delta, t->loop_head);
-	for (t->now = 0; t->now <= t->loop_end; t->now++) {
-		t->executed++;
-		translate_one(t);
-	}
+	for (; t->bodies; t->bodies--)
+		for (t->now = 0; t->now <= t->loop_end; t->now++) {
+			t->executed++;
+			translate_one(t);
+		}
 }
 
 static void emit_unit(struct translator *t, bool memory_flags)
@@ -518,6 +524,7 @@ static void begin(struct translator *t, const uint8_t *host, uint64_t linear)
 	t->set = (uint8_t)((c->tlb - c->tlbs[0]) / TLB_SIZE);
 	t->count = t->thunks = t->executed = 0;
 	t->looping = false;
+	t->bodies = 0;
 	t->loop_site = NULL;
 	t->memory_flags = t->full = t->stack_replaced = false;
 	t->x87 = (struct x87_noted){ 0 };

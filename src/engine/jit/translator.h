@@ -50,12 +50,19 @@ struct translator {
 		uint8_t window;
 		int64_t drift;
 	} proof[16], loop_proof[16];
+	/* The same of the sums that operands with an index make. */
+	struct sum {
+		uint8_t base, index, scale;
+		struct proof proof;
+	} sum[PROVEN_SUMS], loop_sum[PROVEN_SUMS];
 	/* What is known of the guest's registers: predict.c. */
 	uint64_t value[16];
 	uint32_t known;
+	struct window_shape shape;  /* of the unit's space */
 	unsigned peeks;
 	/* The loop that goes back to the unit's start (branch.c): its branch, its second body, the state at its start. */
 	bool looping;               /* the second body is under way */
+	unsigned bodies;            /* that are yet to come, with this one; 0: the unit itself */
 	unsigned loop_end;          /* index of the branch back */
 	uint8_t *loop_site;         /* its displacement in the first body; NULL: no loop */
 	uint8_t *loop_head, *loop_after;
@@ -172,6 +179,9 @@ void check_quietly(struct translator *t, struct host_mem field, struct thunk *th
 /* --- reuse.c --- */
 /* As emit_operand, by a bias that may be there already. False: it cannot be kept; *m is not set. */
 bool reuse_operand(struct translator *t, const struct insn *insn, unsigned keep, struct thunk *thunk, struct host_mem *m);
+/* Proves that S_A is an address of the space's shape, which is canonical; flags stay, S_B is lost. False: there is no shape, or it was
+ * none before. */
+bool reuse_prove_target(struct translator *t, struct thunk *thunk);
 /* For an instruction that does not fault, whatever the address. */
 bool reuse_hint(struct translator *t, const struct insn *insn, struct host_mem *m);
 /* Whether the scratch register holds the guest's register of that number; now it does. */
@@ -179,6 +189,8 @@ bool reuse_holds(struct translator *t, unsigned reg);
 void reuse_hold(struct translator *t, unsigned reg);
 /* The guest's register in a host register, that of the same number. */
 unsigned reuse_gpr(struct translator *t, unsigned reg);
+/* Instructions that write no general registers but those among their operands. */
+bool reuse_explicit(const struct insn *insn);
 /* After each instruction. kept: its code left scratch registers alone but for what was told; vector: it is one of
  * those that write no general registers but operands. */
 void reuse_update(struct translator *t, bool kept, bool vector);

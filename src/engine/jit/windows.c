@@ -9,13 +9,13 @@
 #include <sys/mman.h>
 
 #include "base/util.h"
+#include "engine/jit/blocks.h"
+#include "engine/jit/predict.h"
 
 /* System calls: mmap, munmap, mprotect, madvise. */
-#define ARENA_SIZE (16ull << 40)
-#define ARENA_EDGE (2ull << 30)           /* more of nothing, before and behind all: between windows there is as much from the next one */
-#define SLOT_SIZE (8ull << 30)            /* 2 GiB of nothing, the window, 2 GiB of nothing */
-#define SLOT_GAP (2ull << 30)
-#define SLOT_COUNT (ARENA_SIZE / SLOT_SIZE)
+#define SLOT_COUNT 2048u
+#define NO_SLOT 0xffffu
+#define ZONE_WINDOWS (1u << (WINDOW_ZONE_SHIFT - WINDOW_SHIFT))
 #define WINDOW_SIZE (1ull << WINDOW_SHIFT)
 #define WINDOW_PAGES (WINDOW_SIZE / GUEST_PAGE_SIZE)
 #define SPACES 256
@@ -26,6 +26,7 @@
 
 struct window {
 	uint16_t index;
+	uint16_t block;          /* of the monitor's address space */
 	uint32_t *pages;
 };
 
@@ -45,6 +46,12 @@ struct space {
 	_Atomic unsigned version;
 	unsigned windows;
 	uint16_t slot[SPACE_WINDOWS];
+	unsigned retired_windows; /* from before the space had a shape: they show nothing, but some vCPU may still reach for them */
+	uint16_t retired[SPACE_WINDOWS];
+	struct window_shape shape;
+	uint32_t owner;          /* of the blocks of that shape */
+	unsigned zones;          /* that its windows are in: bits 36 to 47 of addresses */
+	uint16_t zone[SPACE_WINDOWS];
 	struct run *runs;
 	unsigned run_count, run_room;
 };
@@ -54,8 +61,8 @@ struct windows {
 	unsigned users;
 	struct guest_memory *memory;
 	pthread_mutex_t lock;
-	uint8_t *arena;
 	struct window window[SLOT_COUNT];
+	uint16_t slot_of[BLOCKS];
 	uint16_t free_slots[SLOT_COUNT];
 	unsigned free_count, next_slot;
 	struct space space[SPACES];
@@ -70,7 +77,7 @@ static struct windows *list;
 
 static uint8_t *window_host(const struct windows *w, unsigned slot)
 {
-	return w->arena + slot * SLOT_SIZE + SLOT_GAP;
+	return blocks_host(w->window[slot].block);
 }
 
 static uint64_t window_linear(const struct window *window)
@@ -81,18 +88,15 @@ static uint64_t window_linear(const struct window *window)
 /* --- making and freeing --- */
 
 static void code_marked(void *opaque, uint64_t offset);
+static void clear_all(struct windows *w);
+static void make_new(struct windows *w, struct space *space);
 
 static struct windows *make(struct guest_memory *memory)
 {
-	struct windows *w = calloc(1, sizeof(*w));
+	struct windows *w = blocks_init() ? calloc(1, sizeof(*w)) : NULL;
 	if (!w)
 		return NULL;
-	uint8_t *whole = mmap(NULL, ARENA_SIZE + 2 * ARENA_EDGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	w->arena = whole + ARENA_EDGE;
-	if (whole == MAP_FAILED) {
-		free(w);
-		return NULL;
-	}
+	memset(w->slot_of, 0xff, sizeof(w->slot_of));
 	w->memory = memory;
 	pthread_mutex_init(&w->lock, NULL);
 	memory->code_marked = code_marked;
@@ -134,12 +138,14 @@ void windows_put(struct windows *w)
 	if (!last)
 		return;
 	w->memory->code_marked = NULL;
-	munmap(w->arena - ARENA_EDGE, ARENA_SIZE + 2 * ARENA_EDGE);
+	clear_all(w);
+	for (unsigned i = 0; i < SPACES; i++) {
+		make_new(w, &w->space[i]);
+		free(w->space[i].runs);
+	}
 	for (unsigned i = 0; i < SLOT_COUNT; i++)
 		if (w->window[i].pages)
 			munmap(w->window[i].pages, WINDOW_PAGES * sizeof(uint32_t));
-	for (unsigned i = 0; i < SPACES; i++)
-		free(w->space[i].runs);
 	pthread_mutex_destroy(&w->lock);
 	free(w);
 }
@@ -181,12 +187,38 @@ static struct space *find_space(struct windows *w, uint64_t root)
 	return NULL;
 }
 
+/* Where the window would be if it had the bias of its space's shape. */
+static int64_t shaped_block(const struct space *space, unsigned index)
+{
+	return index + ((int64_t)space->shape.bias >> WINDOW_SHIFT);
+}
+
+static bool in_shape(const struct space *space, const struct window *window)
+{
+	return space->shape.id && window->block == shaped_block(space, window->index);
+}
+
+static void give_back_slot(struct windows *w, const struct space *space, uint16_t slot)
+{
+	const struct window *window = &w->window[slot];
+	w->slot_of[window->block] = NO_SLOT;
+	if (!in_shape(space, window))
+		blocks_free(window->block, 1);
+	w->free_slots[w->free_count++] = slot;
+}
+
 /* Only of a space that nobody holds: no table leads to its windows. */
 static void give_back_slots(struct windows *w, struct space *space)
 {
 	for (unsigned i = 0; i < space->windows; i++)
-		w->free_slots[w->free_count++] = space->slot[i];
-	space->windows = 0;
+		give_back_slot(w, space, space->slot[i]);
+	for (unsigned i = 0; i < space->retired_windows; i++)
+		give_back_slot(w, space, space->retired[i]);
+	for (unsigned i = 0; i < space->zones; i++)
+		blocks_free((unsigned)shaped_block(space, space->zone[i] * ZONE_WINDOWS), ZONE_WINDOWS);
+	space->windows = space->retired_windows = space->zones = 0;
+	predict_give_back(space->shape.proof);
+	space->shape = (struct window_shape){ 0 };
 }
 
 /* A free one, or the one that nobody holds and that was not used for longest. */
@@ -302,15 +334,138 @@ static bool take_slot(struct windows *w, uint16_t *slot)
 	return true;
 }
 
+/* Whether the zone is the shape's, or becomes so. */
+static bool take_zone(struct space *space, uint16_t zone)
+{
+	for (unsigned i = 0; i < space->zones; i++)
+		if (space->zone[i] == zone)
+			return true;
+	if (space->zones == SPACE_WINDOWS || !blocks_take(shaped_block(space, zone * ZONE_WINDOWS), ZONE_WINDOWS, space->owner))
+		return false;
+	space->zone[space->zones++] = zone;
+	predict_show(space->shape.proof, zone);
+	return true;
+}
+
+/* 0: there is none. */
+static unsigned take_block(struct space *space, uint16_t index)
+{
+	if (space->shape.id && index < BLOCKS && take_zone(space, index / ZONE_WINDOWS))
+		return (unsigned)shaped_block(space, index);
+	return blocks_take_any(blocks_owner());
+}
+
 static struct window *add_window(struct windows *w, struct space *space, uint16_t index)
 {
 	uint16_t slot;
 	if (space->windows == SPACE_WINDOWS || !take_slot(w, &slot))
 		return NULL;
+	unsigned block = take_block(space, index);
+	if (!block) {
+		w->free_slots[w->free_count++] = slot;
+		return NULL;
+	}
 	w->window[slot].index = index;
+	w->window[slot].block = (uint16_t)block;
+	w->slot_of[block] = slot;
 	space->slot[space->windows++] = slot;
 	atomic_fetch_add(&space->version, 1);
 	return &w->window[slot];
+}
+
+/* --- shapes --- */
+
+#define SHIFT_MAX 4096
+#define SHIFT_FAR 1024
+#define SHIFT_TRIES 32
+
+/* How much of what the space uses would have one bias; the last zone, the stack's, matters least. */
+static unsigned count_fitting(const uint16_t *zone, unsigned zones, int64_t shift, uint32_t owner)
+{
+	unsigned fitting = 0;
+	for (unsigned i = 0; i < zones; i++)
+		if (blocks_fit(zone[i] * (int64_t)ZONE_WINDOWS + shift, ZONE_WINDOWS, owner))
+			fitting += i + 1 == zones ? 1 : 2;
+	return fitting;
+}
+
+/* 0: nothing fits. What has the lowest and the highest addresses leaves little choice: others keep away from there. */
+static int64_t find_shift(const uint16_t *zone, unsigned zones, uint32_t owner)
+{
+	unsigned most = 0;
+	int64_t best = 0, first = zone[0] * ZONE_WINDOWS > SHIFT_MAX ? SHIFT_FAR : 1, end = SHIFT_MAX;
+	for (int64_t n = first; n <= end && most < 2 * zones - 1; n++)
+		for (int64_t shift = -n; shift <= n; shift += 2 * n) {
+			unsigned fitting = count_fitting(zone, zones, shift, owner);
+			if (fitting <= most)
+				continue;
+			most = fitting;
+			best = shift;
+			if (most >= 2 * zones - 2)
+				end = MIN(end, n + SHIFT_TRIES); /* all but the stack */
+		}
+	return best;
+}
+
+/* Takes the shape of the space that was not used for longest. */
+static void take_back_shape(struct windows *w)
+{
+	struct space *oldest = NULL;
+	for (unsigned i = 0; i < SPACES; i++) {
+		struct space *s = &w->space[i];
+		if (s->used && s->shape.id && !s->holders && (!oldest || s->last_use < oldest->last_use))
+			oldest = s;
+	}
+	if (!oldest)
+		return;
+	clear(w, oldest);
+	make_new(w, oldest);
+}
+
+static bool shape(struct windows *w, struct space *space, const uint16_t *zone, unsigned zones)
+{
+	uint32_t owner = blocks_owner();
+	int64_t shift = find_shift(zone, zones, owner);
+	uint32_t proof = shift && !space->retired_windows ? predict_take() : 0;
+	if (!proof) {
+		take_back_shape(w);
+		return false;
+	}
+	clear(w, space);
+	memcpy(space->retired, space->slot, sizeof(space->slot));
+	space->retired_windows = space->windows;
+	space->windows = 0;
+	space->owner = owner;
+	space->shape = (struct window_shape){ .id = blocks_owner(), .bias = (uint64_t)shift << WINDOW_SHIFT, .proof = proof };
+	atomic_fetch_add(&space->version, 1);
+	return true;
+}
+
+bool windows_shape(struct windows *w, struct space *space, const uint16_t *zone, unsigned zones)
+{
+	pthread_mutex_lock(&w->lock);
+	bool made = !space->shape.id && shape(w, space, zone, zones);
+	pthread_mutex_unlock(&w->lock);
+	return made;
+}
+
+struct window_shape windows_shape_of(struct windows *w, const struct space *space)
+{
+	pthread_mutex_lock(&w->lock);
+	struct window_shape shape = space->shape;
+	pthread_mutex_unlock(&w->lock);
+	return shape;
+}
+
+enum window_place windows_place(struct windows *w, const struct space *space, uint16_t index)
+{
+	enum window_place place = WINDOW_NOT_YET;
+	pthread_mutex_lock(&w->lock);
+	const struct window *window = find_window(w, space, index);
+	if (window)
+		place = in_shape(space, window) ? WINDOW_IN_SHAPE : WINDOW_ASTRAY;
+	pthread_mutex_unlock(&w->lock);
+	return place;
 }
 
 static struct run *add_run(struct windows *w, struct space *space)
@@ -382,6 +537,14 @@ static bool add_local(struct windows *w, const struct watch_path *path)
 static bool map_locked(struct windows *w, struct space *space, uint64_t linear, uint32_t page, unsigned count, uint64_t wanted,
 		       bool writable, const struct watch_path *path)
 {
+	if (wanted < WINDOW_LOWEST)
+		return false;
+	if (linear < WINDOW_LOWEST) {
+		unsigned below = (unsigned)((WINDOW_LOWEST - linear) >> GUEST_PAGE_SHIFT);
+		linear = WINDOW_LOWEST;
+		page += below;
+		count -= below;
+	}
 	if (w->runs >= RUNS_MAX)
 		clear_all(w);
 	uint16_t index = (uint16_t)(linear >> WINDOW_SHIFT);
@@ -613,12 +776,14 @@ unsigned windows_version(const struct space *space)
 
 bool windows_guest_address(const struct windows *w, uintptr_t host, uint64_t *linear)
 {
-	uintptr_t at = host - (uintptr_t)w->arena;
-	if (at >= ARENA_SIZE)
+	uintptr_t block = host >> BLOCK_SHIFT;
+	if (block < 1 || block >= BLOCKS - 1)
 		return false;
-	const struct window *window = &w->window[at / SLOT_SIZE];
-	if (!window->pages)
+	bool upper = host >> (BLOCK_SHIFT - 1) & 1; /* half of what is nothing belongs to the window before */
+	uintptr_t beside = upper ? block + 1 : block - 1, other = upper ? block - 1 : block + 1;
+	uint16_t slot = w->slot_of[block] != NO_SLOT ? w->slot_of[block] : w->slot_of[beside] != NO_SLOT ? w->slot_of[beside] : w->slot_of[other];
+	if (slot == NO_SLOT)
 		return false;
-	*linear = window_linear(window) + (at % SLOT_SIZE - SLOT_GAP);
+	*linear = window_linear(&w->window[slot]) + (host - (uintptr_t)window_host(w, slot));
 	return true;
 }

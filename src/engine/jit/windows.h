@@ -12,9 +12,11 @@
  * Guest address spaces mirrored in the monitor's own, so that hot code reaches
  * memory by the host's MMU. A window shows 4 GiB of a guest address space, page
  * by page as far as they were wanted: guest address + window_bias = host address. Each
- * window has 2 GiB of nothing on both sides, so that one bias serves base +
- * displacement. All windows lie in one reserved range; what is not mapped there
- * faults.
+ * window has 4 GiB of nothing on both sides, so that one bias serves base +
+ * displacement, or another window of the same bias (blocks.h). What is not mapped there faults.
+ *
+ * A space that is worth it gets a shape: a bias that as many of its windows as possible have, so that code takes it
+ * for granted and proves that it may (predict.h). Shapes have zones of 64 GiB, which hold windows of that bias and nothing else.
  *
  * Windows are a TLB: a page of them goes when the guest flushes it, unless the page tables still say the same. They are
  * shared by the vCPUs of a machine; the root of the page tables names the
@@ -22,6 +24,8 @@
  * own. All functions lock.
  */
 #define WINDOW_SHIFT 32
+#define WINDOW_ZONE_SHIFT 36                 /* what a shape has of addresses, it has by zones */
+#define WINDOW_LOWEST (2ull << 20)           /* user addresses below are never shown */
 #define WINDOW_KERNEL UINT64_MAX             /* the root of the space of global pages */
 
 struct windows;
@@ -44,6 +48,12 @@ struct window_bias {
 	uint64_t bias;
 };
 #define SPACE_WINDOWS 32
+
+struct window_shape {
+	uint32_t id;                /* 0: none; else never the same again */
+	uint32_t proof;             /* predict_take's: shows for which zones the bias is right */
+	uint64_t bias;
+};
 
 /* The windows of this memory: made by the first, freed after the last. NULL: no address space for them. */
 struct windows *windows_get(struct guest_memory *memory);
@@ -91,6 +101,13 @@ void windows_settle_stretch(struct windows *w, struct space *space, uint64_t lin
 
 struct space_heat *windows_heat(struct space *space);
 
+/* Gives the space a shape if it has none and there is one, for addresses in these zones (bits 36 to 47), the last one the least
+ * important; returns whether it did. What it shows is hidden. */
+bool windows_shape(struct windows *w, struct space *space, const uint16_t *zone, unsigned zones);
+struct window_shape windows_shape_of(struct windows *w, const struct space *space);
+/* Where addresses with these bits are: in a window with another bias than the shape's, in none yet, in one with the shape's. */
+enum window_place { WINDOW_ASTRAY, WINDOW_NOT_YET, WINDOW_IN_SHAPE };
+enum window_place windows_place(struct windows *w, const struct space *space, uint16_t index);
 /* Lists the windows of a space; returns how many. */
 unsigned windows_list(struct windows *w, const struct space *space, struct window_bias list[SPACE_WINDOWS]);
 /* Counts up whenever the list of the space grows. */

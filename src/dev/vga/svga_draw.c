@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* From the frame buffer to a picture, and the cursor on top of it. */
+#include "base/util.h"
+#include "dev/vga/svga_parts.h"
+
+static uint32_t expand(uint32_t value, unsigned bits)
+{
+	return value << (8 - bits) | value >> (2 * bits - 8);
+}
+
+uint32_t svga_color(const struct svga *svga, uint32_t pixel)
+{
+	const uint8_t *p = svga->palette + 3 * (pixel & 0xff);
+	switch (svga->bits) {
+	case 8: return (uint32_t)p[0] << 16 | (uint32_t)p[1] << 8 | p[2];
+	case 15: return expand(pixel >> 10 & 31, 5) << 16 | expand(pixel >> 5 & 31, 5) << 8 | expand(pixel & 31, 5);
+	case 16: return expand(pixel >> 11 & 31, 5) << 16 | expand(pixel >> 5 & 63, 6) << 8 | expand(pixel & 31, 5);
+	default: return pixel & 0xffffff;
+	}
+}
+
+static uint32_t blend(uint32_t below, uint32_t above)
+{
+	uint32_t rest = 255 - (above >> 24), color = 0;
+	for (unsigned shift = 0; shift < 24; shift += 8) {
+		uint32_t c = (above >> shift & 0xff) + (below >> shift & 0xff) * rest / 255;
+		color |= MIN(c, 255u) << shift;
+	}
+	return color;
+}
+
+/* The FIFO's registers count where there are some. */
+static bool cursor_place(const struct svga *svga, int64_t *x, int64_t *y)
+{
+	bool by_fifo = svga_has_fifo_register(svga, FIFO_CURSOR_LAST_UPDATED) && svga_fifo_word(svga, FIFO_CURSOR_COUNT);
+	uint32_t on = by_fifo ? svga_fifo_word(svga, FIFO_CURSOR_ON) : svga->cursor_on;
+	*x = (int64_t)(int32_t)(by_fifo ? svga_fifo_word(svga, FIFO_CURSOR_X) : svga->cursor_x) - (int32_t)svga->hot_x;
+	*y = (int64_t)(int32_t)(by_fifo ? svga_fifo_word(svga, FIFO_CURSOR_Y) : svga->cursor_y) - (int32_t)svga->hot_y;
+	return on == 1 || on == 3;
+}
+
+static void draw_cursor(const struct svga *svga, struct surface *surface)
+{
+	int64_t left, top;
+	if (!cursor_place(svga, &left, &top))
+		return;
+	for (unsigned row = 0; row < svga->cursor_height; row++) {
+		for (unsigned column = 0; column < svga->cursor_width; column++) {
+			int64_t x = left + column, y = top + row;
+			unsigned i = row * SVGA_CURSOR_SIZE + column;
+			if (x < 0 || y < 0 || x >= surface->width || y >= surface->height)
+				continue;
+			uint32_t *pixel = &surface->pixels[(size_t)y * surface->width + (size_t)x];
+			*pixel = svga->cursor_alpha ? blend(*pixel, svga->cursor_xor[i]) :
+						      ((*pixel & svga->cursor_and[i]) ^ svga->cursor_xor[i]) & 0xffffff;
+		}
+	}
+}
+
+static int draw_mode(const struct svga *svga, struct surface *surface, struct error *err)
+{
+	unsigned bytes = svga_bytes(svga), pitch = svga_pitch(svga);
+	if (surface_resize(surface, svga->width, svga->height, err) < 0)
+		return -1;
+	for (unsigned y = 0; y < svga->height; y++) {
+		const uint8_t *from = svga->vga->memory + (size_t)y * pitch;
+		uint32_t *to = surface->pixels + (size_t)y * svga->width;
+		for (unsigned x = 0; x < svga->width; x++)
+			to[x] = svga_color(svga, (uint32_t)load_le(from + (size_t)x * bytes, bytes));
+	}
+	draw_cursor(svga, surface);
+	return 0;
+}
+
+int svga_draw(void *opaque, struct surface *surface, struct error *err)
+{
+	struct svga *svga = opaque;
+	int rc;
+	lock_take(&svga->vga->lock);
+	svga_run_fifo(svga);
+	rc = svga->enable & 1 ? draw_mode(svga, surface, err) : vga_draw(svga->vga, surface, err);
+	lock_release(&svga->vga->lock);
+	return rc;
+}
+
+char *svga_text(void *opaque)
+{
+	struct svga *svga = opaque;
+	lock_take(&svga->vga->lock);
+	char *text = svga->enable & 1 ? NULL : vga_text(svga->vga);
+	lock_release(&svga->vga->lock);
+	return text;
+}
