@@ -32,7 +32,7 @@ struct option_list {
 };
 
 /* What a shell offers for a value or an operand. */
-enum option_completion { COMPLETE_NOTHING, COMPLETE_FILE, COMPLETE_MACHINE, COMPLETE_COMMAND };
+enum option_completion { COMPLETE_NOTHING, COMPLETE_FILE, COMPLETE_MACHINE, COMPLETE_IMAGE, COMPLETE_COMMAND };
 
 struct option {
 	const char *name;     /* without the dashes */

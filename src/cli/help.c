@@ -232,6 +232,7 @@ static void print_completion_command(const struct command *c, unsigned words)
 		[COMPLETE_NOTHING] = ":",
 		[COMPLETE_FILE] = "_visor_files",
 		[COMPLETE_MACHINE] = "COMPREPLY=($(compgen -W \"$(visor list 2>/dev/null | sed 1d | cut -d' ' -f1)\" -- \"$cur\"))",
+		[COMPLETE_IMAGE] = "COMPREPLY=($(compgen -W \"$(visor image list 2>/dev/null | sed 1d | cut -d' ' -f1)\" -- \"$cur\"))",
 		[COMPLETE_COMMAND] = "COMPREPLY=($(compgen -W \"$commands\" -- \"$cur\"))",
 	};
 	for (unsigned i = 0; i < c->max_operands; i++)

@@ -93,6 +93,7 @@ static const struct command image_rm = {
 	.operands = "IMAGE",
 	.min_operands = 1,
 	.max_operands = 1,
+	.completion = { COMPLETE_IMAGE },
 	.summary = "remove an image",
 	.description = "Not while there are machines made from it: their disks hold only what differs from the image.",
 	.options = no_options,

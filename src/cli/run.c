@@ -389,6 +389,7 @@ const struct command command_run = {
 	.name = "run",
 	.operands = "[IMAGE]",
 	.max_operands = 1,
+	.completion = { COMPLETE_IMAGE },
 	.summary = "run a virtual machine in the foreground",
 	.description =
 		"Starts a PC and puts its first serial port on the terminal. Give it a Linux kernel (--kernel), a disk to boot from "

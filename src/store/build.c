@@ -69,6 +69,8 @@ static const char customize[] =
 	"ln -sf ../run/systemd/resolve/stub-resolv.conf \"$root/etc/resolv.conf\"\n"
 	/* Each machine makes its own. */
 	"rm -f \"$root\"/etc/ssh/ssh_host_*\n"
+	/* How this host fetches packages. */
+	"rm -f \"$root/etc/apt/apt.conf.d/99mmdebstrap\"\n"
 	": >\"$root/etc/machine-id\"\n"
 	"rm -f \"$root/var/lib/dbus/machine-id\" \"$root/var/lib/systemd/random-seed\"\n"
 	"rm -rf \"$root\"/var/log/apt \"$root\"/var/log/*.log\n";
@@ -136,6 +138,21 @@ static int find_sources(struct work *w, struct error *err)
 	return out && fclose(out) == 0 ? 0 : error_set(err, errno, "%s: cannot write it: %s", w->sources, strerror(errno));
 }
 
+/* How the host's apt fetches (proxies above all), for that of the tree, which reads no configuration of the host's. */
+static int find_settings(struct work *w, char option[PATH_MAX], struct error *err)
+{
+	static const char dump[] = "apt-config dump --no-empty --format '%f \"%v\";%n' Acquire::http Acquire::https Acquire::ftp Acquire::Retries "
+				   "Acquire::Check-Valid-Until Acquire::Check-Date 2>/dev/null";
+	char line[4096];
+	snprintf(option, PATH_MAX, "--aptopt=%s/apt.conf", w->folder);
+	FILE *out = fopen(strchr(option, '=') + 1, "we"), *in = popen(dump, "re");
+	while (in && out && fgets(line, sizeof(line), in))
+		fputs(line, out);
+	if (in)
+		pclose(in);
+	return out && fclose(out) == 0 ? 0 : error_set(err, errno, "%s: cannot write it: %s", strchr(option, '=') + 1, strerror(errno));
+}
+
 /* --- steps --- */
 
 static int write_script(struct work *w, char path[PATH_MAX], struct error *err)
@@ -155,19 +172,19 @@ static const char fsck[] = "--essential-hook=mkdir -p \"$1/etc/initramfs-tools/c
 /* The tree as a folder when it may be root's, else as an archive that is unpacked in a user namespace. */
 static int make_tree(struct work *w, struct error *err)
 {
-	char include[8192], script[PATH_MAX], hook[PATH_MAX + 32], tree[PATH_MAX];
+	char include[8192], script[PATH_MAX], hook[PATH_MAX + 32], tree[PATH_MAX], settings[PATH_MAX];
 	bool root = geteuid() == 0;
 	int n = snprintf(include, sizeof(include), "--include=%s,%s", w->build->kernel, packages);
 	for (const char *const *p = w->build->packages; p && *p && n < (int)sizeof(include); p++)
 		n += snprintf(include + n, sizeof(include) - (size_t)n, ",%s", *p);
 	if (n >= (int)sizeof(include))
 		return error_set(err, E2BIG, "--package: too many packages");
-	if (write_script(w, script, err) < 0 || find_sources(w, err) < 0)
+	if (write_script(w, script, err) < 0 || find_sources(w, err) < 0 || find_settings(w, settings, err) < 0)
 		return -1;
 	snprintf(hook, sizeof(hook), "--customize-hook=%s", script);
 	snprintf(tree, sizeof(tree), "%s/tree%s", w->folder, root ? "" : ".tar");
 	const char *const make[] = { "mmdebstrap", "--variant=minbase", root ? "--mode=root" : "--mode=unshare",
-				     root ? "--format=directory" : "--format=tar", include, fsck, hook, w->build->release, tree, w->sources, NULL };
+				     root ? "--format=directory" : "--format=tar", settings, include, fsck, hook, w->build->release, tree, w->sources, NULL };
 	begin(w->build, "fetching and installing packages (some minutes)");
 	return process_run(make, w->log, err);
 }
@@ -186,8 +203,8 @@ static int make_as_root(struct work *w, uint64_t first, const char *blocks, stru
 }
 
 /*
- * In a user namespace, whose root owns none of our files: it gets the tree's archive and the disk as open files. It may not make device nodes, which no
- * system needs on its disk.
+ * In a user namespace, whose root owns none of our files: it gets the tree's archive and the disk as open files. It may not make device
+ * nodes, which no system needs on its disk.
  */
 static int make_as_user(struct work *w, uint64_t first, const char *blocks, struct error *err)
 {
