@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/socket.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
 
@@ -110,6 +111,15 @@ static void unwatch(struct user *user, int fd)
 	slot->registered = false;
 }
 
+/* libslirp lets one connection wait at a forwarded port; the host's kernel tries the others again after seconds. */
+static void lengthen_queue(int fd)
+{
+	int listens = 0;
+	socklen_t size = sizeof(listens);
+	if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) == 0 && listens)
+		listen(fd, SOMAXCONN);
+}
+
 static int add_poll(int fd, int events, void *opaque)
 {
 	struct user *user = opaque;
@@ -125,6 +135,7 @@ static int add_poll(int fd, int events, void *opaque)
 	if (!slot->registered && epoll_ctl(user->epoll_fd, EPOLL_CTL_ADD, fd, &event) == 0) {
 		slot->registered = true;
 		user->watched[user->watched_count++] = fd;
+		lengthen_queue(fd);
 	} else if (slot->registered && slot->events != events) {
 		epoll_ctl(user->epoll_fd, EPOLL_CTL_MOD, fd, &event);
 	}
