@@ -25,9 +25,9 @@ static unsigned count, next = 0x1000;
 
 /* --- reserving --- */
 
-static bool reserve(uint64_t from, uint64_t size)
+bool blocks_reserve(uintptr_t start, uint64_t size)
 {
-	void *want = (void *)(uintptr_t)from;
+	void *want = (void *)start;
 	void *at = mmap(want, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
 	if (at != MAP_FAILED && at != want) {
 		munmap(at, size); /* a kernel that takes the address for a hint */
@@ -42,7 +42,7 @@ static void reserve_blocks(unsigned first, unsigned end)
 {
 	if (first >= end)
 		return;
-	if (reserve((uint64_t)first << BLOCK_SHIFT, (uint64_t)(end - first) << BLOCK_SHIFT)) {
+	if (blocks_reserve((uintptr_t)first << BLOCK_SHIFT, (uint64_t)(end - first) << BLOCK_SHIFT)) {
 		for (unsigned b = first; b < end; b++)
 			reserved[b] = true;
 		count += end - first;

@@ -13,6 +13,9 @@
 #define BLOCK_SHIFT 32
 #define BLOCKS 0x8000u
 
+/* Reserves this very address space, which nobody can access then. False: something is there (errno: EEXIST), or the host does not
+ * allow it. */
+bool blocks_reserve(uintptr_t start, uint64_t size);
 /* False: nothing could be reserved. */
 bool blocks_init(void);
 /* Never 0, and never the same again. */

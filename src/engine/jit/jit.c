@@ -159,8 +159,7 @@ static uint64_t page_of(struct cpu *c, const struct unit *unit)
 
 static uint64_t bias_of(const struct jit *jit, const struct unit *unit, unsigned number)
 {
-	bool shaped = number == PROVEN_SHAPED && unit->shape_bias;
-	return shaped ? unit->shape_bias : mirror_table(jit, unit->set)[unit->window_index[number - 1]];
+	return unit_shaped(unit, number) ? unit->shape_bias : mirror_table(jit, unit->set)[unit->window_index[number - 1]];
 }
 
 static bool proven_by(const struct jit *jit, const struct unit *unit, unsigned number, uint64_t linear)
@@ -168,7 +167,7 @@ static bool proven_by(const struct jit *jit, const struct unit *unit, unsigned n
 	unsigned index = linear >> WINDOW_SHIFT & 0xffff;
 	if (!is_canonical(linear))
 		return false;
-	if (number == PROVEN_SHAPED && unit->shape_bias)
+	if (unit_shaped(unit, number))
 		return mirror_table(jit, unit->set)[index] == unit->shape_bias;
 	return index == unit->window_index[number - 1];
 }

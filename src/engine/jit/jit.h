@@ -114,6 +114,12 @@ struct unit {
 	const uint8_t *tail;  /* host address of the page that it ends in; NULL: its own */
 };
 
+/* Whether what has this number in the unit's proofs is the shape. */
+static inline bool unit_shaped(const struct unit *unit, unsigned number)
+{
+	return number == PROVEN_SHAPED && unit->shape_bias;
+}
+
 /* A host instruction that may raise an exception: the signal handler goes on at `slow` instead, or, where that is NULL, with
  * the record that the rest says (as in struct record). There are so many that their size counts. */
 struct guard {

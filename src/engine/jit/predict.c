@@ -9,6 +9,7 @@
 #include "base/util.h"
 #include "cpu/access.h"
 #include "cpu/mmu.h"
+#include "engine/jit/blocks.h"
 #include "engine/jit/translator.h"
 #include "isa/op.h"
 
@@ -34,25 +35,14 @@ static pthread_mutex_t shapes_lock = PTHREAD_MUTEX_INITIALIZER;
 static bool shape_taken[SHAPES];
 static bool shapes_there;
 
-static bool reserve_at(uintptr_t start, uint64_t size)
-{
-	const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE;
-	void *at = mmap((void *)start, size, PROT_NONE, flags, -1, 0);
-	if (at == MAP_FAILED)
-		return false;
-	if ((uintptr_t)at != start)
-		munmap(at, size); /* a kernel that takes the address for a hint */
-	return (uintptr_t)at == start;
-}
-
 /* Between proofs for two windows are less than 2^16 pages. */
 static void reserve(void)
 {
 	const size_t half = 65536ull * GUEST_PAGE_SIZE;
-	if (!reserve_at(PROOF_PAGE - half, 2 * half))
+	if (!blocks_reserve(PROOF_PAGE - half, 2 * half))
 		return;
 	there = mprotect((void *)(uintptr_t)PROOF_PAGE, GUEST_PAGE_SIZE, PROT_READ) == 0;
-	shapes_there = there && reserve_at(SHAPES_START, (1ull << 32) - SHAPES_START);
+	shapes_there = there && blocks_reserve(SHAPES_START, (1ull << 32) - SHAPES_START);
 }
 
 bool predict_init(void)

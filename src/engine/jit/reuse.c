@@ -266,14 +266,9 @@ static unsigned number_of(struct unit *unit, int window)
 	return n + 1;
 }
 
-static bool shaped(const struct translator *t, unsigned number)
-{
-	return number == PROVEN_SHAPED && t->unit->shape_bias;
-}
-
 static void emit_bias(struct translator *t, unsigned y, unsigned number)
 {
-	if (shaped(t, number)) {
+	if (unit_shaped(t->unit, number)) {
 		emit_constant(&t->e, y, t->unit->shape_bias);
 		return;
 	}
@@ -284,8 +279,9 @@ static void emit_bias(struct translator *t, unsigned y, unsigned number)
 /* rorx y, reg, 20 (or 24); mov y8, [y32 + ...]: faults unless the address in `reg` is in the window. Flags stay. */
 static void emit_proof(struct translator *t, unsigned number, unsigned reg, unsigned y, struct thunk *thunk)
 {
-	uint32_t page = shaped(t, number) ? t->shape.proof : predict_page(t->unit->window_index[number - 1]);
-	emit_rotate_quietly(&t->e, y, reg, (shaped(t, number) ? WINDOW_ZONE_SHIFT : WINDOW_SHIFT) - GUEST_PAGE_SHIFT);
+	bool shaped = unit_shaped(t->unit, number);
+	uint32_t page = shaped ? t->shape.proof : predict_page(t->unit->window_index[number - 1]);
+	emit_rotate_quietly(&t->e, y, reg, (shaped ? WINDOW_ZONE_SHIFT : WINDOW_SHIFT) - GUEST_PAGE_SHIFT);
 	guard(t, thunk);
 	put8(&t->e, 0x67);
 	emit_mem(&t->e, EMIT_BYTE, 0x8a, y, MEM_BASE(y, (int32_t)page));
