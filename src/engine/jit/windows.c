@@ -85,11 +85,9 @@ static uint64_t window_linear(const struct window *window)
 	return (uint64_t)((int64_t)((uint64_t)window->index << 48) >> 16);
 }
 
-/* --- making and freeing --- */
+/* --- making --- */
 
 static void code_marked(void *opaque, uint64_t offset);
-static void clear_all(struct windows *w);
-static void make_new(struct windows *w, struct space *space);
 
 static struct windows *make(struct guest_memory *memory)
 {
@@ -118,36 +116,6 @@ struct windows *windows_get(struct guest_memory *memory)
 		w->users++;
 	pthread_mutex_unlock(&list_lock);
 	return w;
-}
-
-static void unlink_from_list(struct windows *w)
-{
-	struct windows **at = &list;
-	while (*at != w)
-		at = &(*at)->next;
-	*at = w->next;
-}
-
-void windows_put(struct windows *w)
-{
-	pthread_mutex_lock(&list_lock);
-	bool last = --w->users == 0;
-	if (last)
-		unlink_from_list(w);
-	pthread_mutex_unlock(&list_lock);
-	if (!last)
-		return;
-	w->memory->code_marked = NULL;
-	clear_all(w);
-	for (unsigned i = 0; i < SPACES; i++) {
-		make_new(w, &w->space[i]);
-		free(w->space[i].runs);
-	}
-	for (unsigned i = 0; i < SLOT_COUNT; i++)
-		if (w->window[i].pages)
-			munmap(w->window[i].pages, WINDOW_PAGES * sizeof(uint32_t));
-	pthread_mutex_destroy(&w->lock);
-	free(w);
 }
 
 /* --- emptying --- */
@@ -305,6 +273,38 @@ bool windows_flushed(const struct space *space)
 struct space_heat *windows_heat(struct space *space)
 {
 	return &space->heat;
+}
+
+/* --- freeing --- */
+
+static void unlink_from_list(struct windows *w)
+{
+	struct windows **at = &list;
+	while (*at != w)
+		at = &(*at)->next;
+	*at = w->next;
+}
+
+void windows_put(struct windows *w)
+{
+	pthread_mutex_lock(&list_lock);
+	bool last = --w->users == 0;
+	if (last)
+		unlink_from_list(w);
+	pthread_mutex_unlock(&list_lock);
+	if (!last)
+		return;
+	w->memory->code_marked = NULL;
+	clear_all(w);
+	for (unsigned i = 0; i < SPACES; i++) {
+		make_new(w, &w->space[i]);
+		free(w->space[i].runs);
+	}
+	for (unsigned i = 0; i < SLOT_COUNT; i++)
+		if (w->window[i].pages)
+			munmap(w->window[i].pages, WINDOW_PAGES * sizeof(uint32_t));
+	pthread_mutex_destroy(&w->lock);
+	free(w);
 }
 
 /* --- windows of a space --- */
