@@ -126,12 +126,4 @@ int image_probe(struct hostfile *file, const struct image_ops **ops, struct erro
 bool image_looks_raw(const uint8_t *head, size_t size, const uint8_t *tail);
 #define PROBE_SIZE 512u
 
-/* Big-endian fields. */
-static inline uint16_t load_be16(const void *p) { return __builtin_bswap16(load_le16(p)); }
-static inline uint32_t load_be32(const void *p) { return __builtin_bswap32(load_le32(p)); }
-static inline uint64_t load_be64(const void *p) { return __builtin_bswap64(load_le64(p)); }
-static inline void store_be16(void *p, uint16_t v) { store_le16(p, __builtin_bswap16(v)); }
-static inline void store_be32(void *p, uint32_t v) { store_le32(p, __builtin_bswap32(v)); }
-static inline void store_be64(void *p, uint64_t v) { store_le64(p, __builtin_bswap64(v)); }
-
 #endif

@@ -34,21 +34,6 @@
 #define IPV6_NEXT 6
 #define IPV6_SOURCE 8
 
-static uint16_t get_be16(const uint8_t *at) { return (uint16_t)(at[0] << 8 | at[1]); }
-static uint32_t get_be32(const uint8_t *at) { return (uint32_t)get_be16(at) << 16 | get_be16(at + 2); }
-
-static void put_be16(uint8_t *at, unsigned value)
-{
-	at[0] = (uint8_t)(value >> 8);
-	at[1] = (uint8_t)value;
-}
-
-static void put_be32(uint8_t *at, uint32_t value)
-{
-	put_be16(at, value >> 16);
-	put_be16(at + 2, value & 0xffff);
-}
-
 /* 32 bits at a time: the carries collect in the upper half, enough for 16 GiB. */
 uint64_t packet_sum(uint64_t sum, const uint8_t *data, size_t size)
 {
@@ -103,10 +88,10 @@ void packet_layers(const uint8_t *frame, size_t size, struct packet_layers *laye
 	*layers = (struct packet_layers){ 0 };
 	if (size < NET_FRAME_MIN)
 		return;
-	uint16_t type = get_be16(frame + at);
+	uint16_t type = load_be16(frame + at);
 	for (unsigned tags = 0; (type == ETHERTYPE_VLAN || type == ETHERTYPE_QINQ) && tags < 2 && at + 6 <= size; tags++) {
 		at += 4;
-		type = get_be16(frame + at);
+		type = load_be16(frame + at);
 	}
 	layers->ethertype = type;
 	layers->network = at += 2;
@@ -117,7 +102,7 @@ void packet_layers(const uint8_t *frame, size_t size, struct packet_layers *laye
 		layers->transport = at + header;
 		layers->protocol = frame[at + IPV4_PROTOCOL];
 		/* Of a fragmented packet only the first has the header, and none the whole payload. */
-		layers->has_transport = header >= IPV4_HEADER && at + header < size && !(get_be16(frame + at + IPV4_FRAGMENT) & 0x3fff);
+		layers->has_transport = header >= IPV4_HEADER && at + header < size && !(load_be16(frame + at + IPV4_FRAGMENT) & 0x3fff);
 	}
 }
 
@@ -140,8 +125,8 @@ static bool prepare(const uint8_t *frame, size_t size, const struct net_offload 
 	cut->header = transport + (frame[transport + TCP_DATA_OFFSET] >> 4) * 4u;
 	if (cut->header < transport + TCP_HEADER || cut->header > size || cut->header > 512)
 		return false;
-	cut->sequence = get_be32(frame + transport + TCP_SEQUENCE);
-	cut->id = get_be16(frame + cut->layers.network + IPV4_ID);
+	cut->sequence = load_be32(frame + transport + TCP_SEQUENCE);
+	cut->id = load_be16(frame + cut->layers.network + IPV4_ID);
 	return true;
 }
 
@@ -163,11 +148,11 @@ static void finish_ip(uint8_t *segment, size_t size, const struct packet_layers 
 {
 	uint8_t *ip = segment + layers->network;
 	if (layers->ethertype == ETHERTYPE_IPV6) {
-		put_be16(ip + IPV6_LENGTH, (unsigned)(size - layers->network - IPV6_HEADER));
+		store_be16(ip + IPV6_LENGTH, (unsigned)(size - layers->network - IPV6_HEADER));
 		return;
 	}
-	put_be16(ip + IPV4_LENGTH, (unsigned)(size - layers->network));
-	put_be16(ip + IPV4_ID, id);
+	store_be16(ip + IPV4_LENGTH, (unsigned)(size - layers->network));
+	store_be16(ip + IPV4_ID, id);
 	store_le16(ip + IPV4_CHECKSUM, 0);
 	store_le16(ip + IPV4_CHECKSUM, (uint16_t)~packet_fold(packet_sum(0, ip, layers->transport - layers->network)));
 }
@@ -196,7 +181,7 @@ bool packet_segment(const uint8_t *frame, size_t size, const struct net_offload 
 		uint8_t *tcp = segment + cut.layers.transport;
 		memcpy(segment, frame, cut.header);
 		memcpy(segment + cut.header, frame + cut.header + done, part);
-		put_be32(tcp + TCP_SEQUENCE, cut.sequence + (uint32_t)done);
+		store_be32(tcp + TCP_SEQUENCE, cut.sequence + (uint32_t)done);
 		if (!last)
 			tcp[TCP_FLAGS] &= (uint8_t)~(TCP_FIN | TCP_PSH);
 		if (!first)

@@ -73,22 +73,6 @@ static inline bool test_net_deliver(struct test_net *t, const void *data, size_t
 	return net_deliver(&t->net, &frame);
 }
 
-static inline void put_be(uint8_t *at, uint64_t value, unsigned size)
-{
-	while (size--) {
-		at[size] = (uint8_t)value;
-		value >>= 8;
-	}
-}
-
-static inline uint64_t get_be(const uint8_t *at, unsigned size)
-{
-	uint64_t value = 0;
-	while (size--)
-		value = value << 8 | *at++;
-	return value;
-}
-
 /* The plain way of RFC 1071, to judge the other: 16 bits at a time in network order. */
 static inline uint32_t slow_sum(const uint8_t *data, size_t size, uint32_t sum)
 {
@@ -112,34 +96,34 @@ static inline size_t make_tcp(uint8_t *frame, bool v6, size_t payload, struct ne
 	size_t size = TEST_HEADERS(v6) + payload, length = size - TEST_TCP(v6);
 	memset(frame, 0, TEST_HEADERS(v6));
 	memcpy(frame, macs, 14);
-	put_be(frame + 12, v6 ? 0x86dd : 0x0800, 2);
+	store_be(frame + 12, v6 ? 0x86dd : 0x0800, 2);
 	if (v6) {
 		ip[0] = 0x60;
-		put_be(ip + 4, length, 2);
+		store_be(ip + 4, length, 2);
 		ip[6] = 6;
 		ip[7] = 64;
 		for (unsigned i = 8; i < 40; i++)
 			ip[i] = (uint8_t)(i * 7);
 	} else {
 		ip[0] = 0x45;
-		put_be(ip + 2, 20 + length, 2);
-		put_be(ip + 4, 0xfffe, 2);
+		store_be(ip + 2, 20 + length, 2);
+		store_be(ip + 4, 0xfffe, 2);
 		ip[8] = 64;
 		ip[9] = 6;
-		put_be(ip + 12, 0x0a00020f, 4);
-		put_be(ip + 16, 0xc0a80101, 4);
-		put_be(ip + 10, ~slow_sum(ip, 20, 0), 2);
+		store_be(ip + 12, 0x0a00020f, 4);
+		store_be(ip + 16, 0xc0a80101, 4);
+		store_be(ip + 10, ~slow_sum(ip, 20, 0), 2);
 	}
-	put_be(tcp, 40000, 2);
-	put_be(tcp + 2, 80, 2);
-	put_be(tcp + 4, 0xfffffe00, 4);
+	store_be(tcp, 40000, 2);
+	store_be(tcp + 2, 80, 2);
+	store_be(tcp + 4, 0xfffffe00, 4);
 	tcp[12] = 8 << 4;
 	tcp[13] = 0x80 | 0x10 | 0x08 | 0x01; /* CWR, ACK, PSH, FIN */
 	for (size_t i = 0; i < payload; i++)
 		tcp[32 + i] = (uint8_t)(i * 31 + i / 251);
 	uint32_t pseudo = v6 ? slow_sum(ip + 8, 32, 0) : slow_sum(ip + 12, 8, 0);
 	uint8_t tail[4] = { 0, 6, (uint8_t)(length >> 8), (uint8_t)length };
-	put_be(tcp + 16, slow_sum(tail, 4, pseudo), 2);
+	store_be(tcp + 16, slow_sum(tail, 4, pseudo), 2);
 	*offload = (struct net_offload){ .checksum = true, .checksum_start = (uint16_t)TEST_TCP(v6), .checksum_offset = 16 };
 	return size;
 }
@@ -151,7 +135,7 @@ static inline void check_tcp(const uint8_t *frame, size_t size, bool v6)
 	size_t length = size - TEST_TCP(v6);
 	uint8_t tail[4] = { 0, 6, (uint8_t)(length >> 8), (uint8_t)length };
 	uint32_t sum = v6 ? slow_sum(ip + 8, 32, 0) : slow_sum(ip + 12, 8, 0);
-	assert_int_equal(get_be(v6 ? ip + 4 : ip + 2, 2), v6 ? length : length + 20);
+	assert_int_equal(load_be(v6 ? ip + 4 : ip + 2, 2), v6 ? length : length + 20);
 	if (!v6)
 		assert_int_equal(slow_sum(ip, 20, 0), 0xffff);
 	assert_int_equal(slow_sum(tcp, length, slow_sum(tail, 4, sum)), 0xffff);

@@ -253,8 +253,8 @@ static void plain_packets(void **state)
 	assert_int_equal(c.net->frames[3].size, 100);
 	/* The field's old content is part of the sum: with it put back, all sum up to it. */
 	uint8_t *sent = c.net->frames[3].data;
-	uint32_t field = (uint32_t)get_be(sent + 50, 2);
-	put_be(sent + 50, get_be(frame + 50, 2), 2);
+	uint32_t field = (uint32_t)load_be(sent + 50, 2);
+	store_be(sent + 50, load_be(frame + 50, 2), 2);
 	assert_int_equal(field, ~slow_sum(sent + 34, 66, 0) & 0xffff);
 	/* A network without room: the packet stays, and goes out later. */
 	c.net->refuse = true;
@@ -279,10 +279,10 @@ static size_t make_tso(uint8_t *frame, bool v6, size_t payload)
 	size_t size = make_tcp(frame, v6, payload, &offload);
 	uint8_t *tcp = frame + TEST_TCP(v6), *ip = frame + 14;
 	const uint8_t tail[2] = { 0, 6 };
-	put_be(tcp + 16, slow_sum(tail, 2, v6 ? slow_sum(ip + 8, 32, 0) : slow_sum(ip + 12, 8, 0)), 2);
-	put_be(v6 ? ip + 4 : ip + 2, 0, 2);
+	store_be(tcp + 16, slow_sum(tail, 2, v6 ? slow_sum(ip + 8, 32, 0) : slow_sum(ip + 12, 8, 0)), 2);
+	store_be(v6 ? ip + 4 : ip + 2, 0, 2);
 	if (!v6)
-		put_be(ip + 10, 0, 2);
+		store_be(ip + 10, 0, 2);
 	return size;
 }
 
@@ -313,7 +313,7 @@ static void segments(void **state)
 			assert_int_equal(f->size, header + part);
 			check_tcp(f->data, f->size, v6);
 			assert_memory_equal(f->data + header, frame + header + i * mss, part);
-			assert_int_equal(get_be(tcp + 4, 4), (uint32_t)(0xfffffe00 + i * mss));
+			assert_int_equal(load_be(tcp + 4, 4), (uint32_t)(0xfffffe00 + i * mss));
 			assert_int_equal(tcp[13] & 9, i + 1 == wanted ? 9 : 0);
 		}
 	}
@@ -401,7 +401,7 @@ static bool passes(struct card *c, uint64_t address, uint32_t rctl)
 {
 	uint8_t frame[60] = { 0 }, got[100];
 	unsigned status, errors, tag;
-	put_be(frame, address, 6);
+	store_be(frame, address, 6);
 	set(c, RCTL, 2 | rctl);
 	test_net_deliver(c->net, frame, sizeof(frame), NULL);
 	return take(c, got, &status, &errors, &tag) != 0;
@@ -429,7 +429,7 @@ static void filters(void **state)
 	memcpy(frame, mac, 6);
 	for (unsigned i = 12; i < sizeof(frame); i++)
 		frame[i] = (uint8_t)i;
-	put_be(frame + 12, 0x81006005, 4);
+	store_be(frame + 12, 0x81006005, 4);
 	set(&c, RCTL, 2 | SECRC);
 	test_net_deliver(c.net, frame, 200, NULL);
 	assert_int_equal(take(&c, got, &status, &errors, &tag), 200);
@@ -451,7 +451,7 @@ static void filters(void **state)
 	put_tx(&c, TX_DATA, 0x4b000000 | 100, 0x60050000);
 	go(&c);
 	assert_int_equal(c.net->frames[0].size, 104);
-	assert_int_equal(get_be(c.net->frames[0].data + 12, 4), 0x81006005);
+	assert_int_equal(load_be(c.net->frames[0].data + 12, 4), 0x81006005);
 	assert_memory_equal(c.net->frames[0].data + 16, frame + 112, 88);
 	card_destroy(&c);
 }

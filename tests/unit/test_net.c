@@ -23,10 +23,10 @@ static void sums_of_any_length_and_place(void **state)
 	for (size_t at = 0; at < 9; at++)
 		for (size_t size = 0; size < 100; size++) {
 			uint16_t sum = packet_fold(packet_sum(0, data + at, size));
-			assert_int_equal(get_be((uint8_t *)&sum, 2), slow_sum(data + at, size, 0));
+			assert_int_equal(load_be((uint8_t *)&sum, 2), slow_sum(data + at, size, 0));
 		}
 	uint16_t sum = packet_fold(packet_sum(0, data, sizeof(data)));
-	assert_int_equal(get_be((uint8_t *)&sum, 2), slow_sum(data, sizeof(data), 0));
+	assert_int_equal(load_be((uint8_t *)&sum, 2), slow_sum(data, sizeof(data), 0));
 }
 
 static void open_checksums_are_filled_in(void **state)
@@ -71,10 +71,10 @@ static bool take_segment(void *opaque, const uint8_t *segment, size_t size)
 	check_tcp(segment, size, s->v6);
 	assert_true(part == s->gso_size || last);
 	assert_memory_equal(segment + headers, s->whole + headers + s->payload, part);
-	assert_int_equal(get_be(tcp + 4, 4), (uint32_t)(0xfffffe00 + s->payload));
+	assert_int_equal(load_be(tcp + 4, 4), (uint32_t)(0xfffffe00 + s->payload));
 	assert_int_equal(tcp[13], 0x10 | (first ? 0x80 : 0) | (last ? 0x09 : 0));
 	if (!s->v6)
-		assert_int_equal(get_be(segment + 14 + 4, 2), (uint16_t)(0xfffe + s->count));
+		assert_int_equal(load_be(segment + 14 + 4, 2), (uint16_t)(0xfffe + s->count));
 	s->payload += part;
 	return ++s->count != s->stop_after;
 }
@@ -107,8 +107,8 @@ static void large_packets_are_finished_whole(void **state)
 		offload.gso = v6 ? NET_GSO_TCP6 : NET_GSO_TCP4;
 		offload.gso_size = 1448;
 		/* Without the length in the pseudo header's sum, and none in IP's header: some drivers do it so. */
-		put_be(frame + TEST_TCP(v6) + 16, 0x1234, 2);
-		put_be(frame + 14 + (v6 ? 4 : 2), 0, 2);
+		store_be(frame + TEST_TCP(v6) + 16, 0x1234, 2);
+		store_be(frame + 14 + (v6 ? 4 : 2), 0, 2);
 		assert_true(packet_finish_whole(frame, size, &offload));
 		check_tcp(frame, size, v6);
 		offload.gso = v6 ? NET_GSO_TCP4 : NET_GSO_TCP6;

@@ -354,7 +354,7 @@ static bool passes(struct card *c, uint64_t address)
 {
 	uint8_t frame[60] = { 0 }, got[100];
 	uint32_t status;
-	put_be(frame, address, 6);
+	store_be(frame, address, 6);
 	test_net_deliver(c->net, frame, sizeof(frame), NULL);
 	return take(c, got, &status) != 0;
 }

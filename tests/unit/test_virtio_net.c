@@ -406,9 +406,9 @@ static unsigned command(struct net_rig *r, const uint8_t *bytes, uint32_t size)
 static bool passes(struct net_rig *r, uint64_t address, unsigned vlan)
 {
 	uint8_t frame[60] = { 0 };
-	put_be(frame, address, 6);
+	store_be(frame, address, 6);
 	if (vlan)
-		put_be(frame + 12, 0x81000000 | vlan, 4);
+		store_be(frame + 12, 0x81000000 | vlan, 4);
 	uint16_t before = queue_used(&r->queue[0]);
 	offer_buffers(r, 0, 1, 1536);
 	test_net_deliver(r->net, frame, sizeof(frame), NULL);

@@ -35,21 +35,6 @@
 #define PROFILE_DVDROM 0x0010u
 #define CD_SECTORS_MAX (99u * 60 * 75) /* what is larger is a DVD */
 
-static uint16_t be16(const uint8_t *at) { return (uint16_t)(at[0] << 8 | at[1]); }
-static uint32_t be32(const uint8_t *at) { return (uint32_t)be16(at) << 16 | be16(at + 2); }
-
-static void put_be16(uint8_t *at, unsigned value)
-{
-	at[0] = (uint8_t)(value >> 8);
-	at[1] = (uint8_t)value;
-}
-
-static void put_be32(uint8_t *at, uint32_t value)
-{
-	put_be16(at, value >> 16);
-	put_be16(at + 2, value & 0xffff);
-}
-
 static uint32_t sectors_of(const struct ide_drive *drive)
 {
 	uint64_t sectors = drive->block ? drive->block->size / CD_SECTOR : 0;
@@ -141,7 +126,7 @@ static void inquiry(struct ide_drive *drive)
 	memcpy(b + 8, "VISOR   ", 8);
 	memcpy(b + 16, "DVD-ROM         ", 16);
 	memcpy(b + 32, "1.0 ", 4);
-	reply(drive, 36, be16(drive->packet + 3));
+	reply(drive, 36, load_be16(drive->packet + 3));
 }
 
 static void start_stop(struct ide_drive *drive)
@@ -167,8 +152,8 @@ static void prevent_removal(struct ide_drive *drive)
 
 static void read_capacity(struct ide_drive *drive)
 {
-	put_be32(drive->buffer, sectors_of(drive) - 1);
-	put_be32(drive->buffer + 4, CD_SECTOR);
+	store_be32(drive->buffer, sectors_of(drive) - 1);
+	store_be32(drive->buffer + 4, CD_SECTOR);
 	reply(drive, 8, 8);
 }
 
@@ -190,18 +175,18 @@ static void read_blocks(struct ide_drive *drive, uint32_t lba, uint32_t count)
 
 static void read_10(struct ide_drive *drive)
 {
-	read_blocks(drive, be32(drive->packet + 2), be16(drive->packet + 7));
+	read_blocks(drive, load_be32(drive->packet + 2), load_be16(drive->packet + 7));
 }
 
 static void read_12(struct ide_drive *drive)
 {
-	read_blocks(drive, be32(drive->packet + 2), be32(drive->packet + 6));
+	read_blocks(drive, load_be32(drive->packet + 2), load_be32(drive->packet + 6));
 }
 
 /* User data of mode 1 sectors is all that an image has (MMC-3, 6.17). */
 static void read_cd(struct ide_drive *drive)
 {
-	uint32_t count = (uint32_t)drive->packet[6] << 16 | be16(drive->packet + 7);
+	uint32_t count = (uint32_t)drive->packet[6] << 16 | load_be16(drive->packet + 7);
 	unsigned type = drive->packet[1] >> 2 & 7, fields = drive->packet[9] & 0xf8;
 	if (type == 1) /* CD-DA */
 		illegal(drive, ASC_WRONG_TRACK_MODE);
@@ -210,12 +195,12 @@ static void read_cd(struct ide_drive *drive)
 	else if (fields != 0x10 || drive->packet[10] & 7)
 		illegal(drive, ASC_INVALID_FIELD);
 	else
-		read_blocks(drive, be32(drive->packet + 2), count);
+		read_blocks(drive, load_be32(drive->packet + 2), count);
 }
 
 static void seek(struct ide_drive *drive)
 {
-	if (be32(drive->packet + 2) >= sectors_of(drive))
+	if (load_be32(drive->packet + 2) >= sectors_of(drive))
 		illegal(drive, ASC_LBA_RANGE);
 	else
 		good(drive);
@@ -225,7 +210,7 @@ static void put_address(uint8_t *at, uint32_t lba, bool msf)
 {
 	uint32_t frame = lba + 150;
 	if (!msf) {
-		put_be32(at, lba);
+		store_be32(at, lba);
 		return;
 	}
 	at[0] = 0;
@@ -300,14 +285,14 @@ static void read_toc(struct ide_drive *drive)
 		illegal(drive, ASC_INVALID_FIELD);
 		return;
 	}
-	put_be16(drive->buffer, size - 2);
-	reply(drive, size, be16(drive->packet + 7));
+	store_be16(drive->buffer, size - 2);
+	reply(drive, size, load_be16(drive->packet + 7));
 }
 
 static void read_subchannel(struct ide_drive *drive)
 {
 	drive->buffer[1] = 0x15; /* no audio status */
-	reply(drive, 4, be16(drive->packet + 7));
+	reply(drive, 4, load_be16(drive->packet + 7));
 }
 
 /* Mode pages (MMC-3, 5.3): error recovery, and what the drive can do. */
@@ -325,9 +310,9 @@ static uint32_t put_page(struct ide_drive *drive, uint32_t at, unsigned page)
 		b[1] = 18;
 		b[2] = 0x38; /* reads DVD-ROM, DVD-R, CD-RW and its kin */
 		b[6] = (uint8_t)(0x29 | (drive->tray_locked ? 2 : 0)); /* tray; lockable, ejects */
-		put_be16(b + 8, 5540); /* kB/s */
-		put_be16(b + 12, 512);
-		put_be16(b + 14, 5540);
+		store_be16(b + 8, 5540); /* kB/s */
+		store_be16(b + 12, 512);
+		store_be16(b + 14, 5540);
 		return at + 20;
 	default:
 		return at;
@@ -351,18 +336,18 @@ static void mode_sense(struct ide_drive *drive)
 		illegal(drive, ASC_INVALID_FIELD);
 		return;
 	}
-	put_be16(drive->buffer, size - 2);
-	reply(drive, size, be16(drive->packet + 7));
+	store_be16(drive->buffer, size - 2);
+	reply(drive, size, load_be16(drive->packet + 7));
 }
 
 /* Features (MMC-3, 5.2): code, version and flags, length, body. */
 static uint32_t put_feature(struct ide_drive *drive, uint32_t at, unsigned code, uint8_t flags, const uint8_t *body, uint8_t length)
 {
-	unsigned type = drive->packet[1] & 3, from = be16(drive->packet + 2);
+	unsigned type = drive->packet[1] & 3, from = load_be16(drive->packet + 2);
 	bool current = flags & 1;
 	if (type == 2 ? code != from : code < from || (type == 1 && !current))
 		return at;
-	put_be16(drive->buffer + at, code);
+	store_be16(drive->buffer + at, code);
 	drive->buffer[at + 2] = flags;
 	drive->buffer[at + 3] = length;
 	memcpy(drive->buffer + at + 4, body, length);
@@ -389,9 +374,9 @@ static void get_configuration(struct ide_drive *drive)
 	at = put_feature(drive, at, 0x0010, medium, readable, 8);
 	at = put_feature(drive, at, 0x001e, cd, none, 0);
 	at = put_feature(drive, at, 0x001f, dvd, none, 0);
-	put_be32(drive->buffer, at - 4);
-	put_be16(drive->buffer + 6, profile);
-	reply(drive, at, be16(drive->packet + 7));
+	store_be32(drive->buffer, at - 4);
+	store_be16(drive->buffer + 6, profile);
+	reply(drive, at, load_be16(drive->packet + 7));
 }
 
 /* GET EVENT STATUS NOTIFICATION (MMC-3, 6.6): media events alone, by asking. */
@@ -405,32 +390,32 @@ static void get_event(struct ide_drive *drive)
 	b[3] = 0x10; /* supported classes */
 	if (!(drive->packet[4] & 0x10)) {
 		b[2] = 0x80; /* none of those that were asked for */
-		put_be16(b, 2);
-		reply(drive, 4, be16(drive->packet + 7));
+		store_be16(b, 2);
+		reply(drive, 4, load_be16(drive->packet + 7));
 		return;
 	}
 	b[2] = 4;
-	put_be16(b, 6);
+	store_be16(b, 6);
 	b[4] = drive->media_event;
 	b[5] = (uint8_t)((drive->tray_open ? 1 : 0) | (has_medium(drive) ? 2 : 0));
 	drive->media_event = EVENT_NONE;
-	reply(drive, 8, be16(drive->packet + 7));
+	reply(drive, 8, load_be16(drive->packet + 7));
 }
 
 static void mechanism_status(struct ide_drive *drive)
 {
 	drive->buffer[1] = drive->tray_open ? 0x10 : 0;
-	reply(drive, 8, be16(drive->packet + 8));
+	reply(drive, 8, load_be16(drive->packet + 8));
 }
 
 static void read_disc_information(struct ide_drive *drive)
 {
 	uint8_t *b = drive->buffer;
-	put_be16(b, 32);
+	store_be16(b, 32);
 	b[2] = 0x0e; /* complete, last session complete */
 	b[3] = b[4] = b[5] = b[6] = 1;
 	b[7] = 0x20; /* unrestricted use */
-	reply(drive, 34, be16(drive->packet + 7));
+	reply(drive, 34, load_be16(drive->packet + 7));
 }
 
 /* READ DVD STRUCTURE (MMC-3, 6.22): physical format and copyright of layer 0. */
@@ -447,8 +432,8 @@ static void read_dvd_structure(struct ide_drive *drive)
 		b[4] = 0x01;
 		b[5] = 0x0f; /* 120 mm, rate not specified */
 		b[6] = 0x01; /* one layer, embossed */
-		put_be32(b + 8, 0x30000);
-		put_be32(b + 12, 0x30000 + sectors_of(drive) - 1);
+		store_be32(b + 8, 0x30000);
+		store_be32(b + 12, 0x30000 + sectors_of(drive) - 1);
 		size = 4 + 2048;
 		break;
 	case 0x01:
@@ -458,8 +443,8 @@ static void read_dvd_structure(struct ide_drive *drive)
 		illegal(drive, ASC_INVALID_FIELD);
 		return;
 	}
-	put_be16(b, size - 2);
-	reply(drive, size, be16(drive->packet + 8));
+	store_be16(b, size - 2);
+	reply(drive, size, load_be16(drive->packet + 8));
 }
 
 #define NEEDS_MEDIUM 1u

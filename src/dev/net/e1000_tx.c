@@ -179,20 +179,6 @@ static bool send_plain(struct e1000 *e, const struct tx_packet *p)
 	return emit(e, size, p);
 }
 
-static void put_be16(uint8_t *at, uint32_t value)
-{
-	at[0] = (uint8_t)(value >> 8);
-	at[1] = (uint8_t)value;
-}
-
-static uint32_t get_be(const uint8_t *at, unsigned size)
-{
-	uint32_t value = 0;
-	while (size--)
-		value = value << 8 | *at++;
-	return value;
-}
-
 /* One segment into e->frame; 3.5.7 to 3.5.9. */
 static void make_segment(struct e1000 *e, const struct tx_packet *p, size_t at, size_t part, unsigned number, bool last)
 {
@@ -202,24 +188,24 @@ static void make_segment(struct e1000 *e, const struct tx_packet *p, size_t at, 
 	memcpy(e->frame, e->packet, c->hdrlen);
 	memcpy(e->frame + c->hdrlen, e->packet + c->hdrlen + at, part);
 	if (c->tucmd & TUCMD_IP) {
-		put_be16(ip + 2, (uint32_t)(size - c->ipcss));
-		put_be16(ip + 4, get_be(ip + 4, 2) + number);
+		store_be16(ip + 2, (uint32_t)(size - c->ipcss));
+		store_be16(ip + 4, load_be16(ip + 4) + number);
 	} else {
-		put_be16(ip + 4, (uint32_t)(size - c->ipcss - 40));
+		store_be16(ip + 4, (uint32_t)(size - c->ipcss - 40));
 	}
 	if (c->tucmd & TUCMD_TCP) {
-		uint32_t sequence = get_be(l4 + 4, 4) + (uint32_t)at;
-		put_be16(l4 + 4, sequence >> 16);
-		put_be16(l4 + 6, sequence);
+		uint32_t sequence = load_be32(l4 + 4) + (uint32_t)at;
+		store_be16(l4 + 4, sequence >> 16);
+		store_be16(l4 + 6, sequence);
 		if (!last)
 			l4[13] &= (uint8_t)~0x09; /* FIN and PSH */
 	} else {
-		put_be16(l4 + 4, (uint32_t)(size - c->tucss));
+		store_be16(l4 + 4, (uint32_t)(size - c->tucss));
 	}
 	/* The driver's pseudo header has no length in it. */
 	if (p->options & POPTS_TXSM && c->tucso + 2u <= size) {
 		uint8_t length[2], *field = e->frame + c->tucso;
-		put_be16(length, (uint32_t)(size - c->tucss));
+		store_be16(length, (uint32_t)(size - c->tucss));
 		store_le16(field, packet_fold((uint64_t)load_le16(field) + load_le16(length)));
 	}
 	insert_context_checksums(e, e->frame, size, p->options);

@@ -46,20 +46,6 @@ struct fw_cfg {
 	struct io_region selector_region, dma_region;
 };
 
-static void store_be(uint8_t *to, uint64_t value, unsigned bytes)
-{
-	for (unsigned i = 0; i < bytes; i++)
-		to[i] = (uint8_t)(value >> 8 * (bytes - 1 - i));
-}
-
-static uint64_t load_be(const uint8_t *from, unsigned bytes)
-{
-	uint64_t value = 0;
-	for (unsigned i = 0; i < bytes; i++)
-		value = value << 8 | from[i];
-	return value;
-}
-
 static struct item *find(struct fw_cfg *fw_cfg, unsigned key)
 {
 	key &= ~KEY_WRITE;

@@ -136,8 +136,8 @@ static void read_capacity_10(struct scsi_request *request)
 {
 	uint8_t data[8];
 	uint64_t last = scsi_blocks(request->disk) - 1;
-	scsi_put_be(data, MIN(last, (uint64_t)UINT32_MAX), 4);
-	scsi_put_be(data + 4, BLOCK_SECTOR, 4);
+	store_be(data, MIN(last, (uint64_t)UINT32_MAX), 4);
+	store_be(data + 4, BLOCK_SECTOR, 4);
 	scsi_reply(request, data, sizeof(data), sizeof(data));
 }
 
@@ -146,11 +146,11 @@ static void read_capacity_16(struct scsi_request *request)
 	const struct block *block = request->disk->block;
 	unsigned physical = MAX(block->physical_block / BLOCK_SECTOR, 1u);
 	uint8_t data[32] = { 0 };
-	scsi_put_be(data, scsi_blocks(request->disk) - 1, 8);
-	scsi_put_be(data + 8, BLOCK_SECTOR, 4);
+	store_be(data, scsi_blocks(request->disk) - 1, 8);
+	store_be(data + 8, BLOCK_SECTOR, 4);
 	data[13] = (uint8_t)(31 - __builtin_clz(physical));
 	data[14] = block->read_only ? 0 : 0x80; /* LBPME: UNMAP is there */
-	scsi_reply(request, data, sizeof(data), scsi_be(request->cdb + 10, 4));
+	scsi_reply(request, data, sizeof(data), load_be(request->cdb + 10, 4));
 }
 
 static void service_action_in(struct scsi_request *request)

@@ -23,25 +23,6 @@
 #define ASC_RESET 0x29
 #define ASC_PARAMETERS_CHANGED 0x2a
 
-static inline uint32_t scsi_be(const uint8_t *at, unsigned size)
-{
-	uint32_t value = 0;
-	for (unsigned i = 0; i < size; i++)
-		value = value << 8 | at[i];
-	return value;
-}
-
-static inline uint64_t scsi_be64(const uint8_t *at)
-{
-	return (uint64_t)scsi_be(at, 4) << 32 | scsi_be(at + 4, 4);
-}
-
-static inline void scsi_put_be(uint8_t *at, uint64_t value, unsigned size)
-{
-	for (unsigned i = 0; i < size; i++)
-		at[i] = (uint8_t)(value >> (8 * (size - 1 - i)));
-}
-
 static inline uint64_t scsi_blocks(const struct scsi_disk *disk)
 {
 	return disk->block->size / BLOCK_SECTOR;

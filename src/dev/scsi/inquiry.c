@@ -40,11 +40,11 @@ static unsigned identification(const struct scsi_disk *disk, uint8_t *data)
 static unsigned block_limits(const struct scsi_disk *disk, uint8_t *data)
 {
 	data[4] = 1;          /* WRITE SAME needs a number of blocks */
-	scsi_put_be(data + 6, MAX(disk->block->physical_block / BLOCK_SECTOR, 1u), 2);
-	scsi_put_be(data + 8, SCSI_MAX_BLOCKS, 4);
-	scsi_put_be(data + 20, disk->block->read_only ? 0 : SCSI_MAX_BLOCKS, 4);
-	scsi_put_be(data + 24, disk->block->read_only ? 0 : SCSI_RANGES, 4);
-	scsi_put_be(data + 36, SCSI_MAX_BLOCKS, 8);
+	store_be(data + 6, MAX(disk->block->physical_block / BLOCK_SECTOR, 1u), 2);
+	store_be(data + 8, SCSI_MAX_BLOCKS, 4);
+	store_be(data + 20, disk->block->read_only ? 0 : SCSI_MAX_BLOCKS, 4);
+	store_be(data + 24, disk->block->read_only ? 0 : SCSI_RANGES, 4);
+	store_be(data + 36, SCSI_MAX_BLOCKS, 8);
 	return 64;
 }
 
@@ -74,7 +74,7 @@ static unsigned page(const struct scsi_disk *disk, unsigned code, uint8_t *data)
 		break;
 	}
 	data[1] = (uint8_t)code;
-	scsi_put_be(data + 2, size - 4, 2);
+	store_be(data + 2, size - 4, 2);
 	return size;
 }
 
@@ -93,13 +93,13 @@ void scsi_inquiry(struct scsi_request *request)
 	}
 	if (request->lun)
 		data[0] = 0x7f; /* nothing is there, and nothing can be */
-	scsi_reply(request, data, size, scsi_be(request->cdb + 3, 2));
+	scsi_reply(request, data, size, load_be(request->cdb + 3, 2));
 }
 
 void scsi_report_luns(struct scsi_request *request)
 {
 	uint8_t data[16] = { 0, 0, 0, 8 };
-	uint32_t allocation = scsi_be(request->cdb + 6, 4);
+	uint32_t allocation = load_be(request->cdb + 6, 4);
 	if (allocation < 16)
 		scsi_illegal(request, ASC_INVALID_FIELD);
 	else

@@ -109,21 +109,21 @@ static bool take_range(struct scsi_request *request, uint64_t *first, uint64_t *
 	const uint8_t *cdb = request->cdb;
 	switch (cdb[0] >> 5) {
 	case 0:
-		*first = scsi_be(cdb + 1, 3) & 0x1fffff;
+		*first = load_be(cdb + 1, 3) & 0x1fffff;
 		*count = cdb[4] ? cdb[4] : 256;
 		break;
 	case 1:
 	case 2:
-		*first = scsi_be(cdb + 2, 4);
-		*count = scsi_be(cdb + 7, 2);
+		*first = load_be(cdb + 2, 4);
+		*count = load_be(cdb + 7, 2);
 		break;
 	case 4:
-		*first = scsi_be64(cdb + 2);
-		*count = scsi_be(cdb + 10, 4);
+		*first = load_be64(cdb + 2);
+		*count = load_be(cdb + 10, 4);
 		break;
 	default:
-		*first = scsi_be(cdb + 2, 4);
-		*count = scsi_be(cdb + 6, 4);
+		*first = load_be(cdb + 2, 4);
+		*count = load_be(cdb + 6, 4);
 	}
 	uint64_t blocks = scsi_blocks(request->disk);
 	if (*first > blocks || *count > blocks - *first) {
@@ -193,7 +193,7 @@ void scsi_write(struct scsi_request *request)
 void scsi_seek(struct scsi_request *request)
 {
 	const uint8_t *cdb = request->cdb;
-	uint32_t block = cdb[0] < 0x20 ? scsi_be(cdb + 1, 3) & 0x1fffff : scsi_be(cdb + 2, 4);
+	uint32_t block = cdb[0] < 0x20 ? load_be(cdb + 1, 3) & 0x1fffff : load_be(cdb + 2, 4);
 	if (block >= scsi_blocks(request->disk))
 		scsi_illegal(request, ASC_LBA_RANGE);
 	else
@@ -257,7 +257,7 @@ static uint8_t take_ranges(struct scsi_request *request, const uint8_t *at, uint
 {
 	uint64_t blocks = scsi_blocks(request->disk);
 	for (; length >= 16; at += 16, length -= 16) {
-		uint64_t first = scsi_be64(at), count = scsi_be(at + 8, 4);
+		uint64_t first = load_be64(at), count = load_be(at + 8, 4);
 		if (request->range_count == SCSI_RANGES || count > SCSI_MAX_BLOCKS)
 			return ASC_INVALID_PARAMETER;
 		if (first > blocks || count > blocks - first)
@@ -270,7 +270,7 @@ static uint8_t take_ranges(struct scsi_request *request, const uint8_t *at, uint
 void scsi_unmap(struct scsi_request *request)
 {
 	uint8_t data[8 + 16 * (SCSI_RANGES + 1)];
-	uint32_t length = scsi_be(request->cdb + 7, 2);
+	uint32_t length = load_be(request->cdb + 7, 2);
 	if (request->cdb[1] & 1 || length > sizeof(data)) {
 		scsi_illegal(request, ASC_INVALID_FIELD);
 		return;
@@ -284,7 +284,7 @@ void scsi_unmap(struct scsi_request *request)
 		scsi_illegal(request, ASC_PARAMETER_LENGTH);
 		return;
 	}
-	uint8_t wrong = take_ranges(request, data + 8, MIN(length - 8, scsi_be(data + 2, 2)));
+	uint8_t wrong = take_ranges(request, data + 8, MIN(length - 8, load_be(data + 2, 2)));
 	if (wrong)
 		scsi_illegal(request, wrong);
 	else

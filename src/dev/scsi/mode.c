@@ -27,17 +27,17 @@ static void geometry(const struct scsi_disk *disk, enum control control, uint8_t
 {
 	if (control == CHANGEABLE)
 		return;
-	scsi_put_be(body, MIN(scsi_blocks(disk) / (255 * 63), (uint64_t)0xffffff), 3);
+	store_be(body, MIN(scsi_blocks(disk) / (255 * 63), (uint64_t)0xffffff), 3);
 	body[3] = 255;
-	scsi_put_be(body + 18, 7200, 2);
+	store_be(body + 18, 7200, 2);
 }
 
 static void format_device(const struct scsi_disk *disk, enum control control, uint8_t *body)
 {
 	if (control == CHANGEABLE)
 		return;
-	scsi_put_be(body + 8, 63, 2);
-	scsi_put_be(body + 10, BLOCK_SECTOR, 2);
+	store_be(body + 8, 63, 2);
+	store_be(body + 10, BLOCK_SECTOR, 2);
 	body[18] = 0x40; /* hard sectors */
 }
 
@@ -77,8 +77,8 @@ static unsigned put_pages(const struct scsi_disk *disk, unsigned code, enum cont
 
 static void put_block_descriptor(const struct scsi_disk *disk, uint8_t *at)
 {
-	scsi_put_be(at, MIN(scsi_blocks(disk), (uint64_t)0xffffff), 4);
-	scsi_put_be(at + 4, BLOCK_SECTOR, 4);
+	store_be(at, MIN(scsi_blocks(disk), (uint64_t)0xffffff), 4);
+	store_be(at + 4, BLOCK_SECTOR, 4);
 }
 
 void scsi_mode_sense(struct scsi_request *request)
@@ -103,7 +103,7 @@ void scsi_mode_sense(struct scsi_request *request)
 	if (descriptor)
 		put_block_descriptor(disk, data + header);
 	if (long_form) {
-		scsi_put_be(data, size - 2, 2);
+		store_be(data, size - 2, 2);
 		data[3] = specific;
 		data[7] = (uint8_t)descriptor;
 	} else {
@@ -111,7 +111,7 @@ void scsi_mode_sense(struct scsi_request *request)
 		data[2] = specific;
 		data[3] = (uint8_t)descriptor;
 	}
-	scsi_reply(request, data, size, long_form ? scsi_be(cdb + 7, 2) : cdb[4]);
+	scsi_reply(request, data, size, long_form ? load_be(cdb + 7, 2) : cdb[4]);
 }
 
 /* A page may say what it says anyhow, but for bits that can be changed. */
@@ -152,7 +152,7 @@ void scsi_mode_select(struct scsi_request *request)
 	const uint8_t *cdb = request->cdb;
 	bool long_form = cdb[0] == 0x55;
 	uint8_t data[PARAMETERS];
-	uint32_t length = long_form ? scsi_be(cdb + 7, 2) : cdb[4], header = long_form ? 8 : 4;
+	uint32_t length = long_form ? load_be(cdb + 7, 2) : cdb[4], header = long_form ? 8 : 4;
 	/* PF, and nothing is saved. */
 	if ((cdb[1] & 0x11) != 0x10 || length > sizeof(data)) {
 		scsi_illegal(request, ASC_INVALID_FIELD);
@@ -163,7 +163,7 @@ void scsi_mode_select(struct scsi_request *request)
 		scsi_good(request);
 		return;
 	}
-	uint32_t descriptor = length < header ? 0 : long_form ? scsi_be(data + 6, 2) : data[3];
+	uint32_t descriptor = length < header ? 0 : long_form ? load_be(data + 6, 2) : data[3];
 	if (length < header || length - header < descriptor) {
 		scsi_illegal(request, ASC_PARAMETER_LENGTH);
 		return;
