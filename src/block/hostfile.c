@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/iovec.h"
 #include "base/log.h"
 #include "base/util.h"
 #include "host/holder.h"
@@ -21,30 +22,16 @@
 #define LOCK_TRIES 100
 #define LOCK_PAUSE_US 10000
 
-/* The parts of an iovec that hold bytes [skip, skip + length), at most PIECES of them. */
-static int slice(const struct iovec *iov, unsigned count, uint64_t skip, uint64_t length, struct iovec part[PIECES])
-{
-	int made = 0;
-	for (unsigned i = 0; i < count && length && made < PIECES; i++) {
-		uint64_t cut = MIN(skip, (uint64_t)iov[i].iov_len), take = MIN(length, iov[i].iov_len - cut);
-		skip -= cut;
-		length -= take;
-		if (take)
-			part[made++] = (struct iovec){ (char *)iov[i].iov_base + cut, take };
-	}
-	return made;
-}
-
 enum copy { COPY_OUT, COPY_IN, CLEAR };
 
 static void iov_copy(const struct iovec *iov, unsigned count, uint64_t skip, char *data, uint64_t length, enum copy what)
 {
 	struct iovec part[PIECES];
 	while (length) {
-		int n = slice(iov, count, skip, length, part);
+		unsigned n = iovec_slice(iov, count, skip, length, part, PIECES);
 		if (!n)
 			return;
-		for (int i = 0; i < n; i++) {
+		for (unsigned i = 0; i < n; i++) {
 			if (what == COPY_OUT)
 				memcpy(data, part[i].iov_base, part[i].iov_len);
 			else if (what == COPY_IN)
@@ -77,8 +64,8 @@ int hostfile_readv(struct hostfile *file, const struct iovec *iov, unsigned coun
 {
 	struct iovec part[PIECES];
 	for (uint64_t done = 0; done < length;) {
-		int pieces = slice(iov, count, skip + done, length - done, part);
-		ssize_t n = pieces ? preadv(file->fd, part, pieces, (off_t)(at + done)) : 0;
+		unsigned pieces = iovec_slice(iov, count, skip + done, length - done, part, PIECES);
+		ssize_t n = pieces ? preadv(file->fd, part, (int)pieces, (off_t)(at + done)) : 0;
 		if (n < 0 && errno != EINTR)
 			return errno;
 		if (n == 0) {
@@ -94,8 +81,8 @@ int hostfile_writev(struct hostfile *file, const struct iovec *iov, unsigned cou
 {
 	struct iovec part[PIECES];
 	for (uint64_t done = 0; done < length;) {
-		int pieces = slice(iov, count, skip + done, length - done, part);
-		ssize_t n = pieces ? pwritev(file->fd, part, pieces, (off_t)(at + done)) : 0;
+		unsigned pieces = iovec_slice(iov, count, skip + done, length - done, part, PIECES);
+		ssize_t n = pieces ? pwritev(file->fd, part, (int)pieces, (off_t)(at + done)) : 0;
 		if (n < 0 && errno != EINTR)
 			return errno;
 		if (n == 0)

@@ -12,6 +12,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "base/iovec.h"
 #include "base/util.h"
 #include "share/p9_server.h"
 
@@ -133,7 +134,7 @@ static void read_value(struct p9_call *call, const struct fid *fid, uint64_t off
 	struct iovec to[1];
 	const uint8_t *from = fid->value + MIN(offset, (uint64_t)fid->value_size);
 	uint64_t left = MIN((uint64_t)count, fid->value_size - MIN(offset, (uint64_t)fid->value_size)), done = 0;
-	while (left && slice(r->in, r->in_count, READ_FIXED + done, left, to, 1)) {
+	while (left && iovec_slice(r->in, r->in_count, READ_FIXED + done, left, to, 1)) {
 		memcpy(to[0].iov_base, from + done, to[0].iov_len);
 		done += to[0].iov_len;
 		left -= to[0].iov_len;
@@ -146,7 +147,7 @@ static int read_file(struct p9_call *call, const struct fid *fid, uint64_t offse
 {
 	const struct p9_request *r = call->request;
 	struct iovec to[IOV_MAX];
-	unsigned pieces = slice(r->in, r->in_count, READ_FIXED, count, to, IOV_MAX);
+	unsigned pieces = iovec_slice(r->in, r->in_count, READ_FIXED, count, to, IOV_MAX);
 	ssize_t n = pieces ? preadv(fid->fd, to, (int)pieces, (off_t)offset) : 0;
 	if (n < 0)
 		return errno;
@@ -184,7 +185,7 @@ static int write_value(struct p9_call *call, struct fid *fid, uint64_t offset, u
 	if (offset != fid->value_done || count > fid->value_size - fid->value_done)
 		return EINVAL;
 	for (uint32_t done = 0; done < count; done += (uint32_t)from[0].iov_len) {
-		if (!slice(r->out, r->out_count, WRITE_FIXED + done, count - done, from, 1))
+		if (!iovec_slice(r->out, r->out_count, WRITE_FIXED + done, count - done, from, 1))
 			return EINVAL;
 		memcpy(fid->value + fid->value_done, from[0].iov_base, from[0].iov_len);
 		fid->value_done += (uint32_t)from[0].iov_len;
@@ -208,7 +209,7 @@ int p9_write(struct p9_call *call)
 		return write_value(call, fid, offset, count);
 	if (fid->kind != FID_OPEN)
 		return EBADF;
-	unsigned pieces = slice(r->out, r->out_count, WRITE_FIXED, count, from, IOV_MAX);
+	unsigned pieces = iovec_slice(r->out, r->out_count, WRITE_FIXED, count, from, IOV_MAX);
 	ssize_t n = pwritev(fid->fd, from, (int)pieces, (off_t)offset);
 	if (n < 0)
 		return errno;
@@ -277,7 +278,7 @@ int p9_readdir(struct p9_call *call)
 	list.data = malloc(READDIR_MAX);
 	int error = list.data ? list_folder(call->server, fid, offset, &list) : ENOMEM;
 	while (!error && call->payload < list.at &&
-	       slice(r->in, r->in_count, READ_FIXED + call->payload, list.at - call->payload, to, 1)) {
+	       iovec_slice(r->in, r->in_count, READ_FIXED + call->payload, list.at - call->payload, to, 1)) {
 		memcpy(to[0].iov_base, list.data + call->payload, to[0].iov_len);
 		call->payload += (uint32_t)to[0].iov_len;
 	}

@@ -69,17 +69,3 @@ void put_qid(struct cursor *c, const struct p9_server *s, const struct stat *st)
 	put(c, (uint32_t)((uint64_t)st->st_mtim.tv_sec * 1000003u + (uint64_t)st->st_mtim.tv_nsec + (uint64_t)st->st_size), 4);
 	put(c, qid_path(s, st->st_dev, st->st_ino), 8);
 }
-
-unsigned slice(const struct iovec *from, unsigned count, uint64_t skip, uint64_t length, struct iovec *to, unsigned room)
-{
-	unsigned made = 0;
-	for (unsigned i = 0; i < count && length && made < room; i++) {
-		uint64_t cut = MIN(skip, (uint64_t)from[i].iov_len);
-		uint64_t take = MIN(length, from[i].iov_len - cut);
-		skip -= cut;
-		length -= take;
-		if (take)
-			to[made++] = (struct iovec){ (char *)from[i].iov_base + cut, take };
-	}
-	return made;
-}

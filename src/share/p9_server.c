@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/iovec.h"
 #include "base/util.h"
 
 enum { T_LERROR = 6, T_AUTH = 102, T_FLUSH = 108 };
@@ -42,7 +43,7 @@ static uint32_t copy_out(const struct p9_request *r, uint8_t *buffer)
 {
 	struct iovec from[1];
 	uint32_t done = 0, size = (uint32_t)MIN(r->out_size, (uint64_t)P9_MESSAGE_MAX);
-	while (done < size && slice(r->out, r->out_count, done, size - done, from, 1)) {
+	while (done < size && iovec_slice(r->out, r->out_count, done, size - done, from, 1)) {
 		memcpy(buffer + done, from[0].iov_base, from[0].iov_len);
 		done += (uint32_t)from[0].iov_len;
 	}
@@ -52,7 +53,7 @@ static uint32_t copy_out(const struct p9_request *r, uint8_t *buffer)
 static void copy_in(struct p9_request *r, const uint8_t *buffer, uint32_t size)
 {
 	struct iovec to[1];
-	for (uint32_t done = 0; done < size && slice(r->in, r->in_count, done, size - done, to, 1); done += (uint32_t)to[0].iov_len)
+	for (uint32_t done = 0; done < size && iovec_slice(r->in, r->in_count, done, size - done, to, 1); done += (uint32_t)to[0].iov_len)
 		memcpy(to[0].iov_base, buffer + done, to[0].iov_len);
 }
 

@@ -77,8 +77,6 @@ void put_string(struct cursor *c, const char *text, size_t length);
 void put_qid(struct cursor *c, const struct p9_server *s, const struct stat *st);
 uint64_t qid_path(const struct p9_server *s, dev_t dev, ino_t ino);
 uint8_t qid_type(mode_t mode);
-/* Pieces of a list from `skip` on, `length` bytes; how many. */
-unsigned slice(const struct iovec *from, unsigned count, uint64_t skip, uint64_t length, struct iovec *to, unsigned room);
 
 /* --- p9_fid.c --- */
 struct fid *fid_find(struct p9_server *s, uint32_t number);

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/iovec.h"
 #include "base/log.h"
 #include "base/util.h"
 
@@ -170,21 +171,6 @@ static void disk_done(struct block_request *disk, int error)
 	free(request);
 }
 
-/* Copies the pieces that hold bytes [skip, skip + length) of a list. */
-static unsigned slice(const struct iovec *from, unsigned count, uint64_t skip, uint64_t length, struct iovec *to)
-{
-	unsigned made = 0;
-	for (unsigned i = 0; i < count && length; i++) {
-		uint64_t cut = MIN(skip, (uint64_t)from[i].iov_len);
-		uint64_t take = MIN(length, from[i].iov_len - cut);
-		skip -= cut;
-		length -= take;
-		if (take)
-			to[made++] = (struct iovec){ (char *)from[i].iov_base + cut, take };
-	}
-	return made;
-}
-
 static struct blk_request *make_request(struct virtio_blk *blk, unsigned queue, const struct virtqueue_element *element,
 					uint32_t type)
 {
@@ -235,11 +221,11 @@ static int start_transfer(struct blk_request *request, const struct blk_header *
 	if (status >= 0)
 		return status;
 	if (in)
-		request->disk.iov_count = slice(element->iov + element->out_count, element->in_count, 0, length,
-						request->data);
+		request->disk.iov_count = iovec_slice(element->iov + element->out_count, element->in_count, 0, length,
+						      request->data, element->in_count);
 	else
-		request->disk.iov_count = slice(element->iov, element->out_count, sizeof(*header), length,
-						request->data);
+		request->disk.iov_count = iovec_slice(element->iov, element->out_count, sizeof(*header), length,
+						      request->data, element->out_count);
 	request->data_in = in ? (uint32_t)length : 0;
 	submit(request, in ? BLOCK_READ : BLOCK_WRITE, header->sector * BLOCK_SECTOR, length);
 	return -1;
