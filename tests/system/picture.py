@@ -1,7 +1,25 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Reads the PNG files of visor screenshot."""
+"""What is on a machine's screen: the PNG files of visor screenshot, and the text of text modes."""
 import struct, zlib
 from harness import *
+
+
+def paeth(left, up, corner):
+    estimate = left + up - corner
+    return min((abs(estimate - left), 0, left), (abs(estimate - up), 1, up), (abs(estimate - corner), 2, corner))[2]
+
+
+def unfilter(kind, line, above):
+    """A row of 24 bits a pixel; above: the one over it (PNG, 9.2)."""
+    if kind == 0:
+        return bytes(line)
+    if kind == 2:
+        return bytes([(a + b) & 255 for a, b in zip(line, above)])
+    row, above = bytearray(3) + line, bytes(3) + above
+    for x in range(3, len(row)):
+        guess = row[x - 3] if kind == 1 else (row[x - 3] + above[x]) // 2 if kind == 3 else paeth(row[x - 3], above[x], above[x - 3])
+        row[x] = (row[x] + guess) & 255
+    return bytes(row[3:])
 
 
 def decode(png):
@@ -18,21 +36,62 @@ def decode(png):
         at += size + 12
     check((depth, color) == (8, 2), f"PNG of another kind: {depth} {color}")
     data, rows, above = zlib.decompress(data), [], bytes(3 * width)
-    for y in range(height):
-        line = data[y * (3 * width + 1):(y + 1) * (3 * width + 1)]
-        row = bytearray(line[1:])
-        for x in range(len(row)):
-            left, up, corner = (row[x - 3] if x >= 3 else 0), above[x], (above[x - 3] if x >= 3 else 0)
-            if line[0] == 1:
-                row[x] = (row[x] + left) & 255
-            elif line[0] == 2:
-                row[x] = (row[x] + up) & 255
-            elif line[0] == 3:
-                row[x] = (row[x] + (left + up) // 2) & 255
-            elif line[0] == 4:
-                estimate = left + up - corner
-                nearest = min((abs(estimate - left), 0, left), (abs(estimate - up), 1, up), (abs(estimate - corner), 2, corner))
-                row[x] = (row[x] + nearest[2]) & 255
-        rows.append(bytes(row))
-        above = row
+    for y in range(0, len(data), 3 * width + 1):
+        above = unfilter(data[y], data[y + 1:y + 1 + 3 * width], above)
+        rows.append(above)
+    check(len(rows) == height, f"{len(rows)} rows instead of {height}")
     return width, height, rows
+
+
+def screenshot(name):
+    path = os.path.join(TMP, "screen.png")
+    visor("screenshot", name, "--output", path)
+    with open(path, "rb") as f:
+        return decode(f.read())
+
+
+def expect_screen(name, problem, what, seconds=20):
+    """Waits until problem(width, height, rows) finds nothing to say about the screen."""
+    end = time.monotonic() + seconds * PATIENCE
+    while text := problem(*screenshot(name)):
+        check(time.monotonic() < end, f"{what} is not on the screen: {text}")
+        time.sleep(0.2)
+
+
+def expect_picture(name, wanted, what, seconds=20):
+    """Waits until the screen shows these rows; a row is bytes, or a list of pixels, of which None may be of any colour."""
+    def problem(width, height, rows):
+        size = (len(wanted[0]) // (3 if isinstance(wanted[0], bytes) else 1), len(wanted))
+        if (width, height) != size:
+            return f"{width} x {height} pixels instead of {size[0]} x {size[1]}"
+        wrong = [y for y in range(height) if not same_row(wanted[y], rows[y])]
+        return f"{len(wrong)} rows differ, the first is {wrong[0]}" if wrong else ""
+    expect_screen(name, problem, what, seconds)
+
+
+def same_row(wanted, shown):
+    if isinstance(wanted, bytes):
+        return wanted == shown
+    return all(pixel is None or pixel == shown[3 * x:3 * x + 3] for x, pixel in enumerate(wanted))
+
+
+def screen(name):
+    """The text on the screen, "" in a graphics mode."""
+    status, answer = control(name, "GET", "/screen")
+    check(status == 200, f"/screen: {status} {answer}")
+    return answer["text"] or ""
+
+
+def wait_for(name, text, seconds=30):
+    """Waits until the screen has this text; all of its text."""
+    end = time.monotonic() + seconds * PATIENCE
+    shown = ""
+    while time.monotonic() < end:
+        try:
+            shown = screen(name)
+        except OSError:  # the machine is not there yet
+            pass
+        if text in shown:
+            return shown
+        time.sleep(0.1)
+    check(False, f"'{text}' does not come onto the screen:\n{shown}")

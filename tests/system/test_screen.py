@@ -1,32 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-or-later
 """GRUB's rescue disks on the VGA screen, from a CD-ROM and from a floppy: text, pictures, keys, and the same by VNC."""
-import struct
 from harness import *
-from picture import decode
+from picture import *
 
 (folder,) = prepare("grub-rescue")
 ISO, FLOPPY = f"{folder}/grub-rescue-cdrom.iso", f"{folder}/grub-rescue-floppy.img"
 NAME = f"screen-{os.getpid()}"
-
-
-def screen():
-    status, answer = control(NAME, "GET", "/screen")
-    check(status == 200, f"/screen: {status} {answer}")
-    return answer["text"] or ""
-
-
-def wait_for(text, seconds=30):
-    end = time.monotonic() + seconds * PATIENCE
-    while time.monotonic() < end:
-        try:
-            shown = screen()
-        except OSError: # the machine is not there yet
-            shown = ""
-        if text in shown:
-            return shown
-        time.sleep(0.1)
-    check(False, f"'{text}' does not come onto the screen:\n{shown}")
 
 
 class Vnc:
@@ -99,16 +79,13 @@ def differences(a, b):
 # From the CD-ROM: the menu, a picture of it, the command line.
 port = free_port()
 g = Guest("--name", NAME, "--cdrom", ISO, "--memory", "128M", "--vnc", str(port))
-wait_for("highlighted entry")
+wait_for(NAME, "highlighted entry")
 visor("key", NAME, "c")
-shown = wait_for("grub>")
+shown = wait_for(NAME, "grub>")
 visor("type", NAME, "ls (cd)/boot/grub\nset A=\"Aa_(1);~|\"\necho $A\n")
-shown = wait_for("i386-pc/")
-shown = wait_for("\nAa_(1);~|\n")
-path = os.path.join(TMP, "screen.png")
-visor("screenshot", NAME, "--output", path)
-with open(path, "rb") as f:
-    width, height, rows = decode(f.read())
+shown = wait_for(NAME, "i386-pc/")
+shown = wait_for(NAME, "\nAa_(1);~|\n")
+width, height, rows = screenshot(NAME)
 check((width, height) == (720, 400), f"the picture has {width} x {height} pixels")
 colors = {bytes(row[x:x + 3]) for row in rows for x in range(0, len(row), 3)}
 check(colors == {b"\0\0\0", b"\xaa\xaa\xaa"}, f"colours of the text: {colors}")
@@ -125,10 +102,10 @@ check(changed <= 3 * 9 * 4, f"{changed} bytes differ from the screenshot")
 for character in "echo vnc":
     vnc.key(ord(character))
 vnc.key(0xff0d)
-wait_for("\nvnc\n")
+wait_for(NAME, "\nvnc\n")
 visor("key", NAME, "ctrl-alt-delete")
-wait_for("SeaBIOS")
-wait_for("highlighted entry")
+wait_for(NAME, "SeaBIOS")
+wait_for(NAME, "highlighted entry")
 visor("stop", NAME, "--force")
 g.wait(0)
 
@@ -137,11 +114,11 @@ password = os.path.join(TMP, "password")
 with open(password, "w") as f:
     f.write("secret\n")
 g = Guest("--name", NAME, "--floppy", f"{FLOPPY},ro", "--memory", "128M", "--vnc", str(port), "--vnc-password", password)
-wait_for("highlighted entry", 60)
+wait_for(NAME, "highlighted entry", 60)
 visor("key", NAME, "c")
-wait_for("grub>")
+wait_for(NAME, "grub>")
 visor("type", NAME, "ls (fd0)/\n")
-wait_for("boot.catalog")
+wait_for(NAME, "boot.catalog")
 vnc = Vnc(port)
 check(list(vnc.security) == [2], f"security types {list(vnc.security)}")
 vnc.sock.sendall(b"\x02")

@@ -3,44 +3,27 @@
 """The SVGA adapter of classic: GRUB by its VGA BIOS, Debian's vmwgfx by its own mode, a screenshot pixel by pixel, a save."""
 import random, shutil
 from harness import *
-from picture import decode
+from picture import *
 
 folder, grub = prepare("pc-amd64", "grub-rescue")
 NAME = f"svga-{os.getpid()}"
 WIDTH, HEIGHT = 1280, 800
 
 
-def wait_for(text, seconds=30):
-    end = time.monotonic() + seconds * PATIENCE
-    shown = ""
-    while time.monotonic() < end:
-        try:
-            shown = control(NAME, "GET", "/screen")[1]["text"] or ""
-        except OSError: # the machine is not there yet
-            pass
-        if text in shown:
-            return shown
-        time.sleep(0.1)
-    check(False, f"'{text}' does not come onto the screen:\n{shown}")
-
-
 g = Guest("--name", NAME, "--machine", "classic", "--memory", "128M", "--cdrom", f"{grub}/grub-rescue-cdrom.iso")
-wait_for("highlighted entry", 60)
+wait_for(NAME, "highlighted entry", 60)
 visor("key", NAME, "c")
-wait_for("grub>")
+wait_for(NAME, "grub>")
 # A graphics mode by the VESA BIOS: black, with letters in the console's grey.
 visor("type", NAME, "insmod all_video; set gfxmode=1024x768x32; loadfont unicode; terminal_output gfxterm\n")
-path = os.path.join(TMP, "screen.png")
-end = time.monotonic() + 30 * PATIENCE
-while True:
-    visor("screenshot", NAME, "--output", path)
-    with open(path, "rb") as f:
-        width, height, shown = decode(f.read())
-    letters = sum(row.count(b"\xa8\xa8\xa8") for row in shown)
-    if (width, height) == (1024, 768) and letters > 50:
-        break
-    check(time.monotonic() < end, f"the screen has {width} x {height} pixels, {letters} of them of letters")
-    time.sleep(0.5)
+
+
+def problem(width, height, rows):
+    letters = sum(row.count(b"\xa8\xa8\xa8") for row in rows)
+    return "" if (width, height) == (1024, 768) and letters > 50 else f"{width} x {height} pixels, {letters} of them of letters"
+
+
+expect_screen(NAME, problem, "GRUB's graphics terminal", 30)
 visor("stop", NAME, "--force")
 g.wait(0)
 print("passed: BIOS")
@@ -62,20 +45,6 @@ with open(initrd, "wb") as to, open(f"{folder}/initrd.gz", "rb") as f:
     to.write(b"\0" * (-to.tell() % 4) + archive)
 
 
-def expect_rows(enough, what):
-    """The driver writes to the adapter now and then: within a while it must be there."""
-    end = time.monotonic() + 20 * PATIENCE
-    while True:
-        visor("screenshot", NAME, "--output", path)
-        with open(path, "rb") as f:
-            width, height, got = decode(f.read())
-        check((width, height) == (WIDTH, HEIGHT), f"the picture has {width} x {height} pixels")
-        if enough(got):
-            return
-        check(time.monotonic() < end, f"{what} is not on the screen")
-        time.sleep(0.5)
-
-
 g = Guest("--name", NAME, "--machine", "classic", "--kernel", f"{folder}/vmlinuz", "--initrd", initrd, "--append", "console=ttyS0", "--memory",
           "512M")
 g.expect(PROMPT, 60)
@@ -83,7 +52,7 @@ modules = g.command("lsmod; cat /proc/fb")
 check("vmwgfx" in modules, f"the guest has no vmwgfx: remove {folder} to have it made again\n{modules}")
 check(g.command("cat /sys/class/graphics/fb0/stride").split()[-1] == str(4 * WIDTH), "another length of lines")
 g.command("for v in /sys/class/vtconsole/*; do echo 0 >$v/bind; done 2>/dev/null; cat /picture >/dev/fb0")
-expect_rows(lambda got: got == rows, "the picture")
+expect_picture(NAME, rows, "the picture")
 print("passed: picture")
 saved = os.path.join(TMP, "saved")
 visor("save", NAME, saved, "--stop")
@@ -91,10 +60,10 @@ g.wait(0)
 g = Guest("--name", NAME, "--restore", saved)
 g.send("\n")
 g.expect(PROMPT, 60)
-expect_rows(lambda got: got == rows, "the picture")
+expect_picture(NAME, rows, "the picture")
 # The driver goes on: the console comes back, which is dark but for some lines.
 g.command("for v in /sys/class/vtconsole/*; do echo 1 >$v/bind; done 2>/dev/null; true")
-expect_rows(lambda got: sum(not any(row) for row in got) > HEIGHT // 2, "the console")
+expect_screen(NAME, lambda width, height, got: sum(not any(row) for row in got) <= HEIGHT // 2 and "it is not dark", "the console")
 g.power_off()
 g.check_log()
 print("passed: save and restore")
