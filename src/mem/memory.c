@@ -79,7 +79,12 @@ static int add_ram_slots(struct guest_memory *memory, struct error *err)
 
 int memory_init(struct guest_memory *memory, uint64_t ram_size, struct error *err)
 {
-	*memory = (struct guest_memory){ .fd = -1, .ram_size = ram_size, .size = ram_size + ROM_ROOM };
+	return memory_init_for(memory, ram_size, 0, err);
+}
+
+int memory_init_for(struct guest_memory *memory, uint64_t ram_size, uint64_t device_size, struct error *err)
+{
+	*memory = (struct guest_memory){ .fd = -1, .ram_size = ram_size, .size = ram_size + ROM_ROOM + device_size };
 	if (ram_size < (2 << 20) || ram_size & ((1 << 20) - 1))
 		return error_set(err, EINVAL, "guest memory of %llu bytes is not a whole number of MiB of at least 2",
 				 (unsigned long long)ram_size);
@@ -121,16 +126,20 @@ void memory_clear(struct guest_memory *memory)
 	memory_note_write_slow(memory, 0, memory->size);
 }
 
+static uint64_t punch(struct guest_memory *memory, uint64_t offset, uint64_t end)
+{
+	if (offset >= end || fallocate(memory->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)(end - offset)) < 0)
+		return 0;
+	memory_note_write_slow(memory, offset, end - offset);
+	return end - offset;
+}
+
 uint64_t memory_discard_at(struct guest_memory *memory, uint64_t offset, uint64_t size)
 {
 	if (offset >= memory->ram_size)
 		return 0;
 	uint64_t end = ALIGN_DOWN(offset + MIN(size, memory->ram_size - offset), (uint64_t)GUEST_PAGE_SIZE);
-	offset = ALIGN_UP(offset, (uint64_t)GUEST_PAGE_SIZE);
-	if (offset >= end || fallocate(memory->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)(end - offset)) < 0)
-		return 0;
-	memory_note_write_slow(memory, offset, end - offset);
-	return end - offset;
+	return punch(memory, ALIGN_UP(offset, (uint64_t)GUEST_PAGE_SIZE), end);
 }
 
 uint64_t memory_discard(struct guest_memory *memory, uint64_t gpa, uint64_t size)
@@ -161,12 +170,17 @@ uint64_t memory_next_used(const struct guest_memory *memory, uint64_t offset)
 	return ALIGN_DOWN((uint64_t)at, GUEST_PAGE_SIZE);
 }
 
+static uint64_t rom_room(const struct guest_memory *memory)
+{
+	return memory->size - memory->ram_size - memory->rom_size;
+}
+
 int memory_add_rom(struct guest_memory *memory, uint64_t end, const void *data, size_t size, struct error *err)
 {
 	uint64_t length = ALIGN_UP((uint64_t)size, GUEST_PAGE_SIZE);
-	if (length > ROM_ROOM - memory->rom_size || length > end)
+	if (length > rom_room(memory) || length > end)
 		return error_set(err, EFBIG, "a ROM of %zu bytes is too large; the limit is %llu", size,
-				 (unsigned long long)(ROM_ROOM - memory->rom_size));
+				 (unsigned long long)rom_room(memory));
 	uint64_t offset = memory->ram_size + memory->rom_size;
 	if (slot_add(memory, (struct memory_slot){ end - length, length, offset, false }, err) < 0)
 		return -1;
@@ -177,7 +191,7 @@ int memory_add_rom(struct guest_memory *memory, uint64_t end, const void *data, 
 
 struct memory_aperture *memory_add_aperture(struct guest_memory *memory, uint64_t size, struct error *err)
 {
-	if (memory->aperture_count == MEMORY_MAX_APERTURES || size > ROM_ROOM - memory->rom_size) {
+	if (memory->aperture_count == MEMORY_MAX_APERTURES || size > rom_room(memory)) {
 		error_set(err, ENOSPC, "no room for %llu MiB of device memory", (unsigned long long)(size >> 20));
 		return NULL;
 	}
@@ -185,6 +199,13 @@ struct memory_aperture *memory_add_aperture(struct guest_memory *memory, uint64_
 	*aperture = (struct memory_aperture){ .gpa = MEMORY_NOWHERE, .size = size, .offset = memory->ram_size + memory->rom_size };
 	memory->rom_size += size;
 	return aperture;
+}
+
+void memory_discard_aperture(struct guest_memory *memory, const struct memory_aperture *aperture, uint64_t at, uint64_t size)
+{
+	uint64_t from = aperture->offset + at;
+	if (!punch(memory, from, from + size))
+		memset(memory->host + from, 0, size);
 }
 
 void memory_move_aperture(struct guest_memory *memory, struct memory_aperture *aperture, uint64_t gpa)
@@ -240,8 +261,8 @@ static uint8_t *in_aperture(const struct guest_memory *memory, uint64_t gpa, uin
 {
 	for (unsigned i = 0; i < memory->aperture_count; i++) {
 		const struct memory_aperture *aperture = &memory->apertures[i];
-		uint64_t at = gpa - atomic_load_explicit((_Atomic uint64_t *)&aperture->gpa, memory_order_relaxed);
-		if (at >= aperture->size || size > aperture->size - at)
+		uint64_t place = atomic_load_explicit((_Atomic uint64_t *)&aperture->gpa, memory_order_relaxed), at = gpa - place;
+		if (place == MEMORY_NOWHERE || at >= aperture->size || size > aperture->size - at)
 			continue;
 		*writable = !aperture->read_only;
 		return memory->host + aperture->offset + at;

@@ -48,7 +48,7 @@ struct guest_memory {
 	uint8_t *host;          /* the mapping of the whole memfd */
 	uint64_t size;          /* of the memfd: RAM, then ROM */
 	uint64_t ram_size;
-	uint64_t rom_size;      /* used part of the ROM area */
+	uint64_t rom_size;      /* used part of the ROM area, which is all behind RAM */
 	struct memory_slot slots[MEMORY_MAX_SLOTS]; /* sorted by gpa */
 	unsigned slot_count;
 	struct memory_aperture apertures[MEMORY_MAX_APERTURES];
@@ -70,6 +70,8 @@ struct guest_memory {
 /* ram_size: bytes, a multiple of 1 MiB. Slots: [0, 640K), [1M, low end), [4G, ...); 0xc0000..0xfffff is
  * RAM that starts read-only (PAM opens it). */
 int memory_init(struct guest_memory *memory, uint64_t ram_size, struct error *err);
+/* The same with room for `device_size` bytes of devices' apertures more than what a PC's want. */
+int memory_init_for(struct guest_memory *memory, uint64_t ram_size, uint64_t device_size, struct error *err);
 void memory_destroy(struct guest_memory *memory);
 
 /* All bytes of RAM and ROM become zero, and their memory goes back to the host. */
@@ -94,6 +96,8 @@ int memory_add_rom(struct guest_memory *memory, uint64_t end, const void *data, 
 
 /* Takes `size` bytes, whole pages, for an aperture, which is shown nowhere yet. Before the machine runs. */
 struct memory_aperture *memory_add_aperture(struct guest_memory *memory, uint64_t size, struct error *err);
+/* What is in [at, at + size) of an aperture, whole pages, reads as zero from now on, and its memory goes back to the host. */
+void memory_discard_aperture(struct guest_memory *memory, const struct memory_aperture *aperture, uint64_t at, uint64_t size);
 /* From any thread; a vCPU other than the one that asked may still see the old place for a moment. */
 void memory_move_aperture(struct guest_memory *memory, struct memory_aperture *aperture, uint64_t gpa);
 

@@ -295,6 +295,7 @@ static void frame_buffer(void **state)
 	assert_int_equal(io_read(&rig.io, 0x1d0, 2), 0xb0c5); /* OVMF's way */
 	assert_int_equal(dispi_get(10), 256);
 	assert_null(memory_page(&rig.memory, FRAME, &writable));
+	assert_null(memory_page(&rig.memory, WINDOW, &writable)); /* shown nowhere is not shown at 0 */
 	cfg_write(&rig, DEVFN, PCI_BAR(0), FRAME, 4);
 	cfg_write(&rig, DEVFN, PCI_BAR(2), 0xf0000000, 4);
 	assert_null(memory_page(&rig.memory, FRAME, &writable));
