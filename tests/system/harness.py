@@ -43,6 +43,12 @@ def visor(*arguments, status=0, timeout=60, **more):
     return r
 
 
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
 class Guest:
     """visor run, or another program with a guest, with its console on pipes."""
 

@@ -4,22 +4,32 @@ import struct, zlib
 from harness import *
 
 
-def paeth(left, up, corner):
-    estimate = left + up - corner
-    return min((abs(estimate - left), 0, left), (abs(estimate - up), 1, up), (abs(estimate - corner), 2, corner))[2]
-
-
 def unfilter(kind, line, above):
     """A row of 24 bits a pixel; above: the one over it (PNG, 9.2)."""
     if kind == 0:
         return bytes(line)
     if kind == 2:
         return bytes([(a + b) & 255 for a, b in zip(line, above)])
-    row, above = bytearray(3) + line, bytes(3) + above
-    for x in range(3, len(row)):
-        guess = row[x - 3] if kind == 1 else (row[x - 3] + above[x]) // 2 if kind == 3 else paeth(row[x - 3], above[x], above[x - 3])
-        row[x] = (row[x] + guess) & 255
-    return bytes(row[3:])
+    row = bytearray(len(line))
+    for color in range(3):
+        left = corner = 0
+        out = []
+        for byte, up in zip(line[color::3], above[color::3]):
+            if kind == 1:
+                guess = left
+            elif kind == 3:
+                guess = left + up >> 1
+            else:
+                # The one of the three that is nearest to left + up - corner.
+                a, b = up - corner, left - corner
+                c = abs(a + b)
+                a, b = abs(a), abs(b)
+                guess = left if a <= b and a <= c else up if b <= c else corner
+                corner = up
+            left = byte + guess & 255
+            out.append(left)
+        row[color::3] = bytes(out)
+    return bytes(row)
 
 
 def decode(png):

@@ -222,12 +222,6 @@ disk = os.path.join(GUESTS, "debian-amd64", "disk.qcow2")
 visor("image", "import", disk, "--name", "debian", timeout=300)
 
 
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
-
 class Machine(Guest):
     def __init__(self, name, *arguments):
         self.name, self.ssh_port, self.port = name, free_port(), free_port()

@@ -1,40 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Keyboard and tablet of virtio with Linux's driver: keys that are typed, and the pointer of a VNC viewer, arrive as events."""
-import struct
 from harness import *
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
-
-class Viewer:
-    """A VNC viewer that moves its pointer."""
-
-    def __init__(self, port):
-        self.sock = socket.create_connection(("127.0.0.1", port), timeout=20 * PATIENCE)
-        self.take(12)
-        self.sock.sendall(b"RFB 003.008\n")
-        self.take(self.take(1)[0])
-        self.sock.sendall(b"\x01")
-        self.take(4)
-        self.sock.sendall(b"\x01")
-        self.width, self.height = struct.unpack(">HH", self.take(4))
-        self.take(struct.unpack(">16xI", self.take(20))[0])
-
-    def take(self, size):
-        data = b""
-        while len(data) < size:
-            more = self.sock.recv(size - len(data))
-            check(more, "the VNC server hung up")
-            data += more
-        return data
-
-    def pointer(self, x, y, buttons):
-        self.sock.sendall(struct.pack(">BBHH", 5, buttons, x, y))
+from vnc import *
 
 
 def record(g, name, count):
@@ -57,7 +25,8 @@ found = events(g)
 check(found == [(1, 30, 1), (0, 0, 0), (1, 30, 0), (0, 0, 0), (1, 42, 1), (0, 0, 0), (1, 48, 1), (0, 0, 0), (1, 48, 0), (0, 0, 0), (1, 42, 0),
                 (0, 0, 0)], f"keys: {found}")
 record(g, "visor tablet", 7)
-v = Viewer(port)
+v = Vnc(port)
+v.start()
 v.pointer(v.width - 1, 1, 0)
 v.pointer(v.width // 2, v.height - 1, 1)
 found = events(g)

@@ -3,73 +3,11 @@
 """GRUB's rescue disks on the VGA screen, from a CD-ROM and from a floppy: text, pictures, keys, and the same by VNC."""
 from harness import *
 from picture import *
+from vnc import *
 
 (folder,) = prepare("grub-rescue")
 ISO, FLOPPY = f"{folder}/grub-rescue-cdrom.iso", f"{folder}/grub-rescue-floppy.img"
 NAME = f"screen-{os.getpid()}"
-
-
-class Vnc:
-    """As much of RFB 3.8 as shows one picture and presses a key."""
-
-    def __init__(self, port):
-        self.sock = socket.create_connection(("127.0.0.1", port), timeout=20 * PATIENCE)
-        check(self.take(12) == b"RFB 003.008\n", "no RFB 3.8")
-        self.sock.sendall(b"RFB 003.008\n")
-        self.security = self.take(self.take(1)[0])
-
-    def take(self, size):
-        data = b""
-        while len(data) < size:
-            more = self.sock.recv(size - len(data))
-            check(more, "the VNC server hung up")
-            data += more
-        return data
-
-    def start(self):
-        check(1 in self.security, f"security types {list(self.security)}")
-        self.sock.sendall(b"\x01")
-        check(self.take(4) == bytes(4), "refused")
-        self.sock.sendall(b"\x01")
-        self.width, self.height = struct.unpack(">HH", self.take(4))
-        self.take(16)
-        self.title = self.take(struct.unpack(">I", self.take(4))[0]).decode()
-        # 32 bits, little-endian, red at 16; raw encoding and changes of size.
-        self.sock.sendall(struct.pack(">BxxxBBBBHHHBBBxxx", 0, 32, 24, 0, 1, 255, 255, 255, 16, 8, 0))
-        self.sock.sendall(struct.pack(">BxHii", 2, 2, 0, -223))
-
-    def picture(self, width, height):
-        """Updates until the whole screen of that size is there."""
-        pixels, seen = None, 0
-        while seen < width * height:
-            self.sock.sendall(struct.pack(">BBHHHH", 3, 0, 0, 0, self.width, self.height))
-            check(self.take(1) == b"\0", "another message")
-            (count,) = struct.unpack(">xH", self.take(3))
-            for _ in range(count):
-                x, y, w, h, encoding = struct.unpack(">HHHHi", self.take(12))
-                if encoding == -223:
-                    self.width, self.height, pixels, seen = w, h, None, 0
-                    continue
-                data = self.take(4 * w * h)
-                if (self.width, self.height) != (width, height):
-                    continue
-                pixels = pixels or [bytearray(3 * width) for _ in range(height)]
-                for row in range(h):
-                    for column in range(w):
-                        b, g, r, _ = data[4 * (row * w + column):4 * (row * w + column) + 4]
-                        pixels[y + row][3 * (x + column):3 * (x + column) + 3] = bytes((r, g, b))
-                seen += w * h
-        return pixels
-
-    def key(self, keysym):
-        for down in 1, 0:
-            self.sock.sendall(struct.pack(">BBxxI", 4, down, keysym))
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 def differences(a, b):
