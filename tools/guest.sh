@@ -11,6 +11,7 @@ set -eu
 dir=guest
 here=$(cd "$(dirname "$0")" && pwd)
 names="cloud-amd64 generic-amd64 i386-686 i386-686-pae installer-amd64 memtest seabios programs-amd64 pc-amd64 pc-i386 grub-rescue devices-amd64"
+names="$names media-amd64"
 # Not made by `all`, since they take minutes and need visor itself.
 more="debian-amd64"
 
@@ -67,12 +68,16 @@ pc_modules="ata_piix sd_mod sr_mod isofs floppy vfat nls_cp437 nls_ascii parport
 # Drivers of what a monitor offers its guests.
 device_modules="9p 9pnet_virtio virtio_balloon vmw_vsock_virtio_transport i6300esb pvpanic-mmio virtio_input evdev"
 
+# Drivers of a virtio GPU, which bring much along.
+media_modules="virtio_gpu virtio_input evdev"
+
 make_guest() {
 	case $1 in
 	cloud-amd64) linux amd64 linux-image-cloud-amd64 "$2" ;;
 	generic-amd64) linux amd64 linux-image-amd64 "$2" ;;
 	pc-amd64) linux amd64 linux-image-amd64 "$2" $pc_modules ;;
 	devices-amd64) linux amd64 linux-image-amd64 "$2" $device_modules ;;
+	media-amd64) linux amd64 linux-image-amd64 "$2" $media_modules ;;
 	pc-i386) linux i386 linux-image-686 "$2" $pc_modules ;; # Debian builds drivers of ISA sound cards for i386 alone
 	i386-686) linux i386 linux-image-686 "$2" ;;
 	i386-686-pae) linux i386 linux-image-686-pae "$2" ;;
@@ -112,7 +117,10 @@ recipe() {
 	branch=$(sed -n "/^\t$1)/,/;;/p" "$here/guest.sh")
 	{
 		echo "$branch"
-		case $branch in *pc_modules*) echo "$pc_modules" ;; esac
+		case $branch in
+		*pc_modules*) echo "$pc_modules" ;;
+		*media_modules*) echo "$media_modules" ;;
+		esac
 		case $branch in
 		*" linux "*) sed -n '/^linux()/,/^}/p' "$here/guest.sh"; cat "$here/initramfs.sh" ;;
 		*unpack_tree*) cat "$here/tree.sh" ;;

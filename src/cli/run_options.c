@@ -23,6 +23,8 @@ static const char *const engines[] = { "auto", "interp", "jit", NULL };
 
 static const char *const firmwares[] = { "bios", "uefi", NULL };
 
+static const char *const gpus[] = { "standard", "virtio", NULL };
+
 #define AT(member) .offset = offsetof(struct run_values, member)
 
 const struct option run_options[] = {
@@ -112,6 +114,9 @@ const struct option run_options[] = {
 	  .help = "adds a virtio console (hvc0 in Linux), in the same words" },
 	{ .name = "audio", .kind = OPTION_STRING, AT(audio), .argument = "WHERE",
 	  .help = "where the sound card of --machine classic is heard: wav:FILE, or none; none without it" },
+	{ .name = "gpu", .kind = OPTION_CHOICE, AT(gpu), .argument = "KIND", .choices = gpus,
+	  .help = "the display adapter: standard (VGA; on classic VMware's SVGA II; micro has none), or virtio, which today's systems have "
+		  "drivers for and which VNC viewers may resize; on pc it is a VGA adapter as well. standard without it" },
 	{ .name = "vnc", .kind = OPTION_STRING, AT(vnc), .argument = "[HOST:]PORT",
 	  .help = "show the screen by VNC at this port, of the loopback address alone without HOST" },
 	{ .name = "vnc-password", .kind = OPTION_STRING, AT(vnc_password), .argument = "FILE", .completion = COMPLETE_FILE,
@@ -259,7 +264,7 @@ static int refuse_with_restore(const struct run_values *v, struct error *err)
 		{ "append", v->append }, { "bios", v->bios }, { "debug-exit", v->debug_exit },
 		{ "share", v->shares.count }, { "no-balloon", v->no_balloon },
 		{ "vsock", v->vsock }, { "watchdog", v->watchdog != NO_WATCHDOG }, { "on-panic", v->on_panic },
-		{ "virtio-input", v->virtio_input },
+		{ "virtio-input", v->virtio_input }, { "gpu", v->gpu },
 		{ "net", v->nets.count }, { "boot", v->boot }, { "option-rom", v->option_roms.count },
 		{ "machine", v->machine }, { "firmware", v->firmware }, { "uefi-vars", v->uefi_vars },
 	};
@@ -298,8 +303,12 @@ static int check_boot(const struct run_values *v, struct error *err)
 		return -1;
 	if (v->uefi_vars && !v->firmware)
 		return error_set(err, EINVAL, "--uefi-vars: belongs to UEFI; give --firmware uefi too");
-	if (v->machine == MACHINE_MICRO && (v->cdroms.count || v->floppies.count || v->parallel || v->vnc))
-		return error_set(err, EINVAL, "--machine micro: has no CD-ROM, floppy drive, printer port or screen; use --machine pc");
+	if (v->machine == MACHINE_MICRO && (v->cdroms.count || v->floppies.count || v->parallel))
+		return error_set(err, EINVAL, "--machine micro: has no CD-ROM, floppy drive or printer port; use --machine pc");
+	if (v->machine == MACHINE_MICRO && v->vnc && !v->gpu)
+		return error_set(err, EINVAL, "--machine micro: has no screen of its own; give --gpu virtio too, or use --machine pc");
+	if (v->machine == MACHINE_CLASSIC && v->gpu)
+		return error_set(err, EINVAL, "--gpu virtio: a machine of type classic has VMware's SVGA adapter; use --machine pc");
 	if (v->machine == MACHINE_MICRO && !v->kernel)
 		return error_set(err, EINVAL, "--machine micro: has no firmware to start from a disk; give --kernel FILE too, or use --machine pc");
 	if (v->memory % (1u << 20))
@@ -430,6 +439,7 @@ static int set_services(const struct run_values *v, struct machine_config *confi
 	services.watchdog = v->watchdog != NO_WATCHDOG;
 	services.on_watchdog = services.watchdog ? (enum machine_action)v->watchdog : ACTION_NONE;
 	services.on_panic = (enum machine_action)v->on_panic;
+	services.gpu = v->gpu;
 	services.input = v->virtio_input;
 	services.balloon = !v->no_balloon && v->machine != MACHINE_CLASSIC;
 	config->services = services;

@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "base/util.h"
+
 int surface_resize(struct surface *surface, unsigned width, unsigned height, struct error *err)
 {
 	size_t pixels = (size_t)width * height;
@@ -25,4 +27,28 @@ void surface_destroy(struct surface *surface)
 {
 	free(surface->pixels);
 	*surface = (struct surface){ 0 };
+}
+
+static uint32_t blend(uint32_t below, uint32_t above)
+{
+	uint32_t rest = 255 - (above >> 24), color = 0;
+	for (unsigned shift = 0; shift < 24; shift += 8) {
+		uint32_t c = (above >> shift & 0xff) + (below >> shift & 0xff) * rest / 255;
+		color |= MIN(c, 255u) << shift;
+	}
+	return color;
+}
+
+void surface_overlay(struct surface *surface, int64_t left, int64_t top, const uint32_t *pixels, unsigned width, unsigned height,
+		     unsigned pitch)
+{
+	for (unsigned row = 0; row < height; row++) {
+		for (unsigned column = 0; column < width; column++) {
+			int64_t x = left + column, y = top + row;
+			if (x < 0 || y < 0 || x >= surface->width || y >= surface->height)
+				continue;
+			uint32_t *pixel = &surface->pixels[(size_t)y * surface->width + (size_t)x];
+			*pixel = blend(*pixel, pixels[(size_t)row * pitch + column]);
+		}
+	}
 }

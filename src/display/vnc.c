@@ -65,6 +65,14 @@ static void on_pointer(int buttons, int x, int y, rfbClientPtr client)
 	vnc->y = y;
 }
 
+/* SetDesktopSize: the screens of it are ignored, since the guest has one. */
+static int on_resize(int width, int height, int screens, struct rfbExtDesktopScreen *screen, rfbClientPtr client)
+{
+	struct vnc *vnc = client->screen->screenData;
+	bool asked = width > 0 && height > 0 && vnc->config.resize(vnc->config.opaque, (unsigned)width, (unsigned)height);
+	return asked ? rfbExtDesktopSize_Success : rfbExtDesktopSize_ResizeProhibited;
+}
+
 /* --- pictures --- */
 
 static bool resize(struct vnc *vnc)
@@ -194,6 +202,8 @@ static int set_up_screen(struct vnc *vnc, int fd, unsigned port, struct error *e
 	screen->cursor = NULL; /* the guest draws its own */
 	screen->kbdAddEvent = on_key;
 	screen->ptrAddEvent = on_pointer;
+	if (vnc->config.resize)
+		screen->setDesktopSizeHook = on_resize;
 	screen->port = 0;
 	screen->ipv6port = 0;
 	screen->autoPort = FALSE;

@@ -21,6 +21,8 @@ struct vnc_config {
 	void (*mouse)(void *opaque, int dx, int dy, int dz, unsigned buttons);
 	/* Where the pointer is on a screen of this size; true: the guest has a pointer that can be told so, and `mouse` is not called. */
 	bool (*pointer)(void *opaque, unsigned x, unsigned y, unsigned width, unsigned height, int dz, unsigned buttons);
+	/* A viewer wants a screen of this size; true: the guest is asked for it, and may or may not do it later. May be NULL. */
+	bool (*resize)(void *opaque, unsigned width, unsigned height);
 	void *opaque;
 };
 

@@ -443,7 +443,7 @@ static int create_core(struct machine *m, struct error *err)
 	if (m->config.memory > host)
 		return error_set(err, ENOMEM, "%llu MiB of memory are more than the %llu MiB that this host has; use a smaller --memory",
 				 (unsigned long long)(m->config.memory >> 20), (unsigned long long)(host >> 20));
-	if (memory_init(&m->memory, m->config.memory, err) < 0)
+	if (memory_init_for(&m->memory, m->config.memory, m->config.services.gpu ? VIRTIO_GPU_MEMORY : 0, err) < 0)
 		return -1;
 	m->memory.changed = memory_changed;
 	m->memory.code_written = code_written;

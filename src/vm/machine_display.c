@@ -9,6 +9,8 @@
 #include "dev/pc/i8042.h"
 #include "dev/vga/svga.h"
 #include "dev/vga/vga.h"
+#include "dev/virtio/gpu.h"
+#include "dev/virtio/virtio_pci.h"
 #include "display/vnc.h"
 #include "host/file.h"
 #include "vm/machine_parts.h"
@@ -17,11 +19,11 @@
 
 #define OPTION_ROM_MAX (256u << 10)
 
-int machine_add_vga(struct machine *m, struct error *err)
+static int add_vga(struct machine *m, const struct vga_identity *identity, struct lock *lock, struct error *err)
 {
 	const struct vga_config config = {
 		.bus = m->pci, .devfn = PCI_DEVFN(VGA_SLOT, 0), .ports = &m->ports, .mmio = &m->mmio, .memory = &m->memory,
-		.clock = &m->clock,
+		.clock = &m->clock, .identity = identity, .lock = lock,
 	};
 	if (m->config.profile == MACHINE_CLASSIC)
 		m->svga = svga_create(&config, &m->vga, err);
@@ -35,11 +37,52 @@ int machine_add_vga(struct machine *m, struct error *err)
 	return 0;
 }
 
+/* The GPU's lock is the VGA adapter's, too, so it is made first and goes last. */
+static int add_gpu(struct machine *m, struct error *err)
+{
+	static const struct vga_identity identity = {
+		.vendor = 0x1af4, .device = 0x1040 + VIRTIO_TYPE_GPU, .revision = 1, .interrupt_pin = 1,
+	};
+	const struct virtio_gpu_config config = {
+		.device = { .name = "virtio-gpu", .dma = { &m->memory }, .worker = { loop_post, m->loop } }, .memory = &m->memory,
+	};
+	struct virtio_pci_config pci = { .bus = m->pci, .devfn = PCI_DEVFN(VGA_SLOT, 0) };
+	struct virtio_pci *transport;
+	m->gpu = virtio_gpu_create(&config, err);
+	if (!m->gpu)
+		return -1;
+	pci.device = virtio_gpu_device(m->gpu);
+	machine_add_device(m, &pci.device->device);
+	if (m->config.profile != MACHINE_MICRO) {
+		if (add_vga(m, &identity, &pci.device->lock, err) < 0)
+			return -1;
+		const struct display_source source = vga_display(m->vga);
+		virtio_gpu_stand_by(m->gpu, &source);
+		const struct virtio_pci_shared shared = { vga_function(m->vga), vga_registers(), m->vga };
+		transport = virtio_pci_create_shared(&pci, &shared, err);
+	} else {
+		transport = virtio_pci_create(&pci, err);
+	}
+	if (!transport)
+		return -1;
+	machine_add_device(m, (struct device *)transport);
+	return 0;
+}
+
+int machine_add_screen(struct machine *m, struct error *err)
+{
+	if (m->config.services.gpu && m->config.profile == MACHINE_CLASSIC)
+		return error_set(err, EINVAL, "a machine of type classic has VMware's SVGA adapter; leave the virtio GPU out, or use --machine pc");
+	if (m->config.services.gpu)
+		return add_gpu(m, err);
+	return m->config.profile == MACHINE_MICRO ? 0 : add_vga(m, NULL, NULL, err);
+}
+
 int machine_display(struct machine *m, struct display_source *source, struct error *err)
 {
-	if (!m->vga)
+	if (!m->vga && !m->gpu)
 		return error_set(err, ENODEV, "the machine has no screen");
-	*source = m->svga ? svga_display(m->svga) : vga_display(m->vga);
+	*source = m->gpu ? virtio_gpu_display(m->gpu) : m->svga ? svga_display(m->svga) : vga_display(m->vga);
 	return 0;
 }
 
@@ -61,10 +104,17 @@ static bool on_pointer(void *opaque, unsigned x, unsigned y, unsigned width, uns
 	return machine_virtio_pointer(opaque, MIN(x, right) * TABLET_RANGE / right, MIN(y, bottom) * TABLET_RANGE / bottom, dz, buttons);
 }
 
+static bool on_resize(void *opaque, unsigned width, unsigned height)
+{
+	struct machine *m = opaque;
+	return m->gpu && virtio_gpu_resize(m->gpu, width, height);
+}
+
 int machine_start_vnc(struct machine *m, const char *address, const char *password, const char *title, unsigned *port, struct error *err)
 {
 	struct vnc_config config = {
-		.address = address, .password = password, .title = title, .key = on_key, .mouse = on_mouse, .pointer = on_pointer, .opaque = m,
+		.address = address, .password = password, .title = title, .key = on_key, .mouse = on_mouse, .pointer = on_pointer,
+		.resize = on_resize, .opaque = m,
 	};
 	if (machine_display(m, &config.source, err) < 0)
 		return -1;
@@ -88,14 +138,15 @@ int firmware_add_rom(struct machine *m, const char *name, const char *path, stru
 int firmware_add_vga_rom(struct machine *m, struct error *err)
 {
 	static const char *const folders[] = { "/usr/share/seabios", "/usr/share/qemu", "/usr/local/share/qemu" };
-	const char *file = m->svga ? "vgabios-vmware.bin" : "vgabios-stdvga.bin";
+	const char *file = m->svga ? "vgabios-vmware.bin" : m->gpu ? "vgabios-virtio.bin" : "vgabios-stdvga.bin";
+	const char *name = m->svga ? "pci15ad,0405.rom" : m->gpu ? "pci1af4,1050.rom" : "pci1234,1111.rom";
 	char path[64];
 	if (!m->vga)
 		return 0;
 	for (unsigned i = 0; i < ARRAY_SIZE(folders); i++) {
 		snprintf(path, sizeof(path), "%s/%s", folders[i], file);
 		if (access(path, R_OK) == 0)
-			return firmware_add_rom(m, m->svga ? "pci15ad,0405.rom" : "pci1234,1111.rom", path, err);
+			return firmware_add_rom(m, name, path, err);
 	}
 	log_info("no VGA BIOS found (%s/%s): the screen stays dark until the guest's own driver; install it with 'apt install seabios'",
 		 folders[0], file);

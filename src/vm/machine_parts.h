@@ -6,6 +6,7 @@
 #include "bus/space.h"
 #include "dev/pc/apic_bus.h"
 #include "dev/pc/gsi.h"
+#include "dev/virtio/gpu.h"
 #include "dev/virtio/virtio.h"
 #include "vm/boot.h"
 #include "vm/machine.h"
@@ -16,7 +17,7 @@
 #define ISA_BRIDGE_SLOT 1
 #define FIRST_VIRTIO_SLOT 2
 #define SCSI_SLOT 28
-#define VGA_SLOT 30 /* out of the way of those that are counted up */
+#define VGA_SLOT 30 /* of whatever adapter has the screen: out of the way of those that are counted up */
 
 /* What may be asked of the loop's thread, by bit. */
 enum machine_request {
@@ -88,6 +89,7 @@ struct machine {
 	struct audio *audio;
 	struct vga *vga;
 	struct svga *svga;          /* vga is a part of it */
+	struct virtio_gpu *gpu;     /* on other machines than micro vga is a part of it */
 	struct vnc *vnc;
 	unsigned disk_slot[MACHINE_MAX_DISKS]; /* PCI slots or places at the controller, for the firmware's boot order */
 	struct machine_input input;
@@ -142,7 +144,7 @@ void machine_init_input(struct machine *m);
 void machine_stop_input(struct machine *m);
 
 /* --- machine_display.c --- */
-int machine_add_vga(struct machine *m, struct error *err);
+int machine_add_screen(struct machine *m, struct error *err);
 /* A file of fw_cfg with an option ROM in it. */
 int firmware_add_rom(struct machine *m, const char *name, const char *path, struct error *err);
 int firmware_add_vga_rom(struct machine *m, struct error *err);

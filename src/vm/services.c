@@ -105,6 +105,8 @@ void services_add_json(json_t *machine, const struct machine_services *s)
 	if (s->watchdog)
 		json_object_set_new(machine, "watchdog", json_string(machine_action_names[s->on_watchdog]));
 	json_object_set_new(machine, "on_panic", json_string(machine_action_names[s->on_panic]));
+	json_object_set_new(machine, "virtio_gpu", json_boolean(s->gpu));
+	json_object_set_new(machine, "virtio_sound", json_boolean(s->sound));
 	json_object_set_new(machine, "virtio_input", json_boolean(s->input));
 	json_object_set_new(machine, "balloon", json_boolean(s->balloon));
 }
@@ -141,6 +143,8 @@ int services_read_json(const json_t *machine, struct machine_services *s, struct
 	if (read_action(machine, "watchdog", &s->on_watchdog, &s->watchdog, err) < 0 ||
 	    read_action(machine, "on_panic", &s->on_panic, &given, err) < 0)
 		return -1;
+	s->gpu = json_is_true(json_object_get(machine, "virtio_gpu"));
+	s->sound = json_is_true(json_object_get(machine, "virtio_sound"));
 	s->input = json_is_true(json_object_get(machine, "virtio_input"));
 	s->balloon = json_is_true(json_object_get(machine, "balloon"));
 	json_array_foreach(shares, i, share) {

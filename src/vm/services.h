@@ -29,6 +29,8 @@ struct machine_services {
 	bool watchdog;                  /* there is one (Intel 6300ESB) */
 	enum machine_action on_watchdog; /* when the guest has not fed it in time */
 	enum machine_action on_panic;   /* when the guest's kernel says that it has panicked */
+	bool gpu;       /* the screen is a virtio GPU's, which on other machines than micro has a VGA adapter in it */
+	bool sound;     /* a virtio sound card; classic has another one */
 	bool input;     /* a virtio keyboard, and a pointer that knows where it is */
 	bool balloon;   /* the guest's memory may shrink and grow, and what it leaves free goes back to the host */
 };

@@ -94,13 +94,13 @@ static void rig_pirq(void *opaque, unsigned pirq, int level)
 	rig->pirq[pirq] = level;
 }
 
-static inline void rig_init(struct rig *rig)
+static inline void rig_init_for(struct rig *rig, uint64_t device_memory)
 {
 	struct error err = { 0 };
 	*rig = (struct rig){ 0 };
 	pthread_mutex_init(&rig->mutex, NULL);
 	pthread_cond_init(&rig->cond, NULL);
-	assert_int_equal(memory_init(&rig->memory, RIG_RAM, &err), 0);
+	assert_int_equal(memory_init_for(&rig->memory, RIG_RAM, device_memory, &err), 0);
 	assert_int_equal(io_space_init(&rig->io, 0x10000, &err), 0);
 	assert_int_equal(io_space_init(&rig->mmio, 1ull << 46, &err), 0);
 	const struct pci_bus_config config = { &rig->io, &rig->mmio, { rig_msi, rig } };
@@ -108,6 +108,11 @@ static inline void rig_init(struct rig *rig)
 	assert_non_null(rig->bus);
 	rig->bus->router = (struct pirq_router){ rig_pirq, rig };
 	device_reset(&rig->bus->device);
+}
+
+static inline void rig_init(struct rig *rig)
+{
+	rig_init_for(rig, 0);
 }
 
 static inline void rig_destroy(struct rig *rig)

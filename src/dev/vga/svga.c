@@ -269,9 +269,9 @@ static const struct field fields[] = {
 static void reset(void *device)
 {
 	struct svga *svga = device;
-	lock_take(&svga->vga->lock);
+	lock_take(svga->vga->lock);
 	update_irq(svga);
-	lock_release(&svga->vga->lock);
+	lock_release(svga->vga->lock);
 }
 
 static int loaded(void *device, struct error *err)

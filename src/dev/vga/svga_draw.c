@@ -19,16 +19,6 @@ uint32_t svga_color(const struct svga *svga, uint32_t pixel)
 	}
 }
 
-static uint32_t blend(uint32_t below, uint32_t above)
-{
-	uint32_t rest = 255 - (above >> 24), color = 0;
-	for (unsigned shift = 0; shift < 24; shift += 8) {
-		uint32_t c = (above >> shift & 0xff) + (below >> shift & 0xff) * rest / 255;
-		color |= MIN(c, 255u) << shift;
-	}
-	return color;
-}
-
 /* The FIFO's registers count where there are some. */
 static bool cursor_place(const struct svga *svga, int64_t *x, int64_t *y)
 {
@@ -44,6 +34,10 @@ static void draw_cursor(const struct svga *svga, struct surface *surface)
 	int64_t left, top;
 	if (!cursor_place(svga, &left, &top))
 		return;
+	if (svga->cursor_alpha) {
+		surface_overlay(surface, left, top, svga->cursor_xor, svga->cursor_width, svga->cursor_height, SVGA_CURSOR_SIZE);
+		return;
+	}
 	for (unsigned row = 0; row < svga->cursor_height; row++) {
 		for (unsigned column = 0; column < svga->cursor_width; column++) {
 			int64_t x = left + column, y = top + row;
@@ -51,8 +45,7 @@ static void draw_cursor(const struct svga *svga, struct surface *surface)
 			if (x < 0 || y < 0 || x >= surface->width || y >= surface->height)
 				continue;
 			uint32_t *pixel = &surface->pixels[(size_t)y * surface->width + (size_t)x];
-			*pixel = svga->cursor_alpha ? blend(*pixel, svga->cursor_xor[i]) :
-						      ((*pixel & svga->cursor_and[i]) ^ svga->cursor_xor[i]) & 0xffffff;
+			*pixel = ((*pixel & svga->cursor_and[i]) ^ svga->cursor_xor[i]) & 0xffffff;
 		}
 	}
 }
@@ -76,18 +69,18 @@ int svga_draw(void *opaque, struct surface *surface, struct error *err)
 {
 	struct svga *svga = opaque;
 	int rc;
-	lock_take(&svga->vga->lock);
+	lock_take(svga->vga->lock);
 	svga_run_fifo(svga);
 	rc = svga->enable & 1 ? draw_mode(svga, surface, err) : vga_draw(svga->vga, surface, err);
-	lock_release(&svga->vga->lock);
+	lock_release(svga->vga->lock);
 	return rc;
 }
 
 char *svga_text(void *opaque)
 {
 	struct svga *svga = opaque;
-	lock_take(&svga->vga->lock);
+	lock_take(svga->vga->lock);
 	char *text = svga->enable & 1 ? NULL : vga_text(svga->vga);
-	lock_release(&svga->vga->lock);
+	lock_release(svga->vga->lock);
 	return text;
 }

@@ -102,7 +102,7 @@ static void destroy(void *device)
 	struct vga *vga = device;
 	unmap(vga);
 	pci_function_destroy(&vga->function);
-	lock_destroy(&vga->lock);
+	lock_destroy(&vga->own_lock);
 	free(vga);
 }
 
@@ -125,7 +125,7 @@ static int map(struct vga *vga, struct error *err)
 	};
 	for (unsigned i = 0; i < ARRAY_SIZE(regions); i++) {
 		*regions[i].region = (struct io_region){
-			.name = regions[i].name, .ops = regions[i].ops, .opaque = vga, .lock = &vga->lock,
+			.name = regions[i].name, .ops = regions[i].ops, .opaque = vga, .lock = vga->lock,
 			.base = regions[i].base, .size = regions[i].size,
 		};
 		if (io_space_map(regions[i].space, regions[i].region, err) < 0)
@@ -142,7 +142,7 @@ static int init_function(struct vga *vga, const struct vga_config *config, struc
 	const struct pci_function_config function = {
 		.bus = config->bus, .name = "vga", .devfn = config->devfn, .vendor = id->vendor, .device = id->device, .revision = id->revision,
 		.class_code = 0x030000, .subsystem_vendor = config->identity ? id->vendor : 0x1af4,
-		.subsystem = config->identity ? id->device : 0x1100, .interrupt_pin = id->interrupt_pin, .lock = &vga->lock,
+		.subsystem = config->identity ? id->device : 0x1100, .interrupt_pin = id->interrupt_pin, .lock = vga->lock,
 		.ops = &function_ops, .opaque = vga,
 	};
 	vga->frame_bar = id->frame_bar;
@@ -177,12 +177,13 @@ struct vga *vga_create(const struct vga_config *config, struct error *err)
 		return NULL;
 	}
 	vga->memory = config->memory->host + vga->aperture->offset;
-	lock_init(&vga->lock);
+	lock_init(&vga->own_lock);
+	vga->lock = config->lock ? config->lock : &vga->own_lock;
 	device_init(&vga->device, &vga_type, "vga", &config->bus->lock);
 	if (map(vga, err) == 0 && init_function(vga, config, err) == 0)
 		return vga;
 	unmap(vga);
-	lock_destroy(&vga->lock);
+	lock_destroy(&vga->own_lock);
 	free(vga);
 	return NULL;
 }
@@ -190,4 +191,14 @@ struct vga *vga_create(const struct vga_config *config, struct error *err)
 struct display_source vga_display(struct vga *vga)
 {
 	return (struct display_source){ vga_draw, vga_text, vga };
+}
+
+struct pci_function *vga_function(struct vga *vga)
+{
+	return &vga->function;
+}
+
+const struct io_ops *vga_registers(void)
+{
+	return &vga_registers_ops;
 }

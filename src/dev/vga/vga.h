@@ -30,6 +30,7 @@ struct vga_config {
 	struct guest_memory *memory; /* takes VGA_MEMORY_SIZE of it */
 	struct vclock *clock;
 	const struct vga_identity *identity; /* NULL: its own */
+	struct lock *lock;                   /* that of the adapter that it is a part of; NULL: its own */
 };
 
 struct vga;
@@ -37,5 +38,9 @@ struct vga;
 struct vga *vga_create(const struct vga_config *config, struct error *err);
 
 struct display_source vga_display(struct vga *vga);
+
+/* For an adapter that shares the PCI function: this, and what shows the dispi registers (opaque: the struct vga) where that one has them. */
+struct pci_function *vga_function(struct vga *vga);
+const struct io_ops *vga_registers(void);
 
 #endif

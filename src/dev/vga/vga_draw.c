@@ -236,7 +236,7 @@ int vga_draw(void *opaque, struct surface *surface, struct error *err)
 {
 	struct vga *vga = opaque;
 	int rc;
-	lock_take(&vga->lock);
+	lock_take(vga->lock);
 	if (vga_dispi_on(vga))
 		rc = draw_dispi(vga, surface, err);
 	else if (blank(vga))
@@ -245,6 +245,6 @@ int vga_draw(void *opaque, struct surface *surface, struct error *err)
 		rc = draw_graphics(vga, surface, err);
 	else
 		rc = vga_draw_text(vga, surface, err);
-	lock_release(&vga->lock);
+	lock_release(vga->lock);
 	return rc;
 }

@@ -54,7 +54,7 @@ enum {
 struct vga {
 	struct device device;
 	struct pci_function function;
-	struct lock lock;
+	struct lock own_lock, *lock;
 	struct guest_memory *ram;
 	struct vclock *clock;
 	struct io_space *ports, *mmio;

@@ -167,9 +167,9 @@ static char *text_of(struct vga *vga)
 char *vga_text(void *opaque)
 {
 	struct vga *vga = opaque;
-	lock_take(&vga->lock);
+	lock_take(vga->lock);
 	bool text = !vga_dispi_on(vga) && !(vga->gr[GR_MISC] & GR_MISC_GRAPHICS);
 	char *result = text ? text_of(vga) : NULL;
-	lock_release(&vga->lock);
+	lock_release(vga->lock);
 	return result;
 }

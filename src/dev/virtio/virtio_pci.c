@@ -8,15 +8,12 @@
 #include "base/util.h"
 #include "dev/pci/msi.h"
 
-/* BAR 0: one page for each structure. */
-#define REGISTERS_BAR 0
-#define REGISTERS_SIZE 0x4000
+/* One page for each structure; in a shared function behind one that is the other device's. */
 #define PAGE_SIZE 0x1000
-enum { PAGE_COMMON, PAGE_ISR, PAGE_DEVICE, PAGE_NOTIFY };
+enum { PAGE_COMMON, PAGE_ISR, PAGE_DEVICE, PAGE_NOTIFY, PAGES };
+#define SHARED_REGISTERS_SIZE 0x8000
 #define NOTIFY_MULTIPLIER 4
 
-/* BAR 2. */
-#define MSIX_BAR 2
 #define MSIX_BAR_SIZE 0x1000
 #define MSIX_TABLE 0x000
 #define MSIX_PBA 0x800
@@ -57,7 +54,12 @@ enum { TYPE_COMMON = 1, TYPE_NOTIFY, TYPE_ISR, TYPE_DEVICE, TYPE_PCI_ACCESS };
 struct virtio_pci {
 	struct device device;
 	char function_name[24];
-	struct pci_function function;
+	struct pci_function own, *function; /* own: unless it is shared */
+	struct virtio_pci_shared shared;
+	const struct pci_function_ops *shared_ops;
+	void *shared_opaque;
+	unsigned registers_bar, msix_bar;
+	unsigned registers_size, first; /* bytes; where the structures begin in it */
 	struct virtio_device *virtio;
 	unsigned access;          /* offset of the PCI access capability */
 	/* State. */
@@ -70,13 +72,13 @@ struct virtio_pci {
 
 static void interrupt(struct virtio_pci *pci, uint16_t vector, uint8_t isr)
 {
-	if (pci_msix_enabled(&pci->function)) {
+	if (pci_msix_enabled(pci->function)) {
 		if (vector != NO_VECTOR)
-			pci_msix_notify(&pci->function, vector);
+			pci_msix_notify(pci->function, vector);
 		return;
 	}
 	pci->isr |= isr;
-	pci_intx_set(&pci->function, true);
+	pci_intx_set(pci->function, true);
 }
 
 static void queue_interrupt(void *opaque, unsigned queue)
@@ -94,7 +96,7 @@ static void config_interrupt(void *opaque)
 static bool dma_allowed(void *opaque)
 {
 	const struct virtio_pci *pci = opaque;
-	return pci_function_command(&pci->function) & PCI_COMMAND_MASTER;
+	return pci_function_command(pci->function) & PCI_COMMAND_MASTER;
 }
 
 /* A reset of the device takes its vectors along (4.1.5.1.2.1: they have no vector then). */
@@ -104,7 +106,7 @@ static void forget_interrupts(struct virtio_pci *pci)
 	for (unsigned i = 0; i < VIRTIO_MAX_QUEUES; i++)
 		pci->queue_vector[i] = NO_VECTOR;
 	pci->isr = 0;
-	pci_intx_set(&pci->function, false);
+	pci_intx_set(pci->function, false);
 }
 
 /* A queue beyond the last one reads as size 0 (4.1.4.3.1) and swallows writes. */
@@ -204,7 +206,7 @@ static void write_driver_feature(struct virtio_pci *pci, uint32_t value)
 
 static uint16_t valid_vector(const struct virtio_pci *pci, uint64_t vector)
 {
-	return vector < pci->function.msix.vectors ? (uint16_t)vector : NO_VECTOR;
+	return vector < pci->function->msix.vectors ? (uint16_t)vector : NO_VECTOR;
 }
 
 /* An address half or whole; an enabled queue keeps its addresses (4.1.4.3.2). */
@@ -291,13 +293,16 @@ static uint64_t isr_read(struct virtio_pci *pci, unsigned offset)
 		return 0;
 	uint8_t isr = pci->isr;
 	pci->isr = 0;
-	pci_intx_set(&pci->function, false);
+	pci_intx_set(pci->function, false);
 	return isr;
 }
 
 static uint64_t registers_read(void *opaque, uint64_t offset, unsigned size)
 {
 	struct virtio_pci *pci = opaque;
+	if (offset < pci->first)
+		return pci->shared.registers->read(pci->shared.opaque, offset, size);
+	offset -= pci->first;
 	unsigned in_page = (unsigned)(offset % PAGE_SIZE);
 	switch (offset / PAGE_SIZE) {
 	case PAGE_COMMON:
@@ -314,6 +319,11 @@ static uint64_t registers_read(void *opaque, uint64_t offset, unsigned size)
 static void registers_write(void *opaque, uint64_t offset, uint64_t value, unsigned size)
 {
 	struct virtio_pci *pci = opaque;
+	if (offset < pci->first) {
+		pci->shared.registers->write(pci->shared.opaque, offset, value, size);
+		return;
+	}
+	offset -= pci->first;
 	unsigned in_page = (unsigned)(offset % PAGE_SIZE);
 	if (offset / PAGE_SIZE == PAGE_COMMON)
 		common_write(pci, in_page, value, size);
@@ -327,14 +337,14 @@ static uint64_t msix_read(void *opaque, uint64_t offset, unsigned size)
 {
 	struct virtio_pci *pci = opaque;
 	uint64_t value = 0;
-	pci_msix_read(&pci->function, offset, size, &value);
+	pci_msix_read(pci->function, offset, size, &value);
 	return value;
 }
 
 static void msix_write(void *opaque, uint64_t offset, uint64_t value, unsigned size)
 {
 	struct virtio_pci *pci = opaque;
-	pci_msix_write(&pci->function, offset, value, size);
+	pci_msix_write(pci->function, offset, value, size);
 }
 
 static const struct io_ops registers_ops = { registers_read, registers_write, 8 };
@@ -343,14 +353,14 @@ static const struct io_ops msix_ops = { msix_read, msix_write, 8 };
 /* The window of the PCI access capability: BAR, offset and length as the driver set them (4.1.4.9). */
 static const struct io_ops *access_target(const struct virtio_pci *pci, uint32_t *offset, uint32_t *size)
 {
-	const uint8_t *cap = pci->function.config + pci->access;
+	const uint8_t *cap = pci->function->config + pci->access;
 	*offset = load_le32(cap + CAP_OFFSET);
 	*size = load_le32(cap + CAP_SIZE);
 	if ((*size != 1 && *size != 2 && *size != 4) || *offset % *size)
 		return NULL;
-	if (cap[CAP_BAR] == REGISTERS_BAR)
-		return *offset <= REGISTERS_SIZE - *size ? &registers_ops : NULL;
-	return cap[CAP_BAR] == MSIX_BAR && *offset <= MSIX_BAR_SIZE - *size ? &msix_ops : NULL;
+	if (cap[CAP_BAR] == pci->registers_bar)
+		return *offset <= pci->registers_size - *size ? &registers_ops : NULL;
+	return cap[CAP_BAR] == pci->msix_bar && *offset <= MSIX_BAR_SIZE - *size ? &msix_ops : NULL;
 }
 
 static bool in_access_window(const struct virtio_pci *pci, unsigned offset, unsigned size)
@@ -363,30 +373,36 @@ static void config_reading(void *opaque, unsigned offset, unsigned size)
 {
 	struct virtio_pci *pci = opaque;
 	uint32_t at, length;
+	if (pci->shared_ops && pci->shared_ops->config_reading)
+		pci->shared_ops->config_reading(pci->shared_opaque, offset, size);
 	if (!in_access_window(pci, offset, size))
 		return;
 	const struct io_ops *ops = access_target(pci, &at, &length);
 	if (ops)
-		store_le(pci->function.config + pci->access + CAP_EXTRA, ops->read(pci, at, length), length);
+		store_le(pci->function->config + pci->access + CAP_EXTRA, ops->read(pci, at, length), length);
 }
 
 static void config_written(void *opaque, unsigned offset, unsigned size)
 {
 	struct virtio_pci *pci = opaque;
 	uint32_t at, length;
+	if (pci->shared_ops && pci->shared_ops->config_written)
+		pci->shared_ops->config_written(pci->shared_opaque, offset, size);
 	if (offset <= PCI_COMMAND && offset + size > PCI_COMMAND)
 		virtio_resume(pci->virtio);
 	if (!in_access_window(pci, offset, size))
 		return;
 	const struct io_ops *ops = access_target(pci, &at, &length);
 	if (ops)
-		ops->write(pci, at, load_le(pci->function.config + pci->access + CAP_EXTRA, length), length);
+		ops->write(pci, at, load_le(pci->function->config + pci->access + CAP_EXTRA, length), length);
 }
 
 static const struct pci_function_ops function_ops = { config_written, config_reading };
 
+/* Of a shared function all but the first one. */
 static const struct field fields[] = {
-	FIELD_STRUCT(struct virtio_pci, function, pci_function_fields),
+	{ .name = "function", .kind = FIELD_KIND_STRUCT, .offset = offsetof(struct virtio_pci, own), .width = sizeof(struct pci_function),
+	  .count = 1, .sub = pci_function_fields },
 	FIELD(struct virtio_pci, device_feature_select),
 	FIELD(struct virtio_pci, driver_feature_select),
 	FIELD(struct virtio_pci, queue_select),
@@ -399,14 +415,16 @@ static const struct field fields[] = {
 static void reset(void *device)
 {
 	struct virtio_pci *pci = device;
-	pci_function_reset(&pci->function);
+	if (!pci->shared.function)
+		pci_function_reset(pci->function);
 }
 
 /* The device may have been loaded before its transport, when DMA was not yet allowed. */
 static int loaded(void *device, struct error *err)
 {
 	struct virtio_pci *pci = device;
-	pci_function_loaded(&pci->function);
+	if (!pci->shared.function)
+		pci_function_loaded(pci->function);
 	lock_take(&pci->virtio->lock);
 	pci->config_vector = valid_vector(pci, pci->config_vector);
 	for (unsigned i = 0; i < VIRTIO_MAX_QUEUES; i++)
@@ -420,7 +438,12 @@ static void destroy(void *device)
 {
 	struct virtio_pci *pci = device;
 	virtio_set_transport(pci->virtio, &(struct virtio_transport){ 0 });
-	pci_function_destroy(&pci->function);
+	if (pci->shared.function) {
+		pci->function->ops = pci->shared_ops;
+		pci->function->opaque = pci->shared_opaque;
+	} else {
+		pci_function_destroy(pci->function);
+	}
 	free(pci);
 }
 
@@ -432,9 +455,16 @@ static const struct device_type virtio_pci_type = {
 	.destroy = destroy,
 };
 
+static const struct device_type shared_type = {
+	.name = "virtio-pci",
+	.fields = fields + 1,
+	.loaded = loaded,
+	.destroy = destroy,
+};
+
 static int add_structure(struct virtio_pci *pci, uint8_t type, unsigned page, uint32_t length, struct error *err)
 {
-	struct pci_function *function = &pci->function;
+	struct pci_function *function = pci->function;
 	bool extra = type == TYPE_NOTIFY || type == TYPE_PCI_ACCESS;
 	unsigned size = extra ? CAP_EXTRA + 4 : CAP_EXTRA;
 	int at = pci_function_add_capability(function, CAPABILITY_VENDOR, size, err);
@@ -443,8 +473,8 @@ static int add_structure(struct virtio_pci *pci, uint8_t type, unsigned page, ui
 	unsigned cap = (unsigned)at;
 	pci_function_set_register(function, cap + CAP_LENGTH, size, 0, 1);
 	pci_function_set_register(function, cap + CAP_TYPE, type, 0, 1);
-	pci_function_set_register(function, cap + CAP_BAR, REGISTERS_BAR, 0, 4);
-	pci_function_set_register(function, cap + CAP_OFFSET, page * PAGE_SIZE, 0, 4);
+	pci_function_set_register(function, cap + CAP_BAR, pci->registers_bar, 0, 4);
+	pci_function_set_register(function, cap + CAP_OFFSET, pci->first + page * PAGE_SIZE, 0, 4);
 	pci_function_set_register(function, cap + CAP_SIZE, length, 0, 4);
 	if (type == TYPE_NOTIFY)
 		pci_function_set_register(function, cap + CAP_EXTRA, NOTIFY_MULTIPLIER, 0, 4);
@@ -460,11 +490,11 @@ static int add_structure(struct virtio_pci *pci, uint8_t type, unsigned page, ui
 
 static int add_resources(struct virtio_pci *pci, struct error *err)
 {
-	struct pci_function *function = &pci->function;
+	struct pci_function *function = pci->function;
 	struct virtio_device *virtio = pci->virtio;
-	if (pci_function_add_bar(function, REGISTERS_BAR, PCI_BAR_MEMORY64, REGISTERS_SIZE, &registers_ops, pci, err) < 0 ||
-	    pci_function_add_bar(function, MSIX_BAR, PCI_BAR_MEMORY32, MSIX_BAR_SIZE, &msix_ops, pci, err) < 0 ||
-	    pci_msix_add(function, virtio->queue_count + 1, MSIX_BAR, MSIX_TABLE, MSIX_PBA, err) < 0 ||
+	if (pci_function_add_bar(function, pci->registers_bar, PCI_BAR_MEMORY64, pci->registers_size, &registers_ops, pci, err) < 0 ||
+	    pci_function_add_bar(function, pci->msix_bar, PCI_BAR_MEMORY32, MSIX_BAR_SIZE, &msix_ops, pci, err) < 0 ||
+	    pci_msix_add(function, virtio->queue_count + 1, pci->msix_bar, MSIX_TABLE, MSIX_PBA, err) < 0 ||
 	    add_structure(pci, TYPE_COMMON, PAGE_COMMON, COMMON_SIZE, err) < 0 ||
 	    add_structure(pci, TYPE_NOTIFY, PAGE_NOTIFY, virtio->queue_count * NOTIFY_MULTIPLIER, err) < 0 ||
 	    add_structure(pci, TYPE_ISR, PAGE_ISR, 4, err) < 0)
@@ -474,7 +504,37 @@ static int add_resources(struct virtio_pci *pci, struct error *err)
 	return add_structure(pci, TYPE_PCI_ACCESS, 0, 0, err);
 }
 
-struct virtio_pci *virtio_pci_create(const struct virtio_pci_config *config, struct error *err)
+static int make_function(struct virtio_pci *pci, const struct virtio_pci_config *config, struct error *err)
+{
+	struct virtio_device *virtio = pci->virtio;
+	/* 4.1.2: device 0x1040 + type; revision 1 and a subsystem of at least 0x40 say "not transitional". */
+	const struct pci_function_config function = {
+		.bus = config->bus, .name = pci->function_name, .devfn = config->devfn,
+		.vendor = 0x1af4, .device = (uint16_t)(0x1040 + virtio->type), .revision = 1,
+		.class_code = virtio->class_code, .subsystem_vendor = 0x1af4, .subsystem = 0x1100,
+		.interrupt_pin = 1, .lock = &virtio->lock, .ops = &function_ops, .opaque = pci,
+	};
+	pci->function = &pci->own;
+	pci->msix_bar = 2;
+	pci->registers_size = PAGES * PAGE_SIZE;
+	return pci_function_init(pci->function, &function, err);
+}
+
+static void join_function(struct virtio_pci *pci, const struct virtio_pci_shared *shared)
+{
+	pci->shared = *shared;
+	pci->function = shared->function;
+	pci->registers_bar = 2;
+	pci->msix_bar = 4;
+	pci->registers_size = SHARED_REGISTERS_SIZE;
+	pci->first = PAGE_SIZE;
+	pci->shared_ops = pci->function->ops;
+	pci->shared_opaque = pci->function->opaque;
+	pci->function->ops = &function_ops;
+	pci->function->opaque = pci;
+}
+
+static struct virtio_pci *create(const struct virtio_pci_config *config, const struct virtio_pci_shared *shared, struct error *err)
 {
 	struct virtio_pci *pci = calloc(1, sizeof(*pci));
 	struct virtio_device *virtio = config->device;
@@ -483,16 +543,11 @@ struct virtio_pci *virtio_pci_create(const struct virtio_pci_config *config, str
 		return NULL;
 	}
 	snprintf(pci->function_name, sizeof(pci->function_name), "pci-%.18s", virtio->device.name);
-	device_init(&pci->device, &virtio_pci_type, pci->function_name, &config->bus->lock);
+	device_init(&pci->device, shared ? &shared_type : &virtio_pci_type, pci->function_name, &config->bus->lock);
 	pci->virtio = virtio;
-	/* 4.1.2: device 0x1040 + type; revision 1 and a subsystem of at least 0x40 say "not transitional". */
-	const struct pci_function_config function = {
-		.bus = config->bus, .name = pci->function_name, .devfn = config->devfn,
-		.vendor = 0x1af4, .device = (uint16_t)(0x1040 + virtio->type), .revision = 1,
-		.class_code = virtio->class_code, .subsystem_vendor = 0x1af4, .subsystem = 0x1100,
-		.interrupt_pin = 1, .lock = &virtio->lock, .ops = &function_ops, .opaque = pci,
-	};
-	if (pci_function_init(&pci->function, &function, err) < 0) {
+	if (shared) {
+		join_function(pci, shared);
+	} else if (make_function(pci, config, err) < 0) {
 		free(pci);
 		return NULL;
 	}
@@ -503,4 +558,14 @@ struct virtio_pci *virtio_pci_create(const struct virtio_pci_config *config, str
 	forget_interrupts(pci);
 	virtio_set_transport(virtio, &(struct virtio_transport){ queue_interrupt, config_interrupt, dma_allowed, pci });
 	return pci;
+}
+
+struct virtio_pci *virtio_pci_create(const struct virtio_pci_config *config, struct error *err)
+{
+	return create(config, NULL, err);
+}
+
+struct virtio_pci *virtio_pci_create_shared(const struct virtio_pci_config *config, const struct virtio_pci_shared *shared, struct error *err)
+{
+	return create(config, shared, err);
 }
