@@ -1,60 +1,18 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Debian's own driver plays by the Sound Blaster 16 of classic: the WAV file has the very samples; a save in the middle."""
-import array, random, shutil, struct
 from harness import *
+from wav import *
 
 (folder,) = prepare("pc-i386")
 NAME = f"sound-{os.getpid()}"
 heard, heard2 = os.path.join(TMP, "heard.wav"), os.path.join(TMP, "heard2.wav")
 
 
-def noise(count, low, high):
-    r = random.Random(count)
-    return [r.randint(low, high) for _ in range(count)]
-
-
-# Silence first: what is played before the buffer has been filled does not count.
-SILENCE = 1024
 bytes_ = [128] * SILENCE + noise(9000, 0, 255)
 words = [0] * SILENCE + noise(100000, -32768, 32767)
 
-# A player without a C library and the sounds become files of the guest by a second archive behind the first.
-extra = os.path.join(TMP, "extra")
-os.mkdir(extra)
-r = subprocess.run(["gcc", "-m32", "-O1", "-static", "-nostdlib", "-ffreestanding", "-fno-pie", "-no-pie", "-fno-stack-protector", "-o",
-                    f"{extra}/play", os.path.join(TOP, "tests/system/play.c")], capture_output=True, text=True)
-if r.returncode:
-    print("no compiler for i386:", r.stderr)
-    sys.exit(77)
-with open(f"{extra}/bytes", "wb") as f:
-    f.write(bytes(bytes_))
-with open(f"{extra}/words", "wb") as f:
-    f.write(array.array("h", words).tobytes())
-archive = subprocess.run(["cpio", "--quiet", "-o", "-H", "newc"], cwd=extra, input=b"play\nbytes\nwords\n", capture_output=True, check=True).stdout
-initrd = os.path.join(TMP, "initrd")
-with open(initrd, "wb") as to, open(f"{folder}/initrd.gz", "rb") as f:
-    shutil.copyfileobj(f, to)
-    to.write(b"\0" * (-to.tell() % 4) + archive)
-
-
-def samples(path):
-    """(rate, left, right) of a WAV file of 16 bits and two channels."""
-    with open(path, "rb") as f:
-        data = f.read()
-    riff, size, wave, fmt, length, kind, channels, rate, _, _, bits, tag, count = struct.unpack("<4sI4s4sIHHIIHH4sI", data[:44])
-    check((riff, wave, kind, channels, bits, tag) == (b"RIFF", b"WAVE", 1, 2, 16, b"data"), f"{path}: header {data[:44]}")
-    check(size == len(data) - 8 and count == len(data) - 44, f"{path}: {len(data)} bytes, said {size} and {count}")
-    both = array.array("h", data[44:])
-    return rate, both[::2], both[1::2]
-
-
-def find(channel, wanted, what):
-    at = channel.tobytes().find(array.array("h", wanted).tobytes())
-    check(at >= 0 and at % 2 == 0, f"{what}: what was played is not in what was heard")
-    return at // 2
-
-
+initrd = with_player(f"{folder}/initrd.gz", bytes=("B", bytes_), words=("h", words))
 
 
 def boot():

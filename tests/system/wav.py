@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Sounds that guests play (by play.c, which wants OSS and no C library), and the WAV files of what was heard."""
+import array, gzip, random, struct
+from harness import *
+
+# What is played before a buffer has been filled does not count.
+SILENCE = 1024
+
+
+def noise(count, low, high):
+    r = random.Random(count)
+    return [r.randint(low, high) for _ in range(count)]
+
+
+def with_player(initrd, **sounds):
+    """An initrd with /play and files of sounds besides: NAME=(format of array, values)."""
+    folder = tempfile.mkdtemp(prefix="sounds-", dir=TMP)
+    r = subprocess.run(["gcc", "-m32", "-O1", "-static", "-nostdlib", "-ffreestanding", "-fno-pie", "-no-pie", "-fno-stack-protector", "-o",
+                        f"{folder}/play", os.path.join(TOP, "tests/system/play.c")], capture_output=True, text=True)
+    if r.returncode:
+        print("no compiler for i386:", r.stderr)
+        sys.exit(77)
+    for name, (kind, values) in sounds.items():
+        with open(f"{folder}/{name}", "wb") as f:
+            f.write(array.array(kind, values).tobytes())
+    names = "".join(f"{name}\n" for name in ("play", *sounds))
+    archive = subprocess.run(["cpio", "--quiet", "-o", "-H", "newc"], cwd=folder, input=names.encode(), capture_output=True, check=True).stdout
+    path = os.path.join(folder, "initrd")
+    with open(path, "wb") as to, open(initrd, "rb") as f:
+        to.write(f.read() + gzip.compress(archive, 1))
+    return path
+
+
+def samples(path):
+    """(rate, left, right) of a WAV file of 16 bits and two channels."""
+    with open(path, "rb") as f:
+        data = f.read()
+    riff, size, wave, fmt, length, kind, channels, rate, _, _, bits, tag, count = struct.unpack("<4sI4s4sIHHIIHH4sI", data[:44])
+    check((riff, wave, kind, channels, bits, tag) == (b"RIFF", b"WAVE", 1, 2, 16, b"data"), f"{path}: header {data[:44]}")
+    check(size == len(data) - 8 and count == len(data) - 44, f"{path}: {len(data)} bytes, said {size} and {count}")
+    both = array.array("h", data[44:])
+    return rate, both[::2], both[1::2]
+
+
+def find(channel, wanted, what):
+    at = channel.tobytes().find(array.array("h", wanted).tobytes())
+    check(at >= 0 and at % 2 == 0, f"{what}: what was played is not in what was heard")
+    return at // 2
