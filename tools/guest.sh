@@ -68,8 +68,30 @@ pc_modules="ata_piix sd_mod sr_mod isofs floppy vfat nls_cp437 nls_ascii parport
 # Drivers of what a monitor offers its guests.
 device_modules="9p 9pnet_virtio virtio_balloon vmw_vsock_virtio_transport i6300esb pvpanic-mmio virtio_input evdev"
 
-# Drivers of a virtio GPU, which bring much along.
-media_modules="virtio_gpu virtio_input evdev"
+# Drivers of a virtio GPU and of what the virtio sound card's, which Debian's kernel leaves out, wants.
+media_modules="virtio_gpu virtio_input evdev snd-pcm snd-pcm-oss"
+
+# add_driver FOLDER INTO: a driver that Debian does not build, made from Debian's source of the kernel that INTO has; as /lib/modules/NAME.ko in its initrd
+add_driver() {
+	version=$(sed 's/^linux-image-//' "$2/version")
+	unpack amd64 "linux-headers-$version" "$2/work"
+	unpack amd64 "linux-headers-${version%-amd64}-common" "$2/work"
+	unpack amd64 linux-kbuild-6.1 "$2/work"
+	unpack amd64 linux-source-6.1 "$2/work"
+	sed -i "s,/usr/,$2/work/usr/,g" "$2/work/usr/src/linux-headers-$version/Makefile"
+	tar -xJf "$2/work/usr/src/linux-source-6.1.tar.xz" -C "$2/work" "linux-source-6.1/$1"
+	# The configuration says no; the makefiles of the headers take the host's compiler.
+	option=$(sed -n 's/^obj-\$(\(CONFIG_[A-Z_]*\)).*/\1/p' "$2/work/linux-source-6.1/$1/Makefile" | head -n 1)
+	make -C "$2/work/usr/src/linux-headers-$version" M="$2/work/linux-source-6.1/$1" "$option=m" CC=gcc modules >"$2/work/log" 2>&1 || {
+		cat "$2/work/log" >&2
+		die "cannot build the driver in $1"
+	}
+	mkdir -p "$2/work/root/lib/modules"
+	cp "$2/work/linux-source-6.1/$1"/*.ko "$2/work/root/lib/modules/"
+	strip -g "$2/work/root/lib/modules/"*.ko
+	(cd "$2/work/root" && find lib -name '*.ko' | cpio --quiet -o -H newc -R 0:0) | gzip -9n >>"$2/initrd.gz"
+	rm -rf "$2/work"
+}
 
 make_guest() {
 	case $1 in
@@ -77,7 +99,9 @@ make_guest() {
 	generic-amd64) linux amd64 linux-image-amd64 "$2" ;;
 	pc-amd64) linux amd64 linux-image-amd64 "$2" $pc_modules ;;
 	devices-amd64) linux amd64 linux-image-amd64 "$2" $device_modules ;;
-	media-amd64) linux amd64 linux-image-amd64 "$2" $media_modules ;;
+	media-amd64)
+		linux amd64 linux-image-amd64 "$2" $media_modules
+		add_driver sound/virtio "$2" ;;
 	pc-i386) linux i386 linux-image-686 "$2" $pc_modules ;; # Debian builds drivers of ISA sound cards for i386 alone
 	i386-686) linux i386 linux-image-686 "$2" ;;
 	i386-686-pae) linux i386 linux-image-686-pae "$2" ;;
@@ -119,7 +143,7 @@ recipe() {
 		echo "$branch"
 		case $branch in
 		*pc_modules*) echo "$pc_modules" ;;
-		*media_modules*) echo "$media_modules" ;;
+		*media_modules*) echo "$media_modules"; sed -n '/^add_driver()/,/^}/p' "$here/guest.sh" ;;
 		esac
 		case $branch in
 		*" linux "*) sed -n '/^linux()/,/^}/p' "$here/guest.sh"; cat "$here/initramfs.sh" ;;

@@ -4,17 +4,21 @@
 #include "audio/audio.h"
 #include "base/log.h"
 #include "dev/sb16/sb16.h"
+#include "dev/virtio/sound.h"
 #include "vm/machine_parts.h"
 
 /* The sound card and where it is heard. */
 
-int machine_add_sound(struct machine *m, struct error *err)
+static int open_audio(struct machine *m, struct error *err)
 {
-	if (m->config.profile != MACHINE_CLASSIC && m->config.audio)
-		return error_set(err, EINVAL, "sound: only a machine of type classic has a sound card; use --machine classic");
+	return m->config.audio && !(m->audio = audio_open(m->config.audio, err)) ? -1 : 0;
+}
+
+int machine_add_sb16(struct machine *m, struct error *err)
+{
 	if (m->config.profile != MACHINE_CLASSIC)
 		return 0;
-	if (m->config.audio && !(m->audio = audio_open(m->config.audio, err)))
+	if (open_audio(m, err) < 0)
 		return -1;
 	const struct sb16_config config = {
 		.lock = &m->board_lock, .ports = &m->ports, .dma = m->i8237, .clock = &m->clock, .audio = m->audio,
@@ -25,6 +29,22 @@ int machine_add_sound(struct machine *m, struct error *err)
 		return -1;
 	machine_add_device(m, (struct device *)sb16);
 	return 0;
+}
+
+int machine_add_virtio_sound(struct machine *m, struct error *err)
+{
+	if (!m->config.services.sound)
+		return m->config.profile != MACHINE_CLASSIC && m->config.audio ? error_set(err, EINVAL, "sound: the machine has no sound card") : 0;
+	if (m->config.profile == MACHINE_CLASSIC)
+		return error_set(err, EINVAL, "sound: a machine of type classic has a Sound Blaster 16, and no virtio sound card");
+	if (open_audio(m, err) < 0)
+		return -1;
+	const struct virtio_sound_config config = {
+		.device = { .name = "virtio-sound", .dma = { &m->memory }, .worker = { loop_post, m->loop } }, .clock = &m->clock,
+		.audio = m->audio,
+	};
+	struct virtio_sound *sound = virtio_sound_create(&config, err);
+	return sound ? machine_plug_virtio(m, virtio_sound_device(sound), err) : -1;
 }
 
 void machine_remove_sound(struct machine *m)

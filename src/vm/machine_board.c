@@ -293,7 +293,7 @@ static int add_legacy(struct machine *m, struct error *err)
 {
 	static int (*const parts[])(struct machine *, struct error *) = {
 		machine_add_ide, machine_add_screen, add_dma, machine_add_floppy, add_parallel, machine_add_uefi,
-		machine_add_scsi, machine_add_sound,
+		machine_add_scsi, machine_add_sb16,
 	};
 	if (m->config.profile == MACHINE_MICRO)
 		return machine_check_drives(m, err) < 0 ? -1 : machine_add_screen(m, err);

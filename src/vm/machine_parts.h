@@ -131,7 +131,8 @@ void machine_disk_free(struct machine_disk *disk);
 struct block *machine_open_image(struct machine *m, const struct machine_disk *disk, struct error *err);
 
 /* --- machine_audio.c --- */
-int machine_add_sound(struct machine *m, struct error *err);
+int machine_add_sb16(struct machine *m, struct error *err);
+int machine_add_virtio_sound(struct machine *m, struct error *err);
 void machine_remove_sound(struct machine *m);
 
 /* --- uefi.c --- */

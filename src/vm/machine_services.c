@@ -212,7 +212,7 @@ int machine_add_services(struct machine *m, struct error *err)
 		if (add_share(m, i, err) < 0)
 			return -1;
 	return add_balloon(m, err) < 0 || add_vsock(m, err) < 0 || add_watchdog(m, err) < 0 || add_input(m, err) < 0 ||
-			add_pvpanic(m, err) < 0 ? -1 : 0;
+			add_pvpanic(m, err) < 0 || machine_add_virtio_sound(m, err) < 0 ? -1 : 0;
 }
 
 void machine_remove_services(struct machine *m)
