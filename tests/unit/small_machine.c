@@ -54,10 +54,15 @@ static uint64_t stepped_now(void *opaque)
 
 struct machine *small_machine_create_with(unsigned cpus, const struct machine_services *services)
 {
+	return small_machine_create_as(MACHINE_PC, cpus, services);
+}
+
+struct machine *small_machine_create_as(enum machine_profile profile, unsigned cpus, const struct machine_services *services)
+{
 	if (kernel_fd < 0)
 		make_files();
 	const struct machine_config config = {
-		.memory = SMALL_MEMORY, .cpus = cpus, .kernel = kernel_path, .disks = { { .path = disk_path } }, .disk_count = 1,
+		.profile = profile, .memory = SMALL_MEMORY, .cpus = cpus, .kernel = kernel_path, .disks = { { .path = disk_path } }, .disk_count = 1,
 		.nics = { { .kind = NET_NONE, .mac = { 2, 0, 0, 0, 0, 1 } },
 			  { .kind = NET_NONE, .mac = { 2, 0, 0, 0, 0, 2 }, .model = MACHINE_NIC_E1000 },
 			  { .kind = NET_NONE, .mac = { 2, 0, 0, 0, 0, 3 }, .model = MACHINE_NIC_PCNET } },

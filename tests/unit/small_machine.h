@@ -18,6 +18,8 @@
 struct machine *small_machine_create(unsigned cpus);
 /* The same with services: shared folders first, then balloon, vsock, watchdog, from SMALL_SLOT_SERVICES on. */
 struct machine *small_machine_create_with(unsigned cpus, const struct machine_services *services);
+/* The same of another type. */
+struct machine *small_machine_create_as(enum machine_profile profile, unsigned cpus, const struct machine_services *services);
 void small_machine_destroy(struct machine *m);
 
 /* Lets `ns` of the machine's time pass, fires timers, and serves the event loop until nothing more is posted. */
