@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "dev_board.h"
 #include "virtio_rig.h"
 
 #include <stdlib.h>
@@ -421,18 +422,6 @@ static void modes(void **state)
 	card_destroy(&c);
 }
 
-static void copy_fields(const struct field *fields, void *to, const void *from)
-{
-	for (const struct field *f = fields; f->kind != FIELD_KIND_END; f++)
-		for (uint32_t i = 0; i < f->count; i++) {
-			uint32_t at = f->offset + i * f->width;
-			if (f->kind == FIELD_KIND_STRUCT)
-				copy_fields(f->sub, (char *)to + at, (const char *)from + at);
-			else
-				memcpy((char *)to + at, (const char *)from + at, f->width);
-		}
-}
-
 static void save_and_load(void **state)
 {
 	static struct card c;
@@ -443,10 +432,10 @@ static void save_and_load(void **state)
 	assert_true(test_net_deliver(c.net, frame, 100, NULL));
 	send(&c, TX_DATA, 100, STP | ENP);
 	const struct device_type *type = ((struct device *)c.dev)->type;
-	copy_fields(type->fields, saved, c.dev);
+	fields_copy(type->fields, saved, c.dev);
 	end_device(&c);
 	make_device(&c);
-	copy_fields(type->fields, c.dev, saved);
+	fields_copy(type->fields, c.dev, saved);
 	assert_int_equal(type->loaded(c.dev, NULL), 0);
 	rig_run(&c.rig, false);
 	assert_int_equal(c.net->count, 1);

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "dev_board.h"
 #include "virtio_rig.h"
 
 #include <stdatomic.h>
@@ -546,19 +547,6 @@ static void interrupts(void **state)
 	net_rig_destroy(&r);
 }
 
-/* As a save and a load do it. */
-static void copy_fields(const struct field *fields, void *to, const void *from)
-{
-	for (const struct field *f = fields; f->kind != FIELD_KIND_END; f++)
-		for (uint32_t i = 0; i < f->count; i++) {
-			uint32_t at = f->offset + i * f->width;
-			if (f->kind == FIELD_KIND_STRUCT)
-				copy_fields(f->sub, (char *)to + at, (const char *)from + at);
-			else
-				memcpy((char *)to + at, (const char *)from + at, f->width);
-		}
-}
-
 static void save_and_load(void **state)
 {
 	static struct net_rig r;
@@ -568,12 +556,12 @@ static void save_and_load(void **state)
 	assert_int_equal(COMMAND(0, 0, 0) | COMMAND(1, 1, 0x52, 0x54, 0, 0xa, 0xb, 0xc) | COMMAND(2, 0, 5, 0), 0);
 	offer_buffers(&r, 0, 20, 1536);
 	const struct device_type *type = ((struct device *)r.dev)->type, *pci_type = ((struct device *)r.pci)->type;
-	copy_fields(type->fields, saved_dev, r.dev);
-	copy_fields(pci_type->fields, saved_pci, r.pci);
+	fields_copy(type->fields, saved_dev, r.dev);
+	fields_copy(pci_type->fields, saved_pci, r.pci);
 	end_device(&r);
 	make_device(&r, 1, NET_OFFLOAD_ALL);
-	copy_fields(type->fields, r.dev, saved_dev);
-	copy_fields(pci_type->fields, r.pci, saved_pci);
+	fields_copy(type->fields, r.dev, saved_dev);
+	fields_copy(pci_type->fields, r.pci, saved_pci);
 	assert_int_equal(type->loaded(r.dev, NULL), 0);
 	assert_int_equal(pci_type->loaded(r.pci, NULL), 0);
 	rig_run(&r.rig, false);
