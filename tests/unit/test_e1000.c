@@ -1,14 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "dev_board.h"
-#include "virtio_rig.h"
+#include "card_rig.h"
 
-#include <stdlib.h>
 #include <zlib.h>
 
 #include "base/log.h"
-#include "bus/clock.h"
 #include "dev/net/e1000.h"
-#include "net_rig.h"
 
 #define CTRL 0x0000
 #define STATUS 0x0008
@@ -37,21 +33,6 @@
 
 static const uint8_t mac[NET_MAC_SIZE] = { 0x52, 0x54, 0, 0xab, 2, 3 };
 
-struct card {
-	struct rig rig;
-	struct vclock clock;
-	uint64_t now;
-	struct e1000 *dev;
-	struct test_net *net;
-	uint64_t bar, io;
-	unsigned tx_tail, rx_head;
-};
-
-static uint64_t card_now(void *opaque)
-{
-	return ((struct card *)opaque)->now;
-}
-
 static void make_device(struct card *c)
 {
 	struct error err = { 0 };
@@ -68,32 +49,9 @@ static void make_device(struct card *c)
 
 static void card_init(struct card *c)
 {
-	const struct vclock_source source = { .now = card_now, .opaque = c };
-	const struct pci_windows windows = { 0xc000, 0xd000, 0xe0000000, 0xf0000000, { 10, 10, 11, 11 } };
-	memset(c, 0, sizeof(*c));
-	rig_init(&c->rig);
-	vclock_init(&c->clock, &source);
-	vclock_start(&c->clock);
-	make_device(c);
-	assert_int_equal(pci_bus_assign(c->rig.bus, &windows, NULL), 0);
-	cfg_write(&c->rig, RIG_DEVFN, PCI_COMMAND, 7, 2);
+	card_begin(c);
 	c->bar = cfg_read(&c->rig, RIG_DEVFN, 0x10, 4) & ~15u;
 	c->io = cfg_read(&c->rig, RIG_DEVFN, 0x18, 4) & ~3u;
-}
-
-static void end_device(struct card *c)
-{
-	device_reset((struct device *)c->dev);
-	rig_run(&c->rig, false);
-	((struct device *)c->dev)->type->destroy(c->dev);
-	rig_run(&c->rig, false);
-}
-
-static void card_destroy(struct card *c)
-{
-	end_device(c);
-	vclock_destroy(&c->clock);
-	rig_destroy(&c->rig);
 }
 
 static uint32_t reg(struct card *c, unsigned offset)
@@ -114,7 +72,7 @@ static int line(struct card *c)
 /* Rings, receiver and transmitter on, all interrupts wanted. */
 static void card_start(struct card *c, uint32_t rctl)
 {
-	c->tx_tail = c->rx_head = 0;
+	c->tx = c->rx = 0;
 	memset(memory_range(&c->rig.memory, RING_TX, 0x20000, true), 0, 0x20000);
 	set(c, CTRL, 0x04000000);
 	set(c, VET, 0x8100);
@@ -132,17 +90,17 @@ static void card_start(struct card *c, uint32_t rctl)
 
 static uint64_t put_tx(struct card *c, uint64_t address, uint32_t lower, uint32_t upper)
 {
-	uint64_t at = RING_TX + 16 * c->tx_tail;
+	uint64_t at = RING_TX + 16 * c->tx;
 	guest_store(&c->rig, at, address, 8);
 	guest_store(&c->rig, at + 8, lower, 4);
 	guest_store(&c->rig, at + 12, upper, 4);
-	c->tx_tail = (c->tx_tail + 1) % DESCRIPTORS;
+	c->tx = (c->tx + 1) % DESCRIPTORS;
 	return at;
 }
 
 static void go(struct card *c)
 {
-	set(c, TD + 0x18, c->tx_tail);
+	set(c, TD + 0x18, c->tx);
 	rig_run(&c->rig, false);
 }
 
@@ -335,18 +293,18 @@ static size_t take(struct card *c, uint8_t *data, unsigned *status, unsigned *er
 {
 	size_t size = 0;
 	for (;;) {
-		uint64_t at = RING_RX + 16 * c->rx_head;
+		uint64_t at = RING_RX + 16 * c->rx;
 		*status = (unsigned)guest_load(&c->rig, at + 12, 1);
 		if (!(*status & 1))
 			return 0;
 		unsigned length = (unsigned)guest_load(&c->rig, at + 8, 2);
-		assert_true(memory_read(&c->rig.memory, RX_DATA + 0x4000 * c->rx_head, data + size, length));
+		assert_true(memory_read(&c->rig.memory, RX_DATA + 0x4000 * c->rx, data + size, length));
 		*errors = *status & 2 ? (unsigned)guest_load(&c->rig, at + 13, 1) : 0;
 		*tag = (unsigned)guest_load(&c->rig, at + 14, 2);
 		guest_store(&c->rig, at + 8, 0, 8);
 		size += length;
-		set(c, RD + 0x18, c->rx_head);
-		c->rx_head = (c->rx_head + 1) % DESCRIPTORS;
+		set(c, RD + 0x18, c->rx);
+		c->rx = (c->rx + 1) % DESCRIPTORS;
 		if (*status & 2)
 			return size;
 	}
@@ -372,7 +330,7 @@ static void received_packets(void **state)
 	assert_int_equal(take(&c, got, &status, &errors, &tag), 1004);
 	assert_memory_equal(got, frame, 1000);
 	assert_int_equal(load_le32(got + 1000), crc32(0, frame, 1000));
-	assert_int_equal(c.rx_head, 4);
+	assert_int_equal(c.rx, 4);
 	/* Padded; without check sequence; large ones only when wanted. */
 	set(&c, RCTL, 2 | UPE | SECRC);
 	assert_true(test_net_deliver(c.net, frame, 20, NULL));
@@ -389,7 +347,7 @@ static void received_packets(void **state)
 	assert_false(test_net_deliver(c.net, frame, 100, NULL));
 	rig_run(&c.rig, false);
 	assert_int_equal(take(&c, got, &status, &errors, &tag), 0);
-	set(&c, RD + 0x18, (c.rx_head + 8) % DESCRIPTORS);
+	set(&c, RD + 0x18, (c.rx + 8) % DESCRIPTORS);
 	rig_run(&c.rig, false);
 	assert_int_equal(take(&c, got, &status, &errors, &tag), 100);
 	set(&c, RCTL, 0);
@@ -518,7 +476,7 @@ static void save_and_load(void **state)
 	put_tx(&c, TX_DATA, 0x01000000 | 100, 0);
 	go(&c);
 	put_tx(&c, TX_DATA, 0x01000000 | 100, 0);
-	set(&c, TD + 0x18, c.tx_tail); /* not yet sent */
+	set(&c, TD + 0x18, c.tx); /* not yet sent */
 	assert_true(sizeof(saved) > 0);
 	const struct device_type *type = ((struct device *)c.dev)->type;
 	fields_copy(type->fields, saved, c.dev);

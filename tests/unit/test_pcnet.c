@@ -1,14 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "dev_board.h"
-#include "virtio_rig.h"
+#include "card_rig.h"
 
-#include <stdlib.h>
 #include <zlib.h>
 
 #include "base/log.h"
-#include "bus/clock.h"
 #include "dev/net/pcnet.h"
-#include "net_rig.h"
 
 #define BLOCK 0x180000ull
 #define RING_RX 0x100000ull
@@ -23,22 +19,6 @@
 #define ENP 0x01000000u
 
 static const uint8_t mac[NET_MAC_SIZE] = { 0x52, 0x54, 0, 0xcd, 2, 3 };
-
-struct card {
-	struct rig rig;
-	struct vclock clock;
-	uint64_t now;
-	struct pcnet *dev;
-	struct test_net *net;
-	uint64_t io;
-	unsigned style, tx, rx;
-	bool dword;
-};
-
-static uint64_t card_now(void *opaque)
-{
-	return ((struct card *)opaque)->now;
-}
 
 static void make_device(struct card *c)
 {
@@ -56,31 +36,8 @@ static void make_device(struct card *c)
 
 static void card_init(struct card *c)
 {
-	const struct vclock_source source = { .now = card_now, .opaque = c };
-	const struct pci_windows windows = { 0xc000, 0xd000, 0xe0000000, 0xf0000000, { 10, 10, 11, 11 } };
-	memset(c, 0, sizeof(*c));
-	rig_init(&c->rig);
-	vclock_init(&c->clock, &source);
-	vclock_start(&c->clock);
-	make_device(c);
-	assert_int_equal(pci_bus_assign(c->rig.bus, &windows, NULL), 0);
-	cfg_write(&c->rig, RIG_DEVFN, PCI_COMMAND, 7, 2);
+	card_begin(c);
 	c->io = cfg_read(&c->rig, RIG_DEVFN, 0x10, 4) & ~3u;
-}
-
-static void end_device(struct card *c)
-{
-	device_reset((struct device *)c->dev);
-	rig_run(&c->rig, false);
-	((struct device *)c->dev)->type->destroy(c->dev);
-	rig_run(&c->rig, false);
-}
-
-static void card_destroy(struct card *c)
-{
-	end_device(c);
-	vclock_destroy(&c->clock);
-	rig_destroy(&c->rig);
 }
 
 enum { RDP, RAP, RESET, BDP };
