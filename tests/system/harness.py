@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What the system tests share: a guest driven through pipes, and small checks."""
-import atexit, gzip, http.client, json, os, re, select, socket, subprocess, sys, tempfile, time
+import atexit, gzip, hashlib, http.client, json, os, re, select, socket, subprocess, sys, tempfile, time
 
 VISOR = os.environ["VISOR"]
 GUESTS = os.environ["GUESTS"]
@@ -41,6 +41,18 @@ def visor(*arguments, status=0, timeout=60, **more):
     if status is not None and r.returncode != status:
         fail(f"visor {' '.join(map(str, arguments))}: status {r.returncode} instead of {status}\n{r.stdout[-2000:]}\n{r.stderr}")
     return r
+
+
+def random_file(name, size):
+    path = os.path.join(TMP, name)
+    with open(path, "wb") as f:
+        f.write(os.urandom(size))
+    return path
+
+
+def md5(path):
+    with open(path, "rb") as f:
+        return hashlib.md5(f.read()).hexdigest()
 
 
 def free_port():

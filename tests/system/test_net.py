@@ -5,8 +5,8 @@
 Runs in namespaces of its own where the host allows it: then a name server on the loopback's port 53 is
 what the host's resolver asks.
 """
-import hashlib, http.server, socketserver, threading
-from harness import *
+import socketserver
+from blob import *
 
 NAME = "server.visor.test"
 SIZE = int(os.environ.get("NET_MEGABYTES", "100")) << 20
@@ -43,32 +43,6 @@ def name_server():
 socketserver.TCPServer.request_queue_size = 512
 
 
-class Server(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    received = {}
-
-    def log_message(self, *arguments):
-        pass
-
-    def do_GET(self):
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(blob)))
-        self.end_headers()
-        self.wfile.write(blob)
-
-    def do_POST(self):
-        left, digest = int(self.headers["Content-Length"]), hashlib.sha256()
-        while left:
-            data = self.rfile.read(min(left, 1 << 20))
-            digest.update(data)
-            left -= len(data)
-        Server.received[self.path] = digest.hexdigest()
-        self.send_response(200)
-        self.send_header("Content-Length", "2")
-        self.end_headers()
-        self.wfile.write(b"ok")
-
-
 class Echo(socketserver.StreamRequestHandler):
     def handle(self):
         while line := self.rfile.readline():
@@ -91,11 +65,8 @@ def dial(port, what=b"", kind=socket.SOCK_STREAM, address="127.0.0.1"):
 
 
 blob = os.urandom(1 << 20) * (SIZE >> 20)
-digest = hashlib.sha256(blob).hexdigest()
 threading.Thread(target=name_server, daemon=True).start()
-server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Server)
-threading.Thread(target=server.serve_forever, daemon=True).start()
-url = f"http://10.0.2.2:{server.server_port}"
+server = BlobServer(blob)
 
 capture = os.path.join(TMP, "frames.pcap")
 folder, = prepare("cloud-amd64")
@@ -111,13 +82,13 @@ g.command("ping -c 3 -w 10 10.0.2.2")
 # Down, into memory, with its checksum; and up again.
 g.command("mount -t tmpfs -o size=600m tmpfs /mnt")
 begin = time.monotonic()
-g.command(f"wget -q -O /mnt/blob {url}/blob", 120)
+server.down(g, "10.0.2.2", "/mnt/blob")
 middle = time.monotonic()
-check(digest in g.command("sha256sum /mnt/blob", 120), "the file came damaged")
+server.check_file(g, "user network", "/mnt/blob")
 start = time.monotonic()
-g.command(f"(printf 'POST /up HTTP/1.0\\r\\nContent-Length: {len(blob)}\\r\\n\\r\\n'; cat /mnt/blob) | nc 10.0.2.2 {server.server_port} >/dev/null", 120)
+server.up(g, "10.0.2.2", "up", "/mnt/blob")
 print(f"down {8 * len(blob) / 1e9 / (middle - begin):.2f} Gbit/s, up {8 * len(blob) / 1e9 / (time.monotonic() - start):.2f} Gbit/s")
-check(Server.received.get("/up") == digest, "what was sent arrived damaged")
+server.check_received("user network", "up")
 
 # Many connections at once.
 echo = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Echo)

@@ -2,44 +2,17 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Every model of network card, driven by the generic Debian kernel: address by DHCP, transfers both ways with checksums,
 a save in between, two cards of different models on a switch."""
-import hashlib, http.server, threading
-from harness import *
+from blob import *
 
 MEGABYTES = int(os.environ.get("NIC_MEGABYTES", "20"))
 MODELS = {"e1000": "e1000", "pcnet": "pcnet32", "virtio": "virtio_net"}
-received = {}
-
-
-class Server(http.server.BaseHTTPRequestHandler):
-    def log_message(self, *arguments):
-        pass
-
-    def do_GET(self):
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(blob)))
-        self.end_headers()
-        self.wfile.write(blob)
-
-    def do_POST(self):
-        received[self.path] = hashlib.sha256(self.rfile.read(int(self.headers["Content-Length"]))).hexdigest()
-        self.send_response(200)
-        self.end_headers()
-
-
-blob = os.urandom(MEGABYTES << 20)
-digest = hashlib.sha256(blob).hexdigest()
-server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Server)
-threading.Thread(target=server.serve_forever, daemon=True).start()
-port = server.server_port
+server = BlobServer(os.urandom(MEGABYTES << 20))
 
 
 def transfer(g, interface, mark):
     g.command(f"ip link set {interface} up; sleep 1; udhcpc -i {interface} -n -q")
     g.command("ping -c 2 -w 20 10.0.2.2; ping -c 2 -w 20 -s 4000 10.0.2.2")
-    g.command(f"wget -q -O /tmp/blob http://10.0.2.2:{port}/", 120)
-    check(digest in g.command("sha256sum /tmp/blob", 60), f"{interface}: the file came damaged")
-    g.command(f"(printf 'POST /{mark} HTTP/1.0\\r\\nContent-Length: {len(blob)}\\r\\n\\r\\n'; cat /tmp/blob) | nc 10.0.2.2 {port} >/dev/null", 120)
-    check(received.get(f"/{mark}") == digest, f"{interface}: what was sent arrived damaged")
+    server.exchange(g, "10.0.2.2", mark, interface)
 
 
 g = linux("generic-amd64", "--name", "nic", *(f"--net=user,model={m}" for m in MODELS))

@@ -2,27 +2,15 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Debian's generic kernel drives the parts of a PC by its own drivers: IDE disk and CD-ROM, floppy, printer, network cards; media
 change; a qcow2 image on IDE; UEFI."""
-import hashlib, shutil
+import shutil
 from harness import *
 
 NAME = f"pc-{os.getpid()}"
 
 
-def image(name, size):
-    path = os.path.join(TMP, name)
-    with open(path, "wb") as f:
-        f.write(os.urandom(size))
-    return path
-
-
-def md5(path):
-    with open(path, "rb") as f:
-        return hashlib.md5(f.read()).hexdigest()
-
-
 folder, grub = prepare("pc-amd64", "grub-rescue")
 iso = f"{grub}/grub-rescue-cdrom.iso"
-disk, disc, floppy, other = image("disk", 20 << 20), image("disc", 8 << 20), image("floppy", 1440 << 10), image("other", 720 << 10)
+disk, disc, floppy, other = random_file("disk", 20 << 20), random_file("disc", 8 << 20), random_file("floppy", 1440 << 10), random_file("other", 720 << 10)
 printed = os.path.join(TMP, "printed")
 copy = os.path.join(TMP, "disk.qcow2") # the disk of the machine; the raw image is what it should be
 visor("disk", "convert", disk, copy, "--format", "qcow2")

@@ -1,26 +1,13 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Debian's BusLogic driver and the SCSI disks of classic: transfers with checksums, many at once, a read-only disk, a save."""
-import hashlib
 from harness import *
 
 (folder,) = prepare("pc-amd64")
 NAME = f"scsi-{os.getpid()}"
 
 
-def image(name, size):
-    path = os.path.join(TMP, name)
-    with open(path, "wb") as f:
-        f.write(os.urandom(size))
-    return path
-
-
-def md5(path):
-    with open(path, "rb") as f:
-        return hashlib.md5(f.read()).hexdigest()
-
-
-disks = [image(f"disk{i}", (8 + 4 * i) << 20) for i in range(3)]
+disks = [random_file(f"disk{i}", (8 + 4 * i) << 20) for i in range(3)]
 sums = [md5(d) for d in disks]
 r = visor("run", "--kernel", f"{folder}/vmlinuz", "--disk", f"{disks[0]},scsi", status=1)
 check("only a machine of type classic has a SCSI adapter" in r.stderr, r.stderr)

@@ -43,11 +43,6 @@ def digest(root):
     return found
 
 
-def md5(path):
-    with open(path, "rb") as f:
-        return hashlib.md5(f.read()).hexdigest()
-
-
 def there_and_back(g):
     g.command("cd /tmp && tar cf t.tar -C /mnt tree && rm -rf /mnt/back && mkdir /mnt/back && tar xf t.tar -C /mnt/back && rm t.tar; cd /", 120)
     check(digest(f"{shared}/back/tree") == digest(f"{shared}/tree"), "the tree that went through the guest is another one")

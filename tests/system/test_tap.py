@@ -1,8 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-or-later
 """tap:IF and bridge:IF, in a network namespace where this user is root: transfers both ways with checksums, errors."""
-import hashlib, http.server, threading
-from harness import *
+from blob import *
 
 if "NET_INSIDE" not in os.environ:
     inside = ["unshare", "-rn", sys.executable, os.path.abspath(__file__)]
@@ -12,26 +11,6 @@ if "NET_INSIDE" not in os.environ:
         print(f"the host allows no tap devices or bridges in a namespace: {r.stderr.strip()}")
         sys.exit(77)
     sys.exit(subprocess.run(inside, env=dict(os.environ, NET_INSIDE="1")).returncode)
-
-blob = os.urandom(30 << 20)
-digest = hashlib.sha256(blob).hexdigest()
-received = {}
-
-
-class Server(http.server.BaseHTTPRequestHandler):
-    def log_message(self, *arguments):
-        pass
-
-    def do_GET(self):
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(blob)))
-        self.end_headers()
-        self.wfile.write(blob)
-
-    def do_POST(self):
-        received[self.path] = hashlib.sha256(self.rfile.read(int(self.headers["Content-Length"]))).hexdigest()
-        self.send_response(200)
-        self.end_headers()
 
 
 def host(line):
@@ -43,10 +22,7 @@ def run(net, subnet, mark):
     g.command(f"ip link set eth0 up; ip addr add {subnet}.2/24 dev eth0; ping -c 2 -w 20 {subnet}.1")
     r = subprocess.run(["ping", "-c", "1", "-W", "20", f"{subnet}.2"], capture_output=True) if os.path.exists("/bin/ping") else None
     check(not r or r.returncode == 0, f"{net}: the host cannot reach the guest")
-    g.command(f"wget -q -O /tmp/blob http://{subnet}.1:8000/", 60)
-    check(digest in g.command("sha256sum /tmp/blob", 60), f"{net}: the file came damaged")
-    g.command(f"(printf 'POST /{mark} HTTP/1.0\\r\\nContent-Length: {len(blob)}\\r\\n\\r\\n'; cat /tmp/blob) | nc {subnet}.1 8000 >/dev/null", 60)
-    check(received.get(f"/{mark}") == digest, f"{net}: what was sent arrived damaged")
+    server.exchange(g, f"{subnet}.1", mark, net)
     g.check_log()
     return g
 
@@ -57,8 +33,7 @@ host("ip addr add 192.168.9.1/24 dev tap0")
 host("ip link add br0 type bridge")
 host("ip addr add 192.168.10.1/24 dev br0")
 host("ip link set br0 up")
-server = http.server.ThreadingHTTPServer(("0.0.0.0", 8000), Server)
-threading.Thread(target=server.serve_forever, daemon=True).start()
+server = BlobServer(os.urandom(30 << 20), ("0.0.0.0", 8000))
 g = run("tap:tap0", "192.168.9", "tap")
 kernel = os.path.join(GUESTS, "cloud-amd64", "vmlinuz")
 check("another program" in visor("run", "--kernel", kernel, "--net", "tap:tap0", status=1).stderr, "a tap device twice")
