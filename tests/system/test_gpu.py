@@ -47,7 +47,13 @@ def expect_console():
     expect_screen(NAME, console_problem, "the console")
 
 
-# A random picture comes into the guest by a second archive behind the first.
+kernel = ("--kernel", f"{folder}/vmlinuz")
+for arguments, text in ((("--machine", "classic", "--gpu", "virtio"), "VMware's SVGA"), (("--machine", "micro", "--vnc", "0"), "--gpu virtio"),
+                        (("--gpu", "voodoo"), "voodoo")):
+    r = visor("run", *kernel, *arguments, status=2)
+    check(text in r.stderr, f"{arguments}: {r.stderr}")
+
+# A random picture comes into the guest as a disk.
 r = random.Random(1)
 rows = [r.randbytes(3 * WIDTH) for _ in range(HEIGHT)]
 port = free_port()
