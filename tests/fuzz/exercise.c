@@ -37,11 +37,16 @@ static void make_path(void)
 	atexit(remove_file);
 }
 
+static struct machine *make_machine(void)
+{
+	return small_machine_create_with(2, &(struct machine_services){ .gpu = true, .sound = true });
+}
+
 uint8_t *save_file(bool busy, size_t *size)
 {
 	struct error err;
 	make_path();
-	struct machine *m = small_machine_create(2);
+	struct machine *m = make_machine();
 	fuzz_require(m);
 	if (busy) {
 		small_machine_busy(m);
@@ -113,6 +118,11 @@ static void run_on(struct machine *m, uint64_t random)
 	machine_console_input(m, MACHINE_SERIAL0, (const uint8_t *)"input", 5);
 	machine_console_input(m, MACHINE_HVC0, (const uint8_t *)"input", 5);
 	small_machine_advance(m, 20000000);
+	static struct surface surface;
+	struct display_source source;
+	fuzz_require(machine_display(m, &source, &err) == 0);
+	source.draw(source.opaque, &surface, &err);
+	free(source.text(source.opaque));
 	/* What was taken can be saved, and what is saved is in order. */
 	if (random >> 60 == 0) {
 		fuzz_require(snapshot_save(m, path, &err) == 0);
@@ -135,7 +145,7 @@ void save_file_exercise(const uint8_t *data, size_t size)
 		if (snapshot_config(&snapshot, &config, has_port, &err) < 0)
 			fuzz_require(err.text[0]);
 		if (!m)
-			m = small_machine_create(2);
+			m = make_machine();
 		fuzz_require(m);
 		uint64_t resets = m->cpus[0]->stats.tlb_flushes;
 		bool loaded = snapshot_load(&snapshot, m, &err) == 0;

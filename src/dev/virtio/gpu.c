@@ -199,7 +199,7 @@ static const struct field fields[] = {
 	FIELD(struct virtio_gpu, cursor_on),
 	FIELD(struct virtio_gpu, cursor_x),
 	FIELD(struct virtio_gpu, cursor_y),
-	FIELD_ARRAY(struct virtio_gpu, cursor),
+	FIELD_BYTES(struct virtio_gpu, cursor),
 	FIELD_END
 };
 
