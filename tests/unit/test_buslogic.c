@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The SCSI host adapter by its ports and mailboxes, with disks behind it. */
 #include "dev_board.h"
-#include "virtio_rig.h"
+#include "disk_rig.h"
 
 #include <stdio.h>
-#include <stdlib.h>
-#include <unistd.h>
 
 #include "dev/scsi/buslogic_parts.h"
 
@@ -24,7 +22,7 @@ static struct rig r;
 static struct vclock virtual_clock;
 static uint64_t now;
 static struct buslogic *adapter;
-static char path[2][64];
+static char path[2][DISK_PATH];
 static uint8_t pattern[DISK_SIZE];
 static unsigned next_out, next_in, boxes;
 
@@ -33,20 +31,6 @@ static uint8_t in(unsigned reg) { return (uint8_t)io_read(&r.io, PORT + reg, 1);
 static void out(unsigned reg, uint8_t value) { io_write(&r.io, PORT + reg, value, 1); }
 static int line(void) { return r.pirq[pci_intx_pirq(5, 0)]; }
 static uint8_t *guest(uint32_t at) { return memory_range(&r.memory, at, 4096, true); }
-
-static struct block *make_image(char *name, bool read_only)
-{
-	struct error err = { 0 };
-	strcpy(name, "/tmp/visor-scsi-XXXXXX");
-	int fd = mkstemp(name);
-	assert_true(fd >= 0);
-	assert_int_equal(write(fd, pattern, DISK_SIZE), DISK_SIZE);
-	close(fd);
-	const struct block_config config = { .path = name, .format = "raw", .read_only = read_only, .worker = rig_worker(&r) };
-	struct block *block = block_open(&config, &err);
-	assert_non_null(block);
-	return block;
-}
 
 static struct buslogic *make(struct block *first, struct block *second)
 {
@@ -115,7 +99,7 @@ static int setup(void **state)
 	const struct vclock_source source = { .now = clock_now };
 	vclock_init(&virtual_clock, &source);
 	vclock_start(&virtual_clock);
-	adapter = make(make_image(path[0], false), make_image(path[1], true));
+	adapter = make(make_image(&r, path[0], pattern, DISK_SIZE, false, "raw"), make_image(&r, path[1], pattern, DISK_SIZE, true, "raw"));
 	cfg_write(&r, DEVFN, PCI_BAR(0), PORT, 4);
 	cfg_write(&r, DEVFN, PCI_BAR(1), MMIO, 4);
 	cfg_write(&r, DEVFN, PCI_COMMAND, PCI_COMMAND_IO | PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER, 2);

@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The IDE controller by its ports: a disk at the primary channel, a CD-ROM drive at the secondary. */
-#include "virtio_rig.h"
+#include "disk_rig.h"
 
 #include <errno.h>
 #include <stdio.h>
-#include <unistd.h>
 
 #include "dev/ide/ide.h"
 
@@ -26,7 +25,7 @@ struct ide_rig {
 	struct rig rig;
 	struct ide *ide;
 	struct block *disk, *disc;
-	char path[2][64];
+	char path[2][DISK_PATH];
 	int irq[2];
 	unsigned rises[2];
 };
@@ -40,20 +39,6 @@ static void on_irq(void *opaque, unsigned pin, int level)
 	r.irq[pin] = level;
 }
 
-static struct block *make_image(char *path, size_t size, bool read_only)
-{
-	struct error err = { 0 };
-	strcpy(path, "/tmp/visor-ide-XXXXXX");
-	int fd = mkstemp(path);
-	assert_true(fd >= 0);
-	assert_int_equal(write(fd, pattern, size), size);
-	close(fd);
-	const struct block_config config = { .path = path, .read_only = read_only, .worker = rig_worker(&r.rig) };
-	struct block *block = block_open(&config, &err);
-	assert_non_null(block);
-	return block;
-}
-
 static uint8_t in(unsigned port) { return (uint8_t)io_read(&r.rig.io, port, 1); }
 static void out(unsigned port, uint8_t value) { io_write(&r.rig.io, port, value, 1); }
 
@@ -64,8 +49,8 @@ static int setup(void **state)
 	for (unsigned i = 0; i < DISK_SIZE; i++)
 		pattern[i] = (uint8_t)(i * 7 + (i >> 9) * 13 + (i >> 17));
 	rig_init(&r.rig);
-	r.disk = make_image(r.path[0], DISK_SIZE, false);
-	r.disc = make_image(r.path[1], DISC_SIZE, true);
+	r.disk = make_image(&r.rig, r.path[0], pattern, DISK_SIZE, false, NULL);
+	r.disc = make_image(&r.rig, r.path[1], pattern, DISC_SIZE, true, NULL);
 	const struct ide_config config = {
 		.bus = r.rig.bus, .devfn = DEVFN, .ports = &r.rig.io, .dma = { &r.rig.memory },
 		.irq = { { on_irq, NULL, 0 }, { on_irq, NULL, 1 } }, .enabled_at_reset = true,
@@ -476,7 +461,7 @@ static void cdrom_medium_changes(void **state)
 	assert_int_equal(sense(&asc), 2);
 	assert_int_equal(asc, 0x3a);
 	unlink(r.path[1]);
-	assert_int_equal(ide_change_medium(r.ide, 2, make_image(r.path[1], 64 * 2048, true), false, &err), 0);
+	assert_int_equal(ide_change_medium(r.ide, 2, make_image(&r.rig, r.path[1], pattern, 64 * 2048, true, NULL), false, &err), 0);
 	packet((const uint8_t[12]){ 0x4a, 1, 0, 0, 0x10, 0, 0, 0, 8 }, 8, false);
 	assert_int_equal(packet_data(data), 8);
 	assert_int_equal(data[4], 2); /* new media */
