@@ -414,11 +414,27 @@ static void random_accesses(void **state)
 	assert_int_equal(b.rises[5], 1);
 }
 
+/* A program's own 11025 samples a second, each as long as the time to the next one; a pause is not heard. */
+static void direct(void **state)
+{
+	size_t frames;
+	for (unsigned i = 0; i < 200; i++) {
+		dsp(0x10);
+		dsp((uint8_t)(i + 3));
+		board_step(&b, i == 99 ? 2 * NS_PER_SEC : 90703);
+	}
+	const int16_t *got = heard(44100, &frames);
+	assert_int_equal(frames, 2 * 99 * 4);
+	for (unsigned i = 0; i < frames; i++)
+		for (unsigned c = 0; c < 2; c++)
+			assert_int_equal(got[2 * i + c], ((int)(i / 4 + i / 396 + 3) - 128) * 256);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		TEST(detection), TEST(single_cycle), TEST(automatic), TEST(old_commands), TEST(volumes), TEST(conversion), TEST(midi_and_opl),
+		TEST(direct), TEST(detection), TEST(single_cycle), TEST(automatic), TEST(old_commands), TEST(volumes), TEST(conversion), TEST(midi_and_opl),
 		TEST(random_accesses),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -111,7 +111,7 @@ static void run_other(struct sb16 *sb, uint8_t command)
 	switch (command) {
 	case 0x04: case 0x05: case 0x0e: break;     /* the signal processor for effects, which is not there */
 	case 0x0f: answer(sb, 0xff); break;
-	case 0x10: break;                           /* one sample, now: too slow a way to be heard */
+	case 0x10: sb16_direct(sb, p[0]); break;
 	case 0x20: answer(sb, 0x80); break;
 	case 0x38: break;                           /* MIDI to nowhere */
 	case 0x40: set_rate(sb, 1000000u / (256u - p[0])); break;

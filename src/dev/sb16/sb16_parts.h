@@ -49,6 +49,8 @@ struct sb16 {
 	bool speaker;
 	uint32_t rate;         /* frames a second */
 	uint32_t block_size;   /* of commands that take it from command 0x48 */
+	uint8_t direct;          /* the level of command 0x10 */
+	uint64_t direct_since, direct_done; /* virtual time of the first of a row of them; frames since then */
 	struct sb16_stream stream[2]; /* of 8 and of 16 bits, each with its own DMA channel and interrupt */
 	/* MPU-401 */
 	uint8_t uart_in[UART_IN], uart_count;
@@ -72,6 +74,8 @@ void sb16_dsp_reset(struct sb16 *sb);
 void sb16_start(struct sb16 *sb, bool wide, struct sb16_stream stream);
 void sb16_pause(struct sb16 *sb, bool wide, bool pause);
 void sb16_stop(struct sb16 *sb);
+/* The level is `value` from now on (8 bits, unsigned). */
+void sb16_direct(struct sb16 *sb, uint8_t value);
 /* Arms the timer for what comes next. */
 void sb16_schedule(struct sb16 *sb);
 void sb16_stream_timer(void *opaque);

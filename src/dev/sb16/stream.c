@@ -11,6 +11,8 @@
 
 #define TICK_NS (3 * NS_PER_SEC / 1000)
 #define PIECE 1024u         /* samples at once */
+#define DIRECT_RATE 44100u
+#define DIRECT_MOST 1024u   /* frames that one sample of the program's may be */
 #define LATE_NS (NS_PER_SEC / 2) /* more than that is not caught up with */
 
 static uint64_t samples_a_second(const struct sb16 *sb, const struct sb16_stream *s)
@@ -52,7 +54,7 @@ static int16_t scale(int32_t value, int32_t gain)
 	return (int16_t)MAX(MIN(scaled, (int64_t)INT16_MAX), (int64_t)INT16_MIN);
 }
 
-static void play(struct sb16 *sb, const struct sb16_stream *s, bool wide, const uint8_t *data, unsigned samples)
+static void play(struct sb16 *sb, unsigned rate, const struct sb16_stream *s, bool wide, const uint8_t *data, unsigned samples)
 {
 	int16_t frames[2 * PIECE];
 	int32_t gain[2];
@@ -63,7 +65,7 @@ static void play(struct sb16 *sb, const struct sb16_stream *s, bool wide, const 
 			const uint8_t *at = data + ((size_t)(i << s->stereo) + (s->stereo ? c : 0)) * bytes;
 			frames[2 * i + c] = scale(value_of(at, wide, s->is_signed), gain[c]);
 		}
-	audio_play(sb->audio, sb->rate, frames, count);
+	audio_play(sb->audio, rate, frames, count);
 }
 
 static void fill_silence(const struct sb16_stream *s, bool wide, uint8_t *data, unsigned samples)
@@ -97,8 +99,25 @@ static unsigned move(struct sb16 *sb, const struct sb16_stream *s, bool wide, un
 	/* A stereo frame that came in part is not heard. */
 	samples = (unsigned)(moved / unit);
 	if (!s->input)
-		play(sb, s, wide, data, samples & ~(unsigned)s->stereo);
+		play(sb, sb->rate, s, wide, data, samples & ~(unsigned)s->stereo);
 	return samples;
+}
+
+/* Programs that say every sample themselves: what each was is heard when the next one comes, at a rate of our own, if that is soon. */
+void sb16_direct(struct sb16 *sb, uint8_t value)
+{
+	static const struct sb16_stream mono;
+	uint64_t now = vclock_now(sb->clock), due = muldiv64(now - sb->direct_since, DIRECT_RATE, NS_PER_SEC);
+	uint8_t held[DIRECT_MOST];
+	if (due - sb->direct_done < DIRECT_MOST) {
+		memset(held, sb->direct, sizeof(held));
+		play(sb, DIRECT_RATE, &mono, false, held, (unsigned)(due - sb->direct_done));
+		sb->direct_done = due;
+	} else {
+		sb->direct_since = now;
+		sb->direct_done = 0;
+	}
+	sb->direct = value;
 }
 
 static void end_block(struct sb16 *sb, bool wide)
