@@ -20,8 +20,8 @@ struct surface {
 int surface_resize(struct surface *surface, unsigned width, unsigned height, struct error *err);
 void surface_destroy(struct surface *surface);
 
-/* Puts pixels 0xaarrggbb, their colours already multiplied by alpha, on top of the picture at a place that may be outside in part. pitch: pixels
- * from one row to the next. */
+/* Puts pixels 0xaarrggbb, their colours already multiplied by alpha, on top of the picture at a place that may be
+ * outside in part. pitch: pixels from one row to the next. */
 void surface_overlay(struct surface *surface, int64_t left, int64_t top, const uint32_t *pixels, unsigned width, unsigned height,
 		     unsigned pitch);
 

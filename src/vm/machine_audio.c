@@ -34,7 +34,8 @@ int machine_add_sb16(struct machine *m, struct error *err)
 int machine_add_virtio_sound(struct machine *m, struct error *err)
 {
 	if (!m->config.services.sound)
-		return m->config.profile != MACHINE_CLASSIC && m->config.audio ? error_set(err, EINVAL, "sound: the machine has no sound card") : 0;
+		return m->config.profile == MACHINE_CLASSIC || !m->config.audio ? 0 :
+			error_set(err, EINVAL, "sound: the machine was made without a sound card; leave --audio out");
 	if (m->config.profile == MACHINE_CLASSIC)
 		return error_set(err, EINVAL, "sound: a machine of type classic has a Sound Blaster 16, and no virtio sound card");
 	if (open_audio(m, err) < 0)

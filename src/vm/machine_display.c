@@ -72,7 +72,8 @@ static int add_gpu(struct machine *m, struct error *err)
 int machine_add_screen(struct machine *m, struct error *err)
 {
 	if (m->config.services.gpu && m->config.profile == MACHINE_CLASSIC)
-		return error_set(err, EINVAL, "a machine of type classic has VMware's SVGA adapter; leave the virtio GPU out, or use --machine pc");
+		return error_set(err, EINVAL, "a machine of type classic has VMware's SVGA adapter; leave the virtio GPU out, or "
+				 "use --machine pc");
 	if (m->config.services.gpu)
 		return add_gpu(m, err);
 	return m->config.profile == MACHINE_MICRO ? 0 : add_vga(m, NULL, NULL, err);

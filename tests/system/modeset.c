@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * modeset X Y: shows by the kernel's mode setting (DRM) a picture in the connector's preferred mode, with a cursor at (X, Y), until it is killed.
- * Pixel (x, y) of the picture is 0x10000 (3 x) + 0x100 (5 y) + (x ^ y), each colour modulo 256; of the cursor it has alpha 4 x and, multiplied by it,
- * green 2 y.
+ * modeset X Y: shows by the kernel's mode setting (DRM) a picture in the connector's preferred mode, with a cursor
+ * at (X, Y), until it is killed. Pixel (x, y) of the picture is 0x10000 (3 x) + 0x100 (5 y) + (x ^ y), each colour
+ * modulo 256; of the cursor it has alpha 4 x and, multiplied by it, green 2 y.
  */
 #include <libdrm/drm.h>
 #include <libdrm/drm_mode.h>
@@ -89,7 +89,9 @@ int main(int argc, char **argv)
 	for (unsigned y = 0; y < CURSOR; y++)
 		for (unsigned x = 0; x < CURSOR; x++)
 			cursor[y * (pointer.pitch / 4) + x] = 4 * x << 24 | (2 * y * 4 * x / 255) << 8;
-	struct drm_mode_fb_cmd2 fb = { .width = width, .height = height, .pixel_format = XRGB8888, .handles = { picture.handle }, .pitches = { picture.pitch } };
+	struct drm_mode_fb_cmd2 fb = {
+		.width = width, .height = height, .pixel_format = XRGB8888, .handles = { picture.handle }, .pitches = { picture.pitch },
+	};
 	request(DRM_IOCTL_MODE_ADDFB2, &fb, "frame buffer");
 	crtc.fb_id = fb.fb_id;
 	crtc.set_connectors_ptr = (uintptr_t)&connector;

@@ -39,7 +39,8 @@ struct vga *vga_create(const struct vga_config *config, struct error *err);
 
 struct display_source vga_display(struct vga *vga);
 
-/* For an adapter that shares the PCI function: this, and what shows the dispi registers (opaque: the struct vga) where that one has them. */
+/* For an adapter that shares the PCI function: this, and what shows the dispi registers (opaque: the struct
+ * vga) where that one has them. */
 struct pci_function *vga_function(struct vga *vga);
 const struct io_ops *vga_registers(void);
 

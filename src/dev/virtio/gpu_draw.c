@@ -5,8 +5,9 @@
 #include "base/util.h"
 #include "dev/virtio/gpu_parts.h"
 
-/* VIRTIO_GPU_FORMAT_*: where colours are in a pixel that is read as a little-endian number. The formats' names have the bytes' order. A cursor has alpha
- * in the formats with X as well: Linux makes its buffers before it knows what they will be used for. */
+/* VIRTIO_GPU_FORMAT_*: where colours are in a pixel that is read as a little-endian number; the formats' names have
+ * the bytes' order. A cursor has alpha in the formats with X as well: Linux makes its buffers before it knows what
+ * they will be used for. */
 static const struct format {
 	uint8_t number, red, green, blue, alpha;
 } formats[] = {

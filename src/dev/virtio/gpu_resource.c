@@ -79,13 +79,20 @@ const uint8_t *gpu_pixels(const struct virtio_gpu *gpu, const struct gpu_resourc
 	return store_at(gpu, &resource->pixels);
 }
 
+static bool shape_ok(const struct gpu_resource *r)
+{
+	return gpu_format_known(r->format) && r->width && r->width <= GPU_MAX_DIMENSION && r->height && r->height <= GPU_MAX_DIMENSION;
+}
+
 enum gpu_type gpu_create_2d(struct virtio_gpu *gpu, const struct gpu_create_2d *request)
 {
 	struct gpu_resource *r = free_place(gpu);
-	struct gpu_resource made = { .id = request->resource, .format = request->format, .width = request->width, .height = request->height };
+	struct gpu_resource made = {
+		.id = request->resource, .format = request->format, .width = request->width, .height = request->height,
+	};
 	if (!made.id || gpu_find(gpu, made.id))
 		return RESP_ERR_INVALID_RESOURCE_ID;
-	if (!gpu_format_known(made.format) || !made.width || made.width > GPU_MAX_DIMENSION || !made.height || made.height > GPU_MAX_DIMENSION)
+	if (!shape_ok(&made))
 		return RESP_ERR_INVALID_PARAMETER;
 	if (!r || !take(gpu, (uint64_t)made.width * made.height * GPU_PIXEL, &made.pixels))
 		return RESP_ERR_OUT_OF_MEMORY;
@@ -211,8 +218,7 @@ static bool resource_ok(const struct gpu_resource *r)
 {
 	if (!r->id)
 		return !r->pixels.pages && !r->backing.pages;
-	return gpu_format_known(r->format) && r->width && r->width <= GPU_MAX_DIMENSION && r->height && r->height <= GPU_MAX_DIMENSION &&
-		r->entries <= GPU_MAX_ENTRIES && extent_ok(&r->pixels, (uint64_t)r->width * r->height * GPU_PIXEL) &&
+	return shape_ok(r) && r->entries <= GPU_MAX_ENTRIES && extent_ok(&r->pixels, (uint64_t)r->width * r->height * GPU_PIXEL) &&
 		extent_ok(&r->backing, (uint64_t)r->entries * sizeof(struct gpu_mem_entry));
 }
 

@@ -46,7 +46,9 @@ static size_t describe_pcm(unsigned id, void *to)
 
 static size_t describe_chmap(unsigned id, void *to)
 {
-	*(struct chmap_info *)to = (struct chmap_info){ .direction = (uint8_t)id, .channels = 2, .positions = { POSITION_FL, POSITION_FR } };
+	*(struct chmap_info *)to = (struct chmap_info){
+		.direction = (uint8_t)id, .channels = 2, .positions = { POSITION_FL, POSITION_FR },
+	};
 	return sizeof(struct chmap_info);
 }
 

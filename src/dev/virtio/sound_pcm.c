@@ -20,7 +20,8 @@ static const struct format {
 	uint8_t number, bytes;
 	bool is_signed;
 } formats[] = {
-	{ 3, 1, true }, { 4, 1, false }, { 5, 2, true }, { 6, 2, false }, { 17, 4, true }, { 18, 4, false }, /* S8, U8, S16, U16, S32, U32 */
+	/* S8, U8, S16, U16, S32, U32 */
+	{ 3, 1, true }, { 4, 1, false }, { 5, 2, true }, { 6, 2, false }, { 17, 4, true }, { 18, 4, false },
 };
 
 static const uint32_t rates[] = { 5512, 8000, 11025, 16000, 22050, 32000, 44100, 48000, 64000, 88200, 96000 };

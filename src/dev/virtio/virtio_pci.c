@@ -565,7 +565,8 @@ struct virtio_pci *virtio_pci_create(const struct virtio_pci_config *config, str
 	return create(config, NULL, err);
 }
 
-struct virtio_pci *virtio_pci_create_shared(const struct virtio_pci_config *config, const struct virtio_pci_shared *shared, struct error *err)
+struct virtio_pci *virtio_pci_create_shared(const struct virtio_pci_config *config, const struct virtio_pci_shared *shared,
+					    struct error *err)
 {
 	return create(config, shared, err);
 }

@@ -18,8 +18,9 @@ struct virtio_pci_config {
 };
 
 /*
- * Another device's function, which has the lock of the virtio device, becomes that of both. There the structures are in BAR 2 (64 bits), behind a
- * page of the other one's registers, and the MSI-X table is in BAR 4. The other one is reset, saved and destroyed by itself, and last.
+ * Another device's function, which has the lock of the virtio device, becomes that of both. There the structures
+ * are in BAR 2 (64 bits), behind a page of the other one's registers, and the MSI-X table is in BAR 4. The other one
+ * is reset, saved and destroyed by itself, and last.
  */
 struct virtio_pci_shared {
 	struct pci_function *function;
@@ -31,6 +32,7 @@ struct virtio_pci;
 
 /* Named after the device, with "pci-" in front. */
 struct virtio_pci *virtio_pci_create(const struct virtio_pci_config *config, struct error *err);
-struct virtio_pci *virtio_pci_create_shared(const struct virtio_pci_config *config, const struct virtio_pci_shared *shared, struct error *err);
+struct virtio_pci *virtio_pci_create_shared(const struct virtio_pci_config *config, const struct virtio_pci_shared *shared,
+					    struct error *err);
 
 #endif
