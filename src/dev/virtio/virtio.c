@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "dev/virtio/virtio.h"
 
+#include <stdatomic.h>
 #include <string.h>
 
 #include "base/log.h"
@@ -56,29 +57,35 @@ static bool ready(const struct virtio_device *device)
 static void serve_notified(void *opaque)
 {
 	struct virtio_device *device = opaque;
+	atomic_store(&device->work_posted, false);
 	lock_take(&device->lock);
-	device->work_posted = false;
-	for (uint32_t round = device->notified; round && ready(device); round &= round - 1) {
+	for (uint32_t round = atomic_load(&device->notified); round && ready(device); round &= round - 1) {
 		unsigned queue = (unsigned)__builtin_ctz(round);
-		device->notified &= ~BIT(queue);
-		device->ops->serve(device, queue);
+		atomic_fetch_and(&device->notified, ~BIT(queue));
+		if (device->queue[queue].enabled)
+			device->ops->serve(device, queue);
 	}
 	virtio_resume(device);
 	lock_release(&device->lock);
 }
 
-void virtio_resume(struct virtio_device *device)
+static void post_work(struct virtio_device *device)
 {
-	if (!device->notified || device->work_posted || !ready(device))
-		return;
-	device->work_posted = true;
-	worker_post(&device->worker, serve_notified, device);
+	if (!atomic_exchange(&device->work_posted, true))
+		worker_post(&device->worker, serve_notified, device);
 }
 
+void virtio_resume(struct virtio_device *device)
+{
+	if (atomic_load(&device->notified) && ready(device))
+		post_work(device);
+}
+
+/* Whether the device is ready is for the worker to see, which has the lock. */
 void virtio_kick(struct virtio_device *device, unsigned queue)
 {
-	device->notified |= BIT(queue);
-	virtio_resume(device);
+	atomic_fetch_or(&device->notified, BIT(queue));
+	post_work(device);
 }
 
 void virtio_serve_chains(struct virtio_device *device, unsigned queue, virtio_chain_fn *take)
@@ -99,7 +106,7 @@ void virtio_serve_chains(struct virtio_device *device, unsigned queue, virtio_ch
 
 void virtio_notify(struct virtio_device *device, unsigned queue)
 {
-	if (queue < device->queue_count && device->queue[queue].enabled)
+	if (queue < device->queue_count)
 		virtio_kick(device, queue);
 }
 
