@@ -14,12 +14,19 @@
 
 #include "base/log.h"
 #include "base/util.h"
+#include "host/time.h"
+
+/* Rounds of posted work, which posts work, before the next look at the descriptors. */
+#define POSTED_ROUNDS 4
+/* A timer that was set so lately is left to fire too early rather than set again for later. */
+#define TIMER_REST_NS 1000000u
 
 /*
  * A wait ends by a descriptor, by the eventfd (posted work, an earlier deadline,
  * stop) or by the timerfd, which gives deadlines finer than epoll_wait's
  * milliseconds. `awake` spares the eventfd's system call while the loop is not
- * waiting: it is cleared just before the last look at posted work.
+ * waiting: it is cleared just before the last look at posted work. Both descriptors are edge-triggered counters:
+ * each write and each expiry is an event, and nobody has to read them.
  *
  * A source removed within a callback may still have an event in the round's
  * array: it is marked dead and freed after the round.
@@ -46,16 +53,16 @@ struct loop {
 	bool have_dead;
 	uint64_t (*timers)(void *opaque);
 	void *timers_opaque;
-	bool timer_set;
+	uint64_t timer_at, timer_set_at; /* when it fires (UINT64_MAX: not at all), and when that was set */
 	atomic_bool awake, stopped;
 	pthread_mutex_t lock; /* over the posted work */
 	struct work *work;
 	size_t work_count, work_room;
 };
 
-static int watch(struct loop *loop, int fd, void *data)
+static int watch(struct loop *loop, int fd)
 {
-	struct epoll_event event = { .events = EPOLLIN, .data.ptr = data };
+	struct epoll_event event = { .events = EPOLLIN | EPOLLET, .data.ptr = NULL };
 	return epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, fd, &event);
 }
 
@@ -66,12 +73,13 @@ struct loop *loop_create(struct error *err)
 		error_set(err, ENOMEM, "out of memory for the event loop");
 		return NULL;
 	}
+	loop->timer_at = UINT64_MAX;
 	loop->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	loop->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	loop->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
 	pthread_mutex_init(&loop->lock, NULL);
 	if (loop->epoll_fd < 0 || loop->event_fd < 0 || loop->timer_fd < 0 ||
-	    watch(loop, loop->event_fd, &loop->event_fd) || watch(loop, loop->timer_fd, &loop->timer_fd)) {
+	    watch(loop, loop->event_fd) || watch(loop, loop->timer_fd)) {
 		error_set(err, errno, "cannot make the event loop: %s; raise the limit of open files (ulimit -n)",
 			  strerror(errno));
 		loop_destroy(loop);
@@ -80,8 +88,8 @@ struct loop *loop_create(struct error *err)
 	return loop;
 }
 
-/* Takes the whole list, so that work may post work. */
-static void run_posted(struct loop *loop)
+/* Takes the whole list, so that work may post work. False: there was none. */
+static bool run_posted(struct loop *loop)
 {
 	pthread_mutex_lock(&loop->lock);
 	struct work *work = loop->work;
@@ -92,6 +100,7 @@ static void run_posted(struct loop *loop)
 	for (size_t i = 0; i < count; i++)
 		work[i].fn(work[i].arg);
 	free(work);
+	return count != 0;
 }
 
 static bool have_posted(struct loop *loop)
@@ -104,8 +113,8 @@ static bool have_posted(struct loop *loop)
 
 void loop_drain(struct loop *loop)
 {
-	while (have_posted(loop))
-		run_posted(loop);
+	while (run_posted(loop))
+		;
 }
 
 static void close_fd(int fd)
@@ -234,39 +243,31 @@ void loop_set_timers(struct loop *loop, uint64_t (*run)(void *opaque), void *opa
 	loop->timers_opaque = opaque;
 }
 
-/* ns from now; UINT64_MAX disarms. A time of 0 would disarm too, hence at least 1. */
+/* ns from now; UINT64_MAX: never. A time of 0 would disarm the timer, hence at least 1. */
 static void set_timer(struct loop *loop, uint64_t ns)
 {
-	if (ns == UINT64_MAX && !loop->timer_set)
+	if (ns == UINT64_MAX && loop->timer_at == UINT64_MAX)
 		return;
 	struct itimerspec spec = { 0 };
+	uint64_t now = host_time_ns(), at = UINT64_MAX;
 	if (ns != UINT64_MAX) {
 		ns = MIN(MAX(ns, 1ull), 1000000000000000ull);
+		at = now + ns;
 		spec.it_value.tv_sec = (time_t)(ns / 1000000000ull);
 		spec.it_value.tv_nsec = (long)(ns % 1000000000ull);
 	}
+	if (loop->timer_at > now && at >= loop->timer_at && now - loop->timer_set_at < TIMER_REST_NS)
+		return;
 	timerfd_settime(loop->timer_fd, 0, &spec, NULL);
-	loop->timer_set = ns != UINT64_MAX;
-}
-
-/* Both the eventfd and the timerfd are counters whose reading clears them. */
-static void drain(int fd)
-{
-	uint64_t count;
-	if (read(fd, &count, sizeof(count)) < 0 && errno != EAGAIN)
-		log_warn("cannot read the event loop's descriptor: %s", strerror(errno));
+	loop->timer_at = at;
+	loop->timer_set_at = now;
 }
 
 static void dispatch(struct loop *loop, const struct epoll_event *events, int count)
 {
 	for (int i = 0; i < count; i++) {
-		void *data = events[i].data.ptr;
-		if (data == &loop->event_fd || data == &loop->timer_fd) {
-			drain(*(int *)data);
-			continue;
-		}
-		struct source *source = data;
-		if (!source->dead)
+		struct source *source = events[i].data.ptr;
+		if (source && !source->dead)
 			source->fn(source->opaque, events[i].events);
 	}
 	if (!loop->always_ready)
@@ -288,7 +289,8 @@ static bool file_ready(const struct loop *loop)
 int loop_once(struct loop *loop, uint64_t max_ns, struct error *err)
 {
 	struct epoll_event events[32];
-	run_posted(loop);
+	for (unsigned i = 0; i < POSTED_ROUNDS && run_posted(loop); i++)
+		;
 	/* What fires now re-arms timers: that needs no wake-up as long as the loop is known to be awake. */
 	if (loop->timers)
 		loop->timers(loop->timers_opaque);
