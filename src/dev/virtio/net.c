@@ -299,7 +299,7 @@ static void fill(struct virtio_net *net, unsigned queue, unsigned count, const s
 		virtqueue_put(q, element, (uint32_t)written, i);
 	}
 	virtqueue_publish(q, count);
-	virtio_signal(&net->virtio, queue);
+	virtio_signal_soon(&net->virtio, queue);
 }
 
 static unsigned choose_queue(const struct virtio_net *net, const struct net_frame *frame)
@@ -426,7 +426,7 @@ static void serve(struct virtio_device *virtio, unsigned queue)
 		net->starved &= ~BIT(queue);
 		return;
 	}
-	virtio_signal(virtio, queue);
+	virtio_signal_soon(virtio, queue);
 }
 
 static void started(struct virtio_device *virtio)

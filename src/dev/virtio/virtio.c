@@ -149,6 +149,27 @@ void virtio_signal(struct virtio_device *device, unsigned queue)
 		device->transport.queue_interrupt(device->transport.opaque, queue);
 }
 
+static void signal_now(struct virtio_device *device)
+{
+	for (; device->unsignalled; device->unsignalled &= device->unsignalled - 1)
+		virtio_signal(device, (unsigned)__builtin_ctz(device->unsignalled));
+}
+
+static void signal_posted(void *opaque)
+{
+	struct virtio_device *device = opaque;
+	lock_take(&device->lock);
+	signal_now(device);
+	lock_release(&device->lock);
+}
+
+void virtio_signal_soon(struct virtio_device *device, unsigned queue)
+{
+	if (!device->unsignalled)
+		worker_post(&device->worker, signal_posted, device);
+	device->unsignalled |= BIT(queue);
+}
+
 /* Buffers that the device still holds are waited for: after a reset it must not touch guest memory (2.4.1). */
 static void reset_state(struct virtio_device *device)
 {
@@ -248,6 +269,7 @@ void virtio_device_saving(void *opaque)
 	struct virtio_device *device = opaque;
 	if (device->ops->quiesce)
 		device->ops->quiesce(device);
+	signal_now(device);
 }
 
 int virtio_device_loaded(void *opaque, struct error *err)

@@ -80,6 +80,7 @@ struct virtio_device {
 	struct worker worker;
 	struct virtio_transport transport;
 	_Atomic bool work_posted;
+	uint32_t unsignalled;     /* queues for virtio_signal_soon, by bit; their signal is posted */
 	uint8_t complaints;       /* lines that the log has had about this device's driver */
 	struct iovec iov[VIRTQUEUE_MAX_SEGMENTS]; /* of the element in the hand of `serve` */
 	/* State. */
@@ -122,6 +123,8 @@ bool virtio_pop(struct virtio_device *device, unsigned queue, struct virtqueue_e
 void virtio_push(struct virtio_device *device, unsigned queue, const struct virtqueue_element *element,
 		 uint32_t written);
 void virtio_signal(struct virtio_device *device, unsigned queue);
+/* The same when what the worker has in hand is done: for devices that push in bursts to several queues, whose driver is to wake once. */
+void virtio_signal_soon(struct virtio_device *device, unsigned queue);
 
 /* The driver broke the rules: NEEDS_RESET, one line in the log, and nothing more is served. */
 void virtio_fail(struct virtio_device *device, const char *reason);
