@@ -234,10 +234,10 @@ class Machine(Guest):
         super().__init__("debian", "--name", name, "--memory", "1G", "--cpus", "2", "-p", f"{self.ssh_port}:22", "-p", f"{self.port}:7000", *arguments)
 
     def wait_for_login(self):
-        """The prompt comes on the serial line; SSH may be a moment later."""
+        """The prompt comes on the serial line; SSH may be a moment later, and cloud-init starts it anew before it is done."""
         self.expect(rf"{self.name}-host login:", 240)
         end = time.monotonic() + 120 * PATIENCE
-        while self.ssh("true", status=None).returncode == 255:
+        while self.ssh("cloud-init status --wait", 240, status=None).returncode == 255:
             check(time.monotonic() < end and self.process.poll() is None, f"no SSH\n{self.log[-3000:]}\n{self.stderr()}")
             self.read(1)
 
