@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "base/util.h"
 #include "host/time.h"
+#include "host/waiter.h"
 
 /* Rounds of posted work, which posts work, before the next look at the descriptors. */
 #define POSTED_ROUNDS 4
@@ -24,8 +25,8 @@
 /*
  * A wait ends by a descriptor, by the eventfd (posted work, an earlier deadline,
  * stop) or by the timerfd, which gives deadlines finer than epoll_wait's
- * milliseconds. `awake` spares the eventfd's system call while the loop is not
- * waiting: it is cleared just before the last look at posted work. Both descriptors are edge-triggered counters:
+ * milliseconds. `state` spares the eventfd's system call while the loop is not
+ * asleep: it is AWAKE from just before the last look at posted work on, and WOKEN when there is more since. Both descriptors are edge-triggered counters:
  * each write and each expiry is an event, and nobody has to read them.
  *
  * A source removed within a callback may still have an event in the round's
@@ -46,6 +47,8 @@ struct work {
 	void *arg;
 };
 
+enum { AWAKE, WOKEN, ASLEEP };
+
 struct loop {
 	int epoll_fd, event_fd, timer_fd;
 	struct source *sources;
@@ -54,7 +57,9 @@ struct loop {
 	uint64_t (*timers)(void *opaque);
 	void *timers_opaque;
 	uint64_t timer_at, timer_set_at; /* when it fires (UINT64_MAX: not at all), and when that was set */
-	atomic_bool awake, stopped;
+	atomic_int state;
+	atomic_bool stopped;
+	struct patience patience;
 	pthread_mutex_t lock; /* over the posted work */
 	struct work *work;
 	size_t work_count, work_room;
@@ -74,6 +79,7 @@ struct loop *loop_create(struct error *err)
 		return NULL;
 	}
 	loop->timer_at = UINT64_MAX;
+	atomic_init(&loop->state, WOKEN);
 	loop->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	loop->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	loop->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
@@ -210,7 +216,7 @@ static void free_dead(struct loop *loop)
 void loop_wake(void *opaque)
 {
 	struct loop *loop = opaque;
-	if (atomic_exchange(&loop->awake, true))
+	if (atomic_exchange(&loop->state, WOKEN) != ASLEEP)
 		return;
 	const uint64_t one = 1;
 	if (write(loop->event_fd, &one, sizeof(one)) < 0 && errno != EAGAIN)
@@ -286,6 +292,33 @@ static bool file_ready(const struct loop *loop)
 	return false;
 }
 
+/* A look for events, and some more while others are to be expected soon. */
+static int look(struct loop *loop, struct epoll_event *events, int room, uint64_t start)
+{
+	int count;
+	do
+		count = epoll_wait(loop->epoll_fd, events, room, 0);
+	while (count == 0 && atomic_load(&loop->state) == AWAKE && patience_lasts(&loop->patience, start));
+	return count;
+}
+
+/* At most for `wait` ns, and not at all when there is something to do already. */
+static int wait_for_events(struct loop *loop, struct epoll_event *events, int room, uint64_t wait)
+{
+	uint64_t start = host_time_ns();
+	int count = 0, awake = AWAKE;
+	if (loop->patience.ns && loop->patience.ns < wait)
+		count = look(loop, events, room, start);
+	if (count == 0) {
+		set_timer(loop, wait);
+		bool sleep = atomic_compare_exchange_strong(&loop->state, &awake, ASLEEP);
+		count = epoll_wait(loop->epoll_fd, events, room, sleep ? -1 : 0);
+		atomic_store(&loop->state, WOKEN);
+	}
+	patience_learn(&loop->patience, host_time_ns() - start);
+	return count;
+}
+
 int loop_once(struct loop *loop, uint64_t max_ns, struct error *err)
 {
 	struct epoll_event events[32];
@@ -294,16 +327,14 @@ int loop_once(struct loop *loop, uint64_t max_ns, struct error *err)
 	/* What fires now re-arms timers: that needs no wake-up as long as the loop is known to be awake. */
 	if (loop->timers)
 		loop->timers(loop->timers_opaque);
-	atomic_store(&loop->awake, false);
+	atomic_store(&loop->state, AWAKE);
 	uint64_t wait = loop->timers ? loop->timers(loop->timers_opaque) : UINT64_MAX;
 	wait = MIN(wait, max_ns);
-	bool poll = wait == 0 || have_posted(loop) || atomic_load(&loop->stopped) || file_ready(loop);
-	if (!poll)
-		set_timer(loop, wait);
-	int count = epoll_wait(loop->epoll_fd, events, ARRAY_SIZE(events), poll ? 0 : -1);
+	bool busy = wait == 0 || have_posted(loop) || atomic_load(&loop->stopped) || file_ready(loop);
+	int room = ARRAY_SIZE(events);
+	int count = busy ? epoll_wait(loop->epoll_fd, events, room, 0) : wait_for_events(loop, events, room, wait);
 	if (count < 0 && errno != EINTR)
 		return error_set(err, errno, "the event loop cannot wait: %s", strerror(errno));
-	atomic_store(&loop->awake, true);
 	if (count >= 0)
 		dispatch(loop, events, count);
 	if (loop->have_dead)
