@@ -15,6 +15,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <slirp/libslirp.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -281,11 +282,22 @@ static void on_events(void *opaque, uint32_t ready)
 
 /* --- libslirp's calls --- */
 
+/* Segments are as large as the MTU that the device offers, whatever the driver has agreed to: libslirp forgets the guest's maximum segment
+ * size when it connects. */
 static ssize_t on_packet(const void *data, size_t size, void *opaque)
 {
 	struct user *user = opaque;
-	const struct iovec iov = { (void *)data, size };
-	const struct net_frame frame = { .iov = &iov, .count = 1, .size = size, .offload.valid = true };
+	uint8_t *bytes = (uint8_t *)data, sum[2];
+	struct iovec iov[3] = { { bytes, size } };
+	struct net_frame frame = { .iov = iov, .count = 1, .size = size, .offload.valid = true };
+	unsigned mtu = atomic_load(&user->net.port_mtu);
+	if (size > NET_FRAME_MIN + mtu && packet_to_cut(data, size, mtu, &frame.offload, sum)) {
+		size_t at = frame.offload.checksum_start + frame.offload.checksum_offset;
+		iov[0].iov_len = at;
+		iov[1] = (struct iovec){ sum, sizeof(sum) };
+		iov[2] = (struct iovec){ bytes + at + sizeof(sum), size - at - sizeof(sum) };
+		frame.count = 3;
+	}
 	/* The guest falls behind: no more from the host's sockets meanwhile. */
 	if (!net_deliver(&user->net, &frame) && user->looped)
 		loop_modify(user->net.config.loop, user->epoll_fd, 0, NULL);

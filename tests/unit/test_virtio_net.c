@@ -168,6 +168,21 @@ static void configuration_space(void **state)
 	net_rig_destroy(&r);
 }
 
+/* What the network is told of the driver's. */
+static void agreed_mtu(void **state)
+{
+	static struct net_rig r;
+	net_rig_init(&r, 1, NET_OFFLOAD_ALL);
+	net_rig_start(&r, F_USUAL, 3);
+	assert_int_equal(atomic_load(&r.net->net.port_mtu), 1500);
+	device_reset((struct device *)r.dev);
+	net_rig_start(&r, F_USUAL | F_MTU, 3);
+	assert_int_equal(atomic_load(&r.net->net.port_mtu), 9000);
+	device_reset((struct device *)r.dev);
+	assert_int_equal(atomic_load(&r.net->net.port_mtu), 1500);
+	net_rig_destroy(&r);
+}
+
 static void frames_are_sent(void **state)
 {
 	static struct net_rig r;
@@ -634,6 +649,7 @@ int main(void)
 	log_threshold = LOG_ERROR;
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(configuration_space),
+		cmocka_unit_test(agreed_mtu),
 		cmocka_unit_test(frames_are_sent),
 		cmocka_unit_test(offloads_are_passed_on),
 		cmocka_unit_test(frames_are_received),
