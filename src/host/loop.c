@@ -26,8 +26,8 @@
  * A wait ends by a descriptor, by the eventfd (posted work, an earlier deadline,
  * stop) or by the timerfd, which gives deadlines finer than epoll_wait's
  * milliseconds. `state` spares the eventfd's system call while the loop is not
- * asleep: it is AWAKE from just before the last look at posted work on, and WOKEN when there is more since. Both descriptors are edge-triggered counters:
- * each write and each expiry is an event, and nobody has to read them.
+ * asleep: it is AWAKE from just before the last look at posted work on, and WOKEN when there is more since. Both
+ * descriptors are edge-triggered counters: each write and each expiry is an event, and nobody has to read them.
  *
  * A source removed within a callback may still have an event in the round's
  * array: it is marked dead and freed after the round.
@@ -309,10 +309,9 @@ static int wait_for_events(struct loop *loop, struct epoll_event *events, int ro
 	int count = 0, awake = AWAKE;
 	if (loop->patience.ns && loop->patience.ns < wait)
 		count = look(loop, events, room, start);
-	if (count == 0) {
+	if (count == 0 && atomic_compare_exchange_strong(&loop->state, &awake, ASLEEP)) {
 		set_timer(loop, wait);
-		bool sleep = atomic_compare_exchange_strong(&loop->state, &awake, ASLEEP);
-		count = epoll_wait(loop->epoll_fd, events, room, sleep ? -1 : 0);
+		count = epoll_wait(loop->epoll_fd, events, room, -1);
 		atomic_store(&loop->state, WOKEN);
 	}
 	patience_learn(&loop->patience, host_time_ns() - start);
