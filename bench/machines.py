@@ -119,13 +119,19 @@ class Monitor:
     append = "console=ttyS0 quiet rdinit=/bench-init"
 
     def start(self, cpus, port=None):
-        """With a port: also with a disk to write and a network, where a server of iperf3 is at the host's port."""
+        """With a port: also with a disk to write and the user network, where a server of iperf3 is at the host's port."""
         append = self.append + (f" bench_port={port}" if port else "")
         if port:
             with open(self.scratch, "wb") as f:
                 f.truncate(SCRATCH)
         command = self.command(cpus, "1G", self.kernel, append, initrd=self.initrd, disk=self.disk)
         return Machine(self.name, command + (self.io_devices() if port else self.no_devices))
+
+    def start_guest(self, port, server=False):
+        """One of two on a network of their own; the server has the address that the host has on the user network."""
+        append = self.append + f" bench_port={port}" + (" bench_address=10.0.2.2" if server else "")
+        command = self.command(1, "512M", self.kernel, append, initrd=self.initrd, disk=self.disk)
+        return Machine(self.name, command + self.peer_devices(server))
 
     def boot(self):
         """Debian's kernel and the initramfs, without a disk."""
@@ -144,6 +150,9 @@ class Visor(Monitor):
 
     def io_devices(self):
         return ["--disk", self.scratch, "--net", "user"]
+
+    def peer_devices(self, server):
+        return ["--net", f"switch:bench-{os.getpid()}"]
 
     def __init__(self, binary, engine, *more):
         super().__init__(engine, *more)
@@ -167,6 +176,14 @@ class Qemu(Monitor):
 
     def io_devices(self):
         return ["-drive", f"file={self.scratch},if=virtio,format=raw", "-nic", "user,model=virtio-net-pci"]
+
+    def peer_devices(self, server):
+        # The fastest that it has without privileges; the server listens.
+        path = os.path.join(os.path.dirname(self.initrd), "guests")
+        if server and os.path.exists(path):
+            os.remove(path)
+        return ["-netdev", f"stream,id=n,server={'on' if server else 'off'},addr.type=unix,addr.path={path}",
+                "-device", f"virtio-net-pci,netdev=n,mac=52:54:00:12:34:{57 if server else 56}"]
 
     def command(self, cpus, memory, kernel, append, initrd=None, disk=None):
         c = ["qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", str(cpus), "-m", memory,

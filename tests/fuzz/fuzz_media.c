@@ -21,7 +21,7 @@
 #define MOST_WORDS 20u
 
 enum { SLOT_GPU = VGA_SLOT, SLOT_SOUND = SMALL_SLOT_SERVICES };
-enum { REGISTER_WRITE, REGISTER_READ, MEMORY_WRITE, NOTIFY, ADVANCE, LOOK, START, COMMAND, STEPS };
+enum { REGISTER_WRITE, REGISTER_READ, MEMORY_WRITE, NOTIFY, ADVANCE, LOOK, START, COMMAND, CONFIG_WRITE, STEPS };
 
 struct step {
 	uint8_t what, device;
@@ -125,6 +125,9 @@ static void take_step(const struct step *s, const uint8_t *words, unsigned count
 		break;
 	case START:
 		small_virtio_start(m, slot);
+		break;
+	case CONFIG_WRITE:
+		small_config_write(m, slot, PCI_COMMAND, s->a & 7, 2);
 		break;
 	case COMMAND:
 		command(s, words, count);
@@ -251,6 +254,9 @@ void fuzz_seeds(fuzz_seed_fn *emit, void *opaque)
 	SAY(0x87, 1000, 1);
 	SAY(0x87, 3000, 1);
 	add(ADVANCE, 1, 0, 200000000, 0);
+	add(CONFIG_WRITE, 1, 0, 2, 0);
+	add(ADVANCE, 1, 0, 700000000, 0);
+	add(CONFIG_WRITE, 1, 0, 7, 0);
 	add(ADVANCE, 1, 0, 900000000, 0);
 	add(START, 1, 0, 0, 0);
 	done(emit, opaque, "record");

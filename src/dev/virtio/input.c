@@ -134,7 +134,7 @@ static void flush(struct virtio_input *input)
 			input->count--;
 			any = true;
 		}
-	} while (input->count && driven(virtio) && virtqueue_ask(&virtio->queue[QUEUE_EVENTS]));
+	} while (input->count && virtio_ready(virtio) && virtqueue_ask(&virtio->queue[QUEUE_EVENTS]));
 	if (any)
 		virtio_signal(virtio, QUEUE_EVENTS);
 }

@@ -154,8 +154,8 @@ static void advance(struct virtio_sound *sound, unsigned stream)
 	do {
 		for (; !s->busy && left && virtio_pop(virtio, QUEUE_TX + stream, &element); left--, begun = false)
 			look_at(sound, stream, &element, begun);
-	} while (!s->busy && left && !(virtio->status & VIRTIO_STATUS_NEEDS_RESET) && virtqueue_ask(queue));
-	if (!left)
+	} while (!s->busy && left && virtio_ready(virtio) && virtqueue_ask(queue));
+	if (!left || !virtio_ready(virtio)) /* then it is served when it is ready again */
 		virtio_kick(virtio, QUEUE_TX + stream);
 	virtio_signal(virtio, QUEUE_TX + stream);
 }

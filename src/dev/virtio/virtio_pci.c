@@ -297,14 +297,9 @@ static uint64_t isr_read(struct virtio_pci *pci, unsigned offset)
 	return isr;
 }
 
-static uint64_t registers_read(void *opaque, uint64_t offset, unsigned size)
+static uint64_t read_locked(struct virtio_pci *pci, unsigned page, unsigned in_page, unsigned size)
 {
-	struct virtio_pci *pci = opaque;
-	if (offset < pci->first)
-		return pci->shared.registers->read(pci->shared.opaque, offset, size);
-	offset -= pci->first;
-	unsigned in_page = (unsigned)(offset % PAGE_SIZE);
-	switch (offset / PAGE_SIZE) {
+	switch (page) {
 	case PAGE_COMMON:
 		return common_read(pci, in_page, size);
 	case PAGE_ISR:
@@ -316,21 +311,34 @@ static uint64_t registers_read(void *opaque, uint64_t offset, unsigned size)
 	}
 }
 
+static uint64_t registers_read(void *opaque, uint64_t offset, unsigned size)
+{
+	struct virtio_pci *pci = opaque;
+	lock_take(&pci->virtio->lock);
+	uint64_t value = offset < pci->first ? pci->shared.registers->read(pci->shared.opaque, offset, size) :
+		read_locked(pci, (unsigned)((offset - pci->first) / PAGE_SIZE), (unsigned)(offset % PAGE_SIZE), size);
+	lock_release(&pci->virtio->lock);
+	return value;
+}
+
+/* A notification takes no lock: the worker, which it wakes or which is serving just now, wants that very one. */
 static void registers_write(void *opaque, uint64_t offset, uint64_t value, unsigned size)
 {
 	struct virtio_pci *pci = opaque;
-	if (offset < pci->first) {
-		pci->shared.registers->write(pci->shared.opaque, offset, value, size);
+	bool other = offset < pci->first; /* a register of the other device's in a shared function */
+	unsigned page = (unsigned)((offset - pci->first) / PAGE_SIZE), in_page = (unsigned)(offset % PAGE_SIZE);
+	if (!other && page == PAGE_NOTIFY) {
+		virtio_notify(pci->virtio, in_page / NOTIFY_MULTIPLIER);
 		return;
 	}
-	offset -= pci->first;
-	unsigned in_page = (unsigned)(offset % PAGE_SIZE);
-	if (offset / PAGE_SIZE == PAGE_COMMON)
+	lock_take(&pci->virtio->lock);
+	if (other)
+		pci->shared.registers->write(pci->shared.opaque, offset, value, size);
+	else if (page == PAGE_COMMON)
 		common_write(pci, in_page, value, size);
-	else if (offset / PAGE_SIZE == PAGE_DEVICE)
+	else if (page == PAGE_DEVICE)
 		virtio_write_config(pci->virtio, in_page, value, size);
-	else if (offset / PAGE_SIZE == PAGE_NOTIFY)
-		virtio_notify(pci->virtio, in_page / NOTIFY_MULTIPLIER);
+	lock_release(&pci->virtio->lock);
 }
 
 static uint64_t msix_read(void *opaque, uint64_t offset, unsigned size)
@@ -499,6 +507,7 @@ static int add_resources(struct virtio_pci *pci, struct error *err)
 	    add_structure(pci, TYPE_NOTIFY, PAGE_NOTIFY, virtio->queue_count * NOTIFY_MULTIPLIER, err) < 0 ||
 	    add_structure(pci, TYPE_ISR, PAGE_ISR, 4, err) < 0)
 		return -1;
+	function->bar[pci->registers_bar].region.lock = NULL; /* taken above */
 	if (virtio->config_size && add_structure(pci, TYPE_DEVICE, PAGE_DEVICE, virtio->config_size, err) < 0)
 		return -1;
 	return add_structure(pci, TYPE_PCI_ACCESS, 0, 0, err);
