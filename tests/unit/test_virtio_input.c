@@ -124,6 +124,24 @@ static void keyboard(void **state)
 	end(&r);
 }
 
+/* A guest that forbids access to its memory hears nothing, and holds nobody up. */
+static void without_memory(void **state)
+{
+	struct input_rig r;
+	make(&r, VIRTIO_INPUT_KEYBOARD);
+	give(&r, 8);
+	cfg_write(&r.rig, RIG_DEVFN, PCI_COMMAND, PCI_COMMAND_MEMORY, 2);
+	virtio_input_key(r.input, 30, true);
+	expect_nothing(&r);
+	cfg_write(&r.rig, RIG_DEVFN, PCI_COMMAND, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER, 2);
+	virtio_input_key(r.input, 30, false);
+	for (unsigned i = 0; i < 2; i++) {
+		expect(&r, 1, 30, !i);
+		expect(&r, 0, 0, 0);
+	}
+	end(&r);
+}
+
 static void tablet(void **state)
 {
 	struct input_rig r;
@@ -165,6 +183,6 @@ static void tablet(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(keyboard), cmocka_unit_test(tablet) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(keyboard), cmocka_unit_test(without_memory), cmocka_unit_test(tablet) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -326,6 +326,13 @@ static void refused(void **state)
 	assert_int_equal(queue_used(&r.queue[TX]), 4);
 	give(&r, TX, 0, 2, 3);
 	assert_int_equal(status(&r, 2), OK);
+	/* Without access to memory nothing is done, and nobody held up; then it goes on. */
+	cfg_write(&r.rig, RIG_DEVFN, PCI_COMMAND, PCI_COMMAND_MEMORY, 2);
+	give(&r, TX, 0, 3, 3);
+	assert_int_equal(status(&r, 3), 0);
+	cfg_write(&r.rig, RIG_DEVFN, PCI_COMMAND, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER, 2);
+	rig_run(&r.rig, false);
+	assert_int_equal(status(&r, 3), OK);
 	/* A ring that says it has all of it again and again does not hold the machine up. */
 	uint16_t index = (uint16_t)guest_load(&r.rig, r.queue[TX].avail + 2, 2);
 	guest_store(&r.rig, r.queue[TX].avail + 2, index + 64, 2);

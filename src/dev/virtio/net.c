@@ -237,9 +237,7 @@ static bool takes(const struct virtio_net *net, const struct net_offload *offloa
 
 static bool up(const struct virtio_device *virtio, unsigned queue)
 {
-	const struct virtio_transport *transport = &virtio->transport;
-	return virtio->status & VIRTIO_STATUS_DRIVER_OK && !(virtio->status & VIRTIO_STATUS_NEEDS_RESET) && virtio->queue[queue].enabled &&
-		(!transport->dma_allowed || transport->dma_allowed(transport->opaque));
+	return virtio_ready(virtio) && virtio->queue[queue].enabled;
 }
 
 enum collected { COLLECT_READY, COLLECT_EMPTY, COLLECT_IMPOSSIBLE };

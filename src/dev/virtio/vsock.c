@@ -256,9 +256,7 @@ static bool take_data(struct connection *c, struct virtqueue_element *element, u
 
 static bool up(const struct virtio_device *virtio, unsigned queue)
 {
-	const struct virtio_transport *transport = &virtio->transport;
-	return virtio->status & VIRTIO_STATUS_DRIVER_OK && !(virtio->status & VIRTIO_STATUS_NEEDS_RESET) && virtio->queue[queue].enabled &&
-		(!transport->dma_allowed || transport->dma_allowed(transport->opaque));
+	return virtio_ready(virtio) && virtio->queue[queue].enabled;
 }
 
 static struct vsock_header header_for(const struct virtio_vsock *vsock, const struct connection *c, enum op op)
