@@ -159,6 +159,13 @@ int image_close(struct image *image)
 	return error;
 }
 
+int image_finish(struct image *image, int rc, struct error *err)
+{
+	cleanup_free char *path = image ? strdup(image->file->path) : NULL;
+	int error = image_close(image);
+	return rc == 0 && error ? error_set(err, error, "%s: cannot write it: %s", path ? path : "the image", strerror(error)) : rc;
+}
+
 static struct image *open_chain(const struct image_config *config, unsigned depth, struct error *err);
 
 static int open_backing(struct image *image, const struct image_config *config, unsigned depth, struct error *err)

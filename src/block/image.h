@@ -40,6 +40,8 @@ struct image_config {
 struct image *image_open(const struct image_config *config, struct error *err);
 /* Flushes; 0 or an errno value when that failed. NULL is no image. */
 int image_close(struct image *image);
+/* The same behind work that ended with `rc` (negative: err is set, and stays): rc, or an error that names the file when closing failed. */
+int image_finish(struct image *image, int rc, struct error *err);
 
 const char *image_path(const struct image *image);
 enum image_format image_format(const struct image *image);
