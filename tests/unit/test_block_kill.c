@@ -179,7 +179,7 @@ static void kill_and_check(const struct image_create *kind, unsigned times)
 		if (kind->format != IMAGE_RAW && !kind->lazy_refcounts)
 			image_must_be_clean(create.path, true);
 		if (qemu_checks(kind) && image_has_qemu())
-			image_command("qemu-img check -q %s >/dev/null || test $? = 3", create.path);
+			image_command("qemu-img check -q %s >/dev/null 2>&1 || test $? = 3", create.path);
 		if (kind->lazy_refcounts) {
 			image_close(image_must_open(create.path, false)); /* that makes the counts anew */
 			image_must_be_clean(create.path, false);
