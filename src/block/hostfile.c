@@ -38,7 +38,8 @@ static void iov_copy(const struct iovec *iov, unsigned count, uint64_t skip, cha
 				memcpy(part[i].iov_base, data, part[i].iov_len);
 			else
 				memset(part[i].iov_base, 0, part[i].iov_len);
-			data += what == CLEAR ? 0 : part[i].iov_len;
+			if (what != CLEAR)
+				data += part[i].iov_len;
 			skip += part[i].iov_len;
 			length -= part[i].iov_len;
 		}
