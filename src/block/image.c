@@ -103,16 +103,7 @@ char *image_windows_path(const uint8_t *p, unsigned bytes, bool big_endian)
 			break;
 		if (c == '\\')
 			c = '/';
-		if (c < 0x80) {
-			*to++ = (char)c;
-		} else if (c < 0x800) {
-			*to++ = (char)(0xc0 | c >> 6);
-			*to++ = (char)(0x80 | (c & 0x3f));
-		} else {
-			*to++ = (char)(0xe0 | c >> 12);
-			*to++ = (char)(0x80 | (c >> 6 & 0x3f));
-			*to++ = (char)(0x80 | (c & 0x3f));
-		}
+		to = put_utf8(to, c);
 	}
 	if (path)
 		*to = 0;

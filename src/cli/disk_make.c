@@ -34,7 +34,7 @@ struct kind {
 	  .choices = compressions, .help = "qcow2: what compressed clusters are made with; zlib without it" }, \
 	{ .name = "lazy-refcounts", .kind = OPTION_FLAG, .offset = offsetof(type, kind.lazy_refcounts), \
 	  .help = "qcow2: reference counts are written late and made anew after a crash" }, \
-	{ .name = "json", .kind = OPTION_FLAG, .offset = offsetof(type, json), .help = "print the result as a JSON object" }
+	JSON_OPTION(type)
 
 static struct image_create new_image(const struct kind *kind, const char *path)
 {
@@ -228,9 +228,8 @@ static int resize_run(const void *values, const struct operands *operands)
 static const struct option resize_options[] = {
 	{ .name = "shrink", .kind = OPTION_FLAG, .offset = offsetof(struct resize_values, shrink),
 	  .help = "it may become smaller; what is at its end is lost" },
-	{ .name = "format", .kind = OPTION_CHOICE, .offset = offsetof(struct resize_values, format), .argument = "FORMAT", .choices = disk_formats,
-	  .help = "the image's format; without it the content says it" },
-	{ .name = "json", .kind = OPTION_FLAG, .offset = offsetof(struct resize_values, json), .help = "print the result as a JSON object" },
+	FORMAT_OPTION(struct resize_values),
+	JSON_OPTION(struct resize_values),
 	OPTION_END
 };
 

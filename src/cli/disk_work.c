@@ -13,12 +13,6 @@
 #include "cli/commands.h"
 #include "cli/disk.h"
 
-#define FORMAT_OPTION(type) \
-	{ .name = "format", .kind = OPTION_CHOICE, .offset = offsetof(type, format), .argument = "FORMAT", .choices = disk_formats, \
-	  .help = "the image's format; without it the content says it" }
-#define JSON_OPTION(type) \
-	{ .name = "json", .kind = OPTION_FLAG, .offset = offsetof(type, json), .help = "print the result as a JSON object" }
-
 /* --- info --- */
 
 struct info_values {

@@ -27,14 +27,13 @@ check(r.returncode == 0, r.stderr)
 def kill_once(disk):
     """The number up to which all is flushed."""
     g = Guest("--memory", "64M", "--kernel", os.path.join(build, "disk_writer.elf"), "--debug-exit", "--no-balloon", "--disk", disk)
-    g.expect(r"^(0x)?[0-9a-f]+\r?$")
+    g.expect(r"^[0-9a-fx]+\r?\n")
     time.sleep(random.random() * 0.3)
     g.process.kill()
     g.process.wait()
     while g.read(1):
         pass
-    # The last line may have been cut.
-    return int(g.log.split()[-1 if g.log.endswith("\n") else -2], 16)
+    return int(re.findall(r"^([0-9a-fx]+)\r?\n", g.log, re.M)[-1], 16)  # the last line may have been cut
 
 
 def check_tables(disk, kind):
