@@ -21,6 +21,11 @@
 #define PIECES 64
 #define LOCK_TRIES 100
 #define LOCK_PAUSE_US 10000
+/* Bytes beyond any file's end. Who shares a file locks one of the first for itself, which does not hurt the others, but does all who want the whole;
+ * those who only read it have one together. */
+#define SHARE_LOCKS ((off_t)1 << 62)
+#define SHARE_WRITERS 64
+#define SHARE_RESERVED (SHARE_LOCKS + SHARE_WRITERS + 1)
 
 enum copy { COPY_OUT, COPY_IN, CLEAR };
 
@@ -213,18 +218,49 @@ unsigned hostfile_physical_block(struct hostfile *file)
 	return ioctl(file->fd, BLKPBSZGET, &physical) == 0 && physical >= 512 ? physical : 512;
 }
 
-static int lock_file(struct hostfile *file, struct error *err)
+/* -1 and errno, as fcntl. */
+static int try_lock(struct hostfile *file)
 {
 	struct flock range = { .l_type = file->read_only ? F_RDLCK : F_WRLCK, .l_whence = SEEK_SET };
+	int rc = -1;
+	if (!file->shared)
+		return fcntl(file->fd, F_OFD_SETLK, &range);
+	range.l_len = 1;
+	for (unsigned i = file->read_only ? SHARE_WRITERS : 0; rc < 0 && i < SHARE_WRITERS + (unsigned)file->read_only; i++) {
+		range.l_start = SHARE_LOCKS + i;
+		rc = fcntl(file->fd, F_OFD_SETLK, &range);
+		if (rc < 0 && errno != EAGAIN && errno != EACCES)
+			break;
+	}
+	return rc;
+}
+
+int hostfile_reserve(struct hostfile *file, bool on)
+{
+	struct flock range = { .l_type = on ? F_WRLCK : F_UNLCK, .l_whence = SEEK_SET, .l_start = SHARE_RESERVED, .l_len = 1 };
+	if (!file->shared || file->read_only || fcntl(file->fd, F_OFD_SETLK, &range) == 0)
+		return 0;
+	return errno == EAGAIN || errno == EACCES ? EBUSY : errno;
+}
+
+bool hostfile_reserved(struct hostfile *file)
+{
+	struct flock range = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = SHARE_RESERVED, .l_len = 1 };
+	return file->shared && fcntl(file->fd, F_OFD_GETLK, &range) == 0 && range.l_type != F_UNLCK;
+}
+
+static int lock_file(struct hostfile *file, struct error *err)
+{
 	char who[160];
 	/* The kernel closes the ring of a killed process, and with it its files, some time after the process is gone. */
-	for (unsigned tries = 0; fcntl(file->fd, F_OFD_SETLK, &range) < 0; tries++) {
+	for (unsigned tries = 0; try_lock(file) < 0; tries++) {
 		if (errno != EAGAIN && errno != EACCES)
 			goto unsupported;
 		bool known = host_lock_holder(file->fd, who, sizeof(who));
 		if (known || tries == LOCK_TRIES)
-			return error_set(err, EBUSY, "disk image %s is in use by %s; stop that one first, or use a copy of the image", file->path,
-					 known ? who : "another machine or program");
+			return error_set(err, EBUSY, "disk image %s is in use by %s; stop that one first, %s", file->path,
+					 known ? who : "another machine or program",
+					 file->shared ? "or have both share it" : "or use a copy of the image");
 		usleep(LOCK_PAUSE_US);
 	}
 	return 0;
@@ -259,7 +295,9 @@ static int check_kind(struct hostfile *file, struct error *err)
 	return 0;
 }
 
-static struct hostfile *make(const char *path, bool read_only, bool locked, int flags, struct error *err)
+enum locking { UNLOCKED, LOCKED, SHARED };
+
+static struct hostfile *make(const char *path, bool read_only, enum locking locking, int flags, struct error *err)
 {
 	struct hostfile *file = calloc(1, sizeof(*file));
 	char *copy = strdup(path);
@@ -271,7 +309,8 @@ static struct hostfile *make(const char *path, bool read_only, bool locked, int 
 	}
 	file->path = copy;
 	file->read_only = read_only;
-	if (open_file(file, flags, err) == 0 && check_kind(file, err) == 0 && (!locked || lock_file(file, err) == 0))
+	file->shared = locking == SHARED;
+	if (open_file(file, flags, err) == 0 && check_kind(file, err) == 0 && (locking == UNLOCKED || lock_file(file, err) == 0))
 		return file;
 	hostfile_close(file);
 	return NULL;
@@ -279,17 +318,22 @@ static struct hostfile *make(const char *path, bool read_only, bool locked, int 
 
 struct hostfile *hostfile_open(const char *path, bool read_only, struct error *err)
 {
-	return make(path, read_only, true, 0, err);
+	return make(path, read_only, LOCKED, 0, err);
+}
+
+struct hostfile *hostfile_open_shared(const char *path, bool read_only, struct error *err)
+{
+	return make(path, read_only, SHARED, 0, err);
 }
 
 struct hostfile *hostfile_open_unlocked(const char *path, struct error *err)
 {
-	return make(path, true, false, 0, err);
+	return make(path, true, UNLOCKED, 0, err);
 }
 
 struct hostfile *hostfile_create(const char *path, struct error *err)
 {
-	return make(path, false, true, O_CREAT | O_EXCL, err);
+	return make(path, false, LOCKED, O_CREAT | O_EXCL, err);
 }
 
 void hostfile_close(struct hostfile *file)

@@ -60,7 +60,8 @@ const struct option run_options[] = {
 	{ .name = "disk", .kind = OPTION_LIST, AT(disks), .argument = "FILE[,OPTION]...", .completion = COMPLETE_FILE,
 	  .help = "a disk image or block device, of format raw, qcow2, vdi, vhd, vmdk or vhdx. ro: read only; virtio, ide or scsi (classic has it): what it hangs on, "
 		  "else virtio, but ide on classic; format=FORMAT, else the content says it; cache=writeback, writethrough (each write is on the disk when it is complete) "
-		  "or unsafe (nothing is waited for); snapshot=NAME: a qcow2 image's snapshot, read only; backing=FILE: the image behind it. "
+		  "or unsafe (nothing is waited for); shared: other machines of this host that say so, too, may write it at the same time (raw and fixed VHD; their "
+		  "guests must be able to, by a cluster's file system or SCSI reservations; each write is waited for); snapshot=NAME: a qcow2 image's snapshot, read only; backing=FILE: the image behind it. "
 		  "May be given several times" },
 	{ .name = "cdrom", .kind = OPTION_LIST, AT(cdroms), .argument = "FILE[,format=FORMAT]", .completion = COMPLETE_FILE,
 	  .help = "an ISO image in a CD-ROM drive at the IDE controller; none: an empty drive. May be given several times" },
@@ -173,8 +174,10 @@ static bool take_disk_option(char *option, struct machine_disk *disk)
 			disk->bus = (enum machine_disk_bus)bus;
 			return true;
 		}
-	disk->read_only |= !strcmp(option, "ro");
-	return !strcmp(option, "ro");
+	bool read_only = !strcmp(option, "ro"), shared = disk->bus < MACHINE_CDROM && !strcmp(option, "shared");
+	disk->read_only |= read_only;
+	disk->shared |= shared;
+	return read_only || shared;
 }
 
 /*

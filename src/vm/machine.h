@@ -64,7 +64,7 @@ extern const char *const machine_disk_bus_names[];
 struct machine_disk {
 	const char *path;    /* NULL: a CD-ROM or floppy drive without a disk */
 	const char *format, *snapshot, *backing; /* as in block/block.h; may be NULL */
-	bool read_only;
+	bool read_only, shared;
 	unsigned cache;                          /* enum block_cache */
 	enum machine_disk_bus bus;
 };

@@ -19,7 +19,7 @@ struct block *machine_open_image(struct machine *m, const struct machine_disk *d
 {
 	const struct block_config file = {
 		.path = disk->path, .format = disk->format, .snapshot = disk->snapshot, .backing = disk->backing,
-		.read_only = disk->read_only, .cache = (enum block_cache)disk->cache, .worker = { loop_post, m->loop },
+		.read_only = disk->read_only, .shared = disk->shared, .cache = (enum block_cache)disk->cache, .worker = { loop_post, m->loop },
 	};
 	return block_open(&file, err);
 }

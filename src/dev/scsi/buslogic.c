@@ -243,6 +243,9 @@ static int loaded(void *device, struct error *err)
 	if (!state_is_possible(adapter))
 		return error_set(err, EINVAL, "buslogic: its state cannot be; the file is damaged");
 	lock_take(&adapter->lock);
+	for (unsigned i = 0; i < BUSLOGIC_DISKS; i++)
+		if (adapter->disk[i].block)
+			scsi_disk_loaded(&adapter->disk[i]);
 	buslogic_set_isa_port(adapter, adapter->isa_port);
 	if (adapter->ended_count || adapter->left_out)
 		timer_arm(&adapter->retry, vclock_now(adapter->retry.clock) + RETRY_NS);

@@ -25,6 +25,7 @@
 /* Status byte (SAM-2, 5.3). */
 #define SCSI_GOOD 0x00
 #define SCSI_CHECK_CONDITION 0x02
+#define SCSI_RESERVATION_CONFLICT 0x18
 
 /* Which way the initiator lets data go. */
 enum scsi_direction { SCSI_ANY, SCSI_IN, SCSI_OUT, SCSI_NO_DATA };
@@ -37,6 +38,7 @@ struct scsi_disk {
 	uint8_t attention;            /* a unit attention to report: its ASC, 0: none */
 	bool write_cache;             /* WCE of the caching page */
 	bool stopped;
+	bool reserved;                /* for us, of those who share the disk */
 };
 
 /* For the owner's list of fields. */
@@ -78,6 +80,8 @@ void scsi_disk_init(struct scsi_disk *disk, struct block *block, const char *ser
 void scsi_disk_close(struct scsi_disk *disk);
 /* Power on, bus reset, bus device reset: a unit attention waits, mode pages have their defaults. Nothing is under way. */
 void scsi_disk_reset(struct scsi_disk *disk);
+/* After a load: takes again what it had reserved, or says that it has been reset. */
+void scsi_disk_loaded(struct scsi_disk *disk);
 
 void scsi_disk_submit(struct scsi_disk *disk, struct scsi_request *request);
 
