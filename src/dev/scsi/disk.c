@@ -19,6 +19,7 @@ const struct field scsi_disk_fields[] = {
 	FIELD_RESET(struct scsi_disk, write_cache, 1),
 	FIELD(struct scsi_disk, stopped),
 	FIELD(struct scsi_disk, reserved),
+	FIELD_STRUCT(struct scsi_disk, mmc, mmc_fields),
 	FIELD_END
 };
 
@@ -51,7 +52,9 @@ void scsi_check_condition(struct scsi_request *request, uint8_t key, uint8_t asc
 {
 	struct scsi_disk *disk = request->disk;
 	put_sense(request->sense, key, asc, ascq);
-	if (disk && !request->autosense) {
+	if (disk && !request->autosense && disk->cdrom) {
+		mmc_set_sense(&disk->mmc, key, asc);
+	} else if (disk && !request->autosense) {
 		disk->sense_key = key;
 		disk->asc = asc;
 		disk->ascq = ascq;
@@ -280,7 +283,10 @@ void scsi_disk_submit(struct scsi_disk *disk, struct scsi_request *request)
 	request->range_count = request->range_at = 0;
 	request->scratch = (struct iovec){ 0 };
 	request->slice = NULL;
-	carry_out(request);
+	if (disk->cdrom)
+		scsi_cdrom_command(request);
+	else
+		carry_out(request);
 }
 
 void scsi_disk_init(struct scsi_disk *disk, struct block *block, const char *serial)
@@ -290,9 +296,23 @@ void scsi_disk_init(struct scsi_disk *disk, struct block *block, const char *ser
 	fields_reset(scsi_disk_fields, disk);
 }
 
+void scsi_cdrom_init(struct scsi_disk *disk, struct block *block)
+{
+	*disk = (struct scsi_disk){ .block = block, .cdrom = true, .mmc.block = block };
+	fields_reset(scsi_disk_fields, disk);
+}
+
+void scsi_change_medium(struct scsi_disk *disk, struct block *block)
+{
+	block_close(disk->block);
+	disk->block = block;
+	mmc_medium_changed(&disk->mmc, block);
+}
+
 void scsi_disk_reset(struct scsi_disk *disk)
 {
-	let_go(disk);
+	if (!disk->cdrom)
+		let_go(disk);
 	fields_reset(scsi_disk_fields, disk);
 }
 
@@ -308,4 +328,5 @@ void scsi_disk_close(struct scsi_disk *disk)
 {
 	block_close(disk->block);
 	disk->block = NULL;
+	disk->cdrom = false;
 }
