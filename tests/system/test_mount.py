@@ -55,6 +55,12 @@ raw_disk("gpt.raw", f'label: gpt\nstart=2048, size=20480, name="fürst"\nstart={
 raw_disk("mbr.raw", f"label: dos\nstart=2048, size=2048, type=c\nstart=4096, size=60000, type=5\n"
          f"start=6144, size=2048, type=82\nstart={START}, size={SECTORS}, type=83\n")
 
+r = visor("disk", "mount", "gpt.raw", MNT, "--read-only", status=None)
+if r.returncode and "cannot mount there" in r.stderr:  # a container, say
+    print(r.stderr.strip())
+    sys.exit(77)
+disk("unmount", MNT)
+
 # The disk and its partitions, by name, of every format.
 sums = {}
 for kind in ("raw", "qcow2", "vdi", "vhd", "vmdk"):
