@@ -19,6 +19,7 @@
 
 #define ZERO_CHUNK (64u << 10)
 #define PIECES 64
+#define SECTOR 512ull
 #define LOCK_TRIES 100
 #define LOCK_PAUSE_US 10000
 /* Bytes beyond any file's end. Who shares a file locks one of the first for itself, which does not hurt the others, but does all who want the whole;
@@ -184,13 +185,14 @@ int hostfile_sync(struct hostfile *file)
 uint64_t hostfile_extent(struct hostfile *file, uint64_t at, uint64_t length, bool *hole)
 {
 	off_t data = lseek(file->fd, (off_t)at, SEEK_DATA);
-	*hole = data < 0 ? errno == ENXIO && !file->is_device : (uint64_t)data > at;
+	*hole = data < 0 ? errno == ENXIO && !file->is_device : (uint64_t)data >= at + SECTOR;
 	if (data < 0)
 		return length;
 	if (*hole)
-		return MIN(length, (uint64_t)data - at);
+		return MIN(length, ALIGN_DOWN((uint64_t)data - at, SECTOR));
+	/* The file may end inside a sector, of which the rest reads as zeros. */
 	off_t end = lseek(file->fd, (off_t)at, SEEK_HOLE);
-	return end > (off_t)at ? MIN(length, (uint64_t)end - at) : length;
+	return end > (off_t)at ? MIN(length, ALIGN_UP((uint64_t)end - at, SECTOR)) : length;
 }
 
 int hostfile_size(struct hostfile *file, uint64_t *size)

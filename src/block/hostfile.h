@@ -57,7 +57,7 @@ int hostfile_discard(struct hostfile *file, uint64_t at, uint64_t length);
 int hostfile_truncate(struct hostfile *file, uint64_t size);
 /* All completed writes are on stable storage after it. */
 int hostfile_sync(struct hostfile *file);
-/* How far from `at`, at most `length`, the file is all hole or all data. */
+/* How far from `at`, at most `length`, the file is all hole or all data, in whole sectors; `length` is a multiple of those. */
 uint64_t hostfile_extent(struct hostfile *file, uint64_t at, uint64_t length, bool *hole);
 
 /* Copies between plain memory and bytes [skip, skip + length) of an iovec's data. */

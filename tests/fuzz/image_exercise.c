@@ -87,7 +87,7 @@ static void look(struct image *image)
 		length = size - offset;
 		if (image_content(image, offset, true, &content, &length))
 			break;
-		fuzz_require(length && length <= size - offset && content != IMAGE_BEHIND);
+		fuzz_require(length && length % 512 == 0 && length <= size - offset && content != IMAGE_BEHIND);
 	}
 	for (unsigned i = 0; i < 12; i++) {
 		offset = some_offset(image, i, &length);
