@@ -37,13 +37,14 @@ def workloads():
         with open(os.path.join(machines.HERE, "workloads", group + ".sh")) as f:
             found[group] = re.findall(r"^(\w+)_run\(\)", f.read(), re.M)
     found["boot"] = ["debian"]
+    found["start"] = ["micro", "pc"]
     found["nano"] = list(NANO)
     return found
 
 
 class Bench:
-    def __init__(self, args, native, monitors):
-        self.args, self.native, self.monitors = args, native, monitors
+    def __init__(self, args, native, monitors, boot_disk):
+        self.args, self.native, self.monitors, self.boot_disk = args, native, monitors, boot_disk
         self.permille = max(round(args.scale * 1000), 1)
         self.results = {} # (group, workload) -> {engine: [result]}
         self.memory = {}  # engine -> MB, largest
@@ -124,16 +125,24 @@ class Bench:
                 if self.wanted(engine, name):
                     self.attempt(engine, group, name)
 
+    def time_boot(self, group, name, monitor, machine):
+        self.running[monitor.name, 0, None] = machine
+        try:
+            seconds, _, _ = machine.marker("boot", ("end",), time.monotonic() + self.args.timeout)
+            result = {"seconds": seconds}
+        except machines.Failure as e:
+            result = {"error": str(e)}
+        self.drop(monitor.name, 0)
+        self.note(group, name, monitor.name, result)
+
     def boot(self):
         for monitor in self.monitors:
-            machine = self.running[monitor.name, 0, None] = monitor.boot()
-            try:
-                seconds, _, _ = machine.marker("boot", ("end",), time.monotonic() + self.args.timeout)
-                result = {"seconds": seconds}
-            except machines.Failure as e:
-                result = {"error": str(e)}
-            self.drop(monitor.name, 0)
-            self.note("boot", "debian", monitor.name, result)
+            self.time_boot("boot", "debian", monitor, monitor.boot())
+
+    def start(self, names):
+        for name in names:
+            for monitor in self.monitors:
+                self.time_boot("start", name, monitor, monitor.start_up(name, self.boot_disk))
 
     def nano_count(self, name):
         """Never scaled down: they take little time as it is."""
@@ -168,6 +177,8 @@ class Bench:
         for group, names in selection.items():
             if group == "boot":
                 self.boot()
+            elif group == "start":
+                self.start(names)
             elif group == "nano":
                 self.nano(names)
             else:
@@ -228,7 +239,10 @@ def main():
         monitors = [machines.Visor(args.visor, e, *parts) for e in engines]
         if not args.no_qemu:
             monitors.append(machines.Qemu("QEMU", *parts))
-        bench = Bench(args, machines.Native(args.root), monitors)
+        boot_disk = os.path.join(work, "boot.img")
+        if "start" in selection:
+            machines.make_boot_disk(parts[0], initrd, machines.Monitor.append, boot_disk)
+        bench = Bench(args, machines.Native(args.root), monitors, boot_disk)
         try:
             for i in range(args.repeats):
                 print(f"bench: round {i + 1} of {args.repeats}", file=sys.stderr)

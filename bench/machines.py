@@ -7,6 +7,7 @@ begin with BENCH (see guest/agent).
 import os
 import re
 import select
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -130,6 +131,10 @@ class Monitor:
         """Debian's kernel and the initramfs, without a disk."""
         return Machine(self.name, self.command(1, "512M", self.kernel, self.append, initrd=self.initrd))
 
+    def start_up(self, profile, boot_disk):
+        """The same kernel as the machine types start it: micro at once, pc by its firmware and GRUB from a disk."""
+        return Machine(self.name, self.micro() if profile == "micro" else self.from_disk(boot_disk))
+
     def start_nano(self, append):
         return Machine(self.name, self.command(1, "64M", self.nano, append))
 
@@ -150,6 +155,12 @@ class Visor(Monitor):
         c += ["--initrd", initrd] if initrd else ["--debug-exit"]
         return c + (["--disk", disk + ",ro"] if disk else [])
 
+    def micro(self):
+        return self.command(1, "512M", self.kernel, self.append, initrd=self.initrd) + ["--machine", "micro"]
+
+    def from_disk(self, disk):
+        return [self.binary, "run", "--engine", self.name, "--memory", "512M", "--disk", disk + ",ro", "--net", "none"]
+
 
 class Qemu(Monitor):
     no_devices = []
@@ -163,6 +174,13 @@ class Qemu(Monitor):
         c += ["-initrd", initrd] if initrd else ["-device", "isa-debug-exit,iobase=0xf4,iosize=1"]
         # visor's lock on the whole file, for reading, would look to QEMU like a writer's.
         return c + (["-drive", f"file={disk},if=virtio,format=raw,readonly=on,file.locking=off"] if disk else [])
+
+    def micro(self):
+        return self.command(1, "512M", self.kernel, self.append, initrd=self.initrd) # by its pc
+
+    def from_disk(self, disk):
+        return ["qemu-system-x86_64", "-accel", "tcg", "-cpu", "max", "-m", "512M", "-nodefaults", "-display", "none", "-serial", "stdio",
+                "-no-reboot", "-drive", f"file={disk},if=virtio,format=raw,readonly=on,file.locking=off"]
 
 
 def own_memory(pid):
@@ -186,4 +204,16 @@ def make_initrd(guest, folder, name, output):
     with open(os.path.join(guest, "initrd.gz"), "rb") as f, open(output, "wb") as out:
         data = f.read()
         out.write(data + b"\0" * (-len(data) % 4) + archive)
+    return output
+
+
+def make_boot_disk(kernel, initrd, append, output):
+    """A disk from which SeaBIOS starts GRUB, and GRUB that kernel, without waiting for anybody."""
+    with tempfile.TemporaryDirectory(prefix="visor-bench-") as tree:
+        os.makedirs(os.path.join(tree, "boot", "grub"))
+        shutil.copy(kernel, os.path.join(tree, "boot", "vmlinuz"))
+        shutil.copy(initrd, os.path.join(tree, "boot", "initrd"))
+        with open(os.path.join(tree, "boot", "grub", "grub.cfg"), "w") as f:
+            f.write(f"set timeout=0\nmenuentry kernel {{\n\tlinux /boot/vmlinuz {append}\n\tinitrd /boot/initrd\n}}\n")
+        subprocess.run(["grub-mkrescue", "-o", output, tree], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     return output

@@ -78,10 +78,19 @@ def show(summary):
         show_groups(summary, e)
         if e in summary["memory_mb"]:
             print(f"\n{e}: at most {summary['memory_mb'][e]:.1f} MB of memory besides the guest's RAM")
+    show_start(summary)
     for line in summary["slower_than_qemu"]:
         print(f"slower: {line}")
     for line in summary["failures"]:
         print(f"FAILED: {line}")
+
+
+def show_start(summary):
+    seconds = {w["name"]: w["seconds"] for w in summary["workloads"] if w["group"] == "start"}
+    for e in summary["engines"]:
+        if seconds.get("micro", {}).get(e) and seconds.get("pc", {}).get(e):
+            part = seconds["micro"][e] / seconds["pc"][e]
+            print(f"\n{e}: --machine micro starts the kernel in {number(part)} of the time that pc takes by its firmware and GRUB")
 
 
 def columns_of(summary):
