@@ -24,7 +24,8 @@ allowed() {
 	engine) echo isa cpu mem bus host base ;;
 	vm) echo base host isa mem state bus cpu block net display audio share dev engine ;;
 	store) echo base host block ;;
-	cli) echo base host block vm store ;;
+	mount) echo base host block ;;
+	cli) echo base host block vm store mount ;;
 	*) echo UNKNOWN ;;
 	esac
 }

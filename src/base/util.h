@@ -69,4 +69,18 @@ static inline void store_be(void *p, uint64_t v, unsigned size)
 	store_le(p, __builtin_bswap64(v << (64 - 8 * size)), size);
 }
 
+/* A character below 0x10000 in UTF-8, up to three bytes; what follows it. */
+static inline char *put_utf8(char *to, unsigned c)
+{
+	if (c < 0x80) {
+		*to++ = (char)c;
+		return to;
+	}
+	*to++ = (char)(c < 0x800 ? 0xc0 | c >> 6 : 0xe0 | c >> 12);
+	if (c >= 0x800)
+		*to++ = (char)(0x80 | (c >> 6 & 0x3f));
+	*to++ = (char)(0x80 | (c & 0x3f));
+	return to;
+}
+
 #endif

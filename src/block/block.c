@@ -62,14 +62,36 @@ static int disk_direct(struct block *block, const struct block_request *request)
 	return image_direct(disk->image, request->op == BLOCK_WRITE, request->offset, request->length);
 }
 
-static const struct block_ops disk_ops = { .perform = disk_perform, .close = disk_close };
-static const struct block_ops file_ops = { .perform = disk_perform, .close = disk_close, .direct = disk_direct };
+static int disk_reserve(struct block *block, bool on)
+{
+	return image_reserve(container_of(block, struct disk, block)->image, on);
+}
+
+static bool disk_reserved(struct block *block)
+{
+	return image_reserved(container_of(block, struct disk, block)->image);
+}
+
+static const struct block_ops disk_ops = { .perform = disk_perform, .close = disk_close, .reserve = disk_reserve, .reserved = disk_reserved };
+static const struct block_ops file_ops = {
+	.perform = disk_perform, .close = disk_close, .direct = disk_direct, .reserve = disk_reserve, .reserved = disk_reserved,
+};
+
+int block_reserve(struct block *block, bool on)
+{
+	return block->shared && block->ops->reserve ? block->ops->reserve(block, on) : 0;
+}
+
+bool block_reserved(struct block *block)
+{
+	return block->shared && block->ops->reserved && block->ops->reserved(block);
+}
 
 static struct image *open_image(const struct block_config *config, struct error *err)
 {
 	struct image_config image = {
 		.path = config->path, .format = IMAGE_BY_CONTENT, .read_only = config->read_only, .snapshot = config->snapshot,
-		.backing = config->backing,
+		.backing = config->backing, .shared = config->shared,
 	};
 	if (config->format && (image.format = image_format_by_name(config->format, err)) < 0)
 		return NULL;
@@ -91,10 +113,10 @@ struct block *block_open(const struct block_config *config, struct error *err)
 		return NULL;
 	}
 	disk->image = image;
-	disk->cache = config->cache;
+	disk->cache = config->shared ? BLOCK_WRITE_THROUGH : config->cache;
 	disk->block = (struct block){
 		.ops = image_format(image) == IMAGE_RAW ? &file_ops : &disk_ops, .name = name, .size = image_size(image), .read_only = image_read_only(image),
-		.physical_block = image_physical_block(image),
+		.physical_block = image_physical_block(image), .shared = config->shared,
 	};
 	return block_start(&disk->block, config, err) < 0 ? NULL : &disk->block;
 }

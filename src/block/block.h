@@ -54,6 +54,9 @@ struct block_ops {
 	/* The descriptor of a file that has the request's data at the same offset, so that the kernel may do it alone; -1: perform must.
 	 * What the kernel does not do in whole is performed again. May be missing; any thread. */
 	int (*direct)(struct block *block, const struct block_request *request);
+	/* block_reserve and block_reserved; may be missing. */
+	int (*reserve)(struct block *block, bool on);
+	bool (*reserved)(struct block *block);
 };
 
 /* Format drivers put this first into their own struct and call block_start when the file is open. */
@@ -61,7 +64,7 @@ struct block {
 	const struct block_ops *ops;
 	char *name;                /* for messages: the file's path */
 	uint64_t size;             /* bytes, a multiple of BLOCK_SECTOR */
-	bool read_only;
+	bool read_only, shared;
 	unsigned physical_block;   /* bytes: writes of less cost a read; 512 when unknown */
 	struct block_queue *queue;
 };
@@ -78,6 +81,9 @@ struct block_config {
 	const char *snapshot; /* of a qcow2 image, by name or id, read-only; NULL: the current state */
 	const char *backing;  /* the image behind it, where it does not name one or another is wanted; NULL */
 	bool read_only;
+	/* Other machines of this host write it, too, and all say so (image.h). Every write is on stable storage when it is complete, whatever `cache`
+	 * says; what one has written the others read, since all go by the host's cache. */
+	bool shared;
 	enum block_cache cache;
 	struct worker worker;
 };
@@ -110,6 +116,10 @@ int block_settle(struct block *block);
 /* Drains, flushes to stable storage, and frees. On the worker, or while it stands still; what is posted to it by then it may
  * run afterwards, without effect. */
 void block_close(struct block *block);
+
+/* A shared disk is this machine's alone until it lets go of it, or ends. 0; EBUSY: it is another one's. Any thread. */
+int block_reserve(struct block *block, bool on);
+bool block_reserved(struct block *block); /* by another machine */
 
 /* For format drivers. block_start takes over `block`, calling ops->close for it when it fails. */
 int block_start(struct block *block, const struct block_config *config, struct error *err);

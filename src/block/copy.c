@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/util.h"
 
@@ -83,6 +84,21 @@ int image_copy(struct image *from, struct image *to, const struct image_copy *ho
 	}
 	int error = image_flush(to);
 	return error ? failed(to, "write", error, err) : 0;
+}
+
+int image_copy_new(struct image *from, const struct image_create *create, const struct image_copy *how, const struct image_progress *progress,
+		   struct error *err)
+{
+	const struct image_config config = { .path = create->path, .format = (int)create->format };
+	struct image_create sized = *create;
+	sized.size = image_size(from);
+	if (image_create(&sized, err) < 0)
+		return -1;
+	struct image *to = image_open(&config, err);
+	int rc = image_finish(to, to ? image_copy(from, to, how, progress, err) : -1, err);
+	if (rc < 0)
+		unlink(create->path);
+	return rc;
 }
 
 /* Beyond the end there are zeros. */

@@ -18,6 +18,10 @@ struct image_copy {
 int image_copy(struct image *from, struct image *to, const struct image_copy *how, const struct image_progress *progress,
 	       struct error *err);
 
+/* The same into a new image of from's size (create->size is not looked at), which is removed when that fails. */
+int image_copy_new(struct image *from, const struct image_create *create, const struct image_copy *how, const struct image_progress *progress,
+		   struct error *err);
+
 /* 0, or an error; *differ is the first byte that is not the same, or UINT64_MAX. What one image has more must be zeros. */
 int image_compare(struct image *a, struct image *b, uint64_t *differ, const struct image_progress *progress, struct error *err);
 

@@ -83,6 +83,7 @@ struct image {
 	uint32_t unit;           /* bytes, a power of two: what is newly mapped is mapped in whole */
 	unsigned physical_block;
 	bool read_only, guessed;
+	bool in_place;           /* data has its place from the start: writes change no table */
 	_Atomic bool changed;    /* since the last sync: something waits in memory; set and cleared under `use` alone */
 	_Atomic bool is_broken;  /* its tables make no sense: no more writes */
 	char *backing_name;      /* as the image has it */

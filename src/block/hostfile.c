@@ -19,8 +19,14 @@
 
 #define ZERO_CHUNK (64u << 10)
 #define PIECES 64
+#define SECTOR 512ull
 #define LOCK_TRIES 100
 #define LOCK_PAUSE_US 10000
+/* Bytes beyond any file's end. Who shares a file locks one of the first for itself, which does not hurt the others, but does all who want the whole;
+ * those who only read it have one together. */
+#define SHARE_LOCKS ((off_t)1 << 62)
+#define SHARE_WRITERS 64
+#define SHARE_RESERVED (SHARE_LOCKS + SHARE_WRITERS + 1)
 
 enum copy { COPY_OUT, COPY_IN, CLEAR };
 
@@ -38,7 +44,8 @@ static void iov_copy(const struct iovec *iov, unsigned count, uint64_t skip, cha
 				memcpy(part[i].iov_base, data, part[i].iov_len);
 			else
 				memset(part[i].iov_base, 0, part[i].iov_len);
-			data += what == CLEAR ? 0 : part[i].iov_len;
+			if (what != CLEAR)
+				data += part[i].iov_len;
 			skip += part[i].iov_len;
 			length -= part[i].iov_len;
 		}
@@ -178,13 +185,14 @@ int hostfile_sync(struct hostfile *file)
 uint64_t hostfile_extent(struct hostfile *file, uint64_t at, uint64_t length, bool *hole)
 {
 	off_t data = lseek(file->fd, (off_t)at, SEEK_DATA);
-	*hole = data < 0 ? errno == ENXIO && !file->is_device : (uint64_t)data > at;
+	*hole = data < 0 ? errno == ENXIO && !file->is_device : (uint64_t)data >= at + SECTOR;
 	if (data < 0)
 		return length;
 	if (*hole)
-		return MIN(length, (uint64_t)data - at);
+		return MIN(length, ALIGN_DOWN((uint64_t)data - at, SECTOR));
+	/* The file may end inside a sector, of which the rest reads as zeros. */
 	off_t end = lseek(file->fd, (off_t)at, SEEK_HOLE);
-	return end > (off_t)at ? MIN(length, (uint64_t)end - at) : length;
+	return end > (off_t)at ? MIN(length, ALIGN_UP((uint64_t)end - at, SECTOR)) : length;
 }
 
 int hostfile_size(struct hostfile *file, uint64_t *size)
@@ -212,18 +220,49 @@ unsigned hostfile_physical_block(struct hostfile *file)
 	return ioctl(file->fd, BLKPBSZGET, &physical) == 0 && physical >= 512 ? physical : 512;
 }
 
-static int lock_file(struct hostfile *file, struct error *err)
+/* -1 and errno, as fcntl. */
+static int try_lock(struct hostfile *file)
 {
 	struct flock range = { .l_type = file->read_only ? F_RDLCK : F_WRLCK, .l_whence = SEEK_SET };
+	int rc = -1;
+	if (!file->shared)
+		return fcntl(file->fd, F_OFD_SETLK, &range);
+	range.l_len = 1;
+	for (unsigned i = file->read_only ? SHARE_WRITERS : 0; rc < 0 && i < SHARE_WRITERS + (unsigned)file->read_only; i++) {
+		range.l_start = SHARE_LOCKS + i;
+		rc = fcntl(file->fd, F_OFD_SETLK, &range);
+		if (rc < 0 && errno != EAGAIN && errno != EACCES)
+			break;
+	}
+	return rc;
+}
+
+int hostfile_reserve(struct hostfile *file, bool on)
+{
+	struct flock range = { .l_type = on ? F_WRLCK : F_UNLCK, .l_whence = SEEK_SET, .l_start = SHARE_RESERVED, .l_len = 1 };
+	if (!file->shared || file->read_only || fcntl(file->fd, F_OFD_SETLK, &range) == 0)
+		return 0;
+	return errno == EAGAIN || errno == EACCES ? EBUSY : errno;
+}
+
+bool hostfile_reserved(struct hostfile *file)
+{
+	struct flock range = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = SHARE_RESERVED, .l_len = 1 };
+	return file->shared && fcntl(file->fd, F_OFD_GETLK, &range) == 0 && range.l_type != F_UNLCK;
+}
+
+static int lock_file(struct hostfile *file, struct error *err)
+{
 	char who[160];
 	/* The kernel closes the ring of a killed process, and with it its files, some time after the process is gone. */
-	for (unsigned tries = 0; fcntl(file->fd, F_OFD_SETLK, &range) < 0; tries++) {
+	for (unsigned tries = 0; try_lock(file) < 0; tries++) {
 		if (errno != EAGAIN && errno != EACCES)
 			goto unsupported;
 		bool known = host_lock_holder(file->fd, who, sizeof(who));
 		if (known || tries == LOCK_TRIES)
-			return error_set(err, EBUSY, "disk image %s is in use by %s; stop that one first, or use a copy of the image", file->path,
-					 known ? who : "another machine or program");
+			return error_set(err, EBUSY, "disk image %s is in use by %s; stop that one first, %s", file->path,
+					 known ? who : "another machine or program",
+					 file->shared ? "or have both share it" : "or use a copy of the image");
 		usleep(LOCK_PAUSE_US);
 	}
 	return 0;
@@ -258,7 +297,9 @@ static int check_kind(struct hostfile *file, struct error *err)
 	return 0;
 }
 
-static struct hostfile *make(const char *path, bool read_only, bool locked, int flags, struct error *err)
+enum locking { UNLOCKED, LOCKED, SHARED };
+
+static struct hostfile *make(const char *path, bool read_only, enum locking locking, int flags, struct error *err)
 {
 	struct hostfile *file = calloc(1, sizeof(*file));
 	char *copy = strdup(path);
@@ -270,7 +311,8 @@ static struct hostfile *make(const char *path, bool read_only, bool locked, int 
 	}
 	file->path = copy;
 	file->read_only = read_only;
-	if (open_file(file, flags, err) == 0 && check_kind(file, err) == 0 && (!locked || lock_file(file, err) == 0))
+	file->shared = locking == SHARED;
+	if (open_file(file, flags, err) == 0 && check_kind(file, err) == 0 && (locking == UNLOCKED || lock_file(file, err) == 0))
 		return file;
 	hostfile_close(file);
 	return NULL;
@@ -278,17 +320,22 @@ static struct hostfile *make(const char *path, bool read_only, bool locked, int 
 
 struct hostfile *hostfile_open(const char *path, bool read_only, struct error *err)
 {
-	return make(path, read_only, true, 0, err);
+	return make(path, read_only, LOCKED, 0, err);
+}
+
+struct hostfile *hostfile_open_shared(const char *path, bool read_only, struct error *err)
+{
+	return make(path, read_only, SHARED, 0, err);
 }
 
 struct hostfile *hostfile_open_unlocked(const char *path, struct error *err)
 {
-	return make(path, true, false, 0, err);
+	return make(path, true, UNLOCKED, 0, err);
 }
 
 struct hostfile *hostfile_create(const char *path, struct error *err)
 {
-	return make(path, false, true, O_CREAT | O_EXCL, err);
+	return make(path, false, LOCKED, O_CREAT | O_EXCL, err);
 }
 
 void hostfile_close(struct hostfile *file)

@@ -11,7 +11,7 @@
 /*
  * A file or block device of the host that holds an image or a part of one. It is locked
  * (fcntl, open file description locks) against a second writer in any process, and against any reader while it is
- * open for writing.
+ * open for writing. Who opens it shared writes together with all others who do, and with nobody else.
  *
  * What transfers data returns 0 or an errno value, may be called from any thread, and does all of it: short transfers and interruptions
  * stay inside. Reads beyond the end give zeros.
@@ -19,18 +19,23 @@
 struct hostfile {
 	char *path;
 	int fd;
-	bool read_only, is_device;
+	bool read_only, is_device, shared;
 	_Atomic bool no_punch, no_zero_range; /* the file system refused it once */
 	_Atomic int sync_error; /* of the first failed sync: nobody knows what was lost, so none succeeds after it */
 };
 
 /* NULL: the error says why, for a locked one by whom. */
 struct hostfile *hostfile_open(const char *path, bool read_only, struct error *err);
+struct hostfile *hostfile_open_shared(const char *path, bool read_only, struct error *err);
 /* Read-only and without a lock: what is read may be half of a change. */
 struct hostfile *hostfile_open_unlocked(const char *path, struct error *err);
 /* A new file; one that exists is an error. */
 struct hostfile *hostfile_create(const char *path, struct error *err);
 void hostfile_close(struct hostfile *file);
+
+/* Among those who share it: one may have it reserved, until it lets go or ends. EBUSY: another one has; reserved says so, too. */
+int hostfile_reserve(struct hostfile *file, bool on);
+bool hostfile_reserved(struct hostfile *file);
 
 /* Bytes. */
 int hostfile_size(struct hostfile *file, uint64_t *size);
@@ -52,7 +57,7 @@ int hostfile_discard(struct hostfile *file, uint64_t at, uint64_t length);
 int hostfile_truncate(struct hostfile *file, uint64_t size);
 /* All completed writes are on stable storage after it. */
 int hostfile_sync(struct hostfile *file);
-/* How far from `at`, at most `length`, the file is all hole or all data. */
+/* How far from `at`, at most `length`, the file is all hole or all data, in whole sectors; `length` is a multiple of those. */
 uint64_t hostfile_extent(struct hostfile *file, uint64_t at, uint64_t length, bool *hole);
 
 /* Copies between plain memory and bytes [skip, skip + length) of an iovec's data. */

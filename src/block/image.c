@@ -103,16 +103,7 @@ char *image_windows_path(const uint8_t *p, unsigned bytes, bool big_endian)
 			break;
 		if (c == '\\')
 			c = '/';
-		if (c < 0x80) {
-			*to++ = (char)c;
-		} else if (c < 0x800) {
-			*to++ = (char)(0xc0 | c >> 6);
-			*to++ = (char)(0x80 | (c & 0x3f));
-		} else {
-			*to++ = (char)(0xe0 | c >> 12);
-			*to++ = (char)(0x80 | (c >> 6 & 0x3f));
-			*to++ = (char)(0x80 | (c & 0x3f));
-		}
+		to = put_utf8(to, c);
 	}
 	if (path)
 		*to = 0;
@@ -159,6 +150,13 @@ int image_close(struct image *image)
 	return error;
 }
 
+int image_finish(struct image *image, int rc, struct error *err)
+{
+	cleanup_free char *path = image ? strdup(image->file->path) : NULL;
+	int error = image_close(image);
+	return rc == 0 && error ? error_set(err, error, "%s: cannot write it: %s", path ? path : "the image", strerror(error)) : rc;
+}
+
 static struct image *open_chain(const struct image_config *config, unsigned depth, struct error *err);
 
 static int open_backing(struct image *image, const struct image_config *config, unsigned depth, struct error *err)
@@ -196,10 +194,35 @@ static int check_size(const struct image *image, struct error *err)
 	return image->size ? 0 : error_set(err, EINVAL, "%s: its disk has a size of 0; make a new image", image->file->path);
 }
 
+static int check_shared(const struct image *image, const struct image_config *config, struct error *err)
+{
+	if (!config->shared || image->in_place)
+		return 0;
+	return error_set(err, EINVAL, "%s: a %s image with tables cannot be shared, since they would be changed by two at once; raw and fixed VHD images "
+			 "can ('visor disk convert' makes them)", image->file->path, image_format_names[image->ops->format]);
+}
+
+static struct hostfile *open_file(const struct image_config *config, struct error *err)
+{
+	bool read_only = config->read_only || config->snapshot;
+	if (config->unlocked)
+		return hostfile_open_unlocked(config->path, err);
+	return config->shared ? hostfile_open_shared(config->path, read_only, err) : hostfile_open(config->path, read_only, err);
+}
+
+int image_reserve(struct image *image, bool on)
+{
+	return hostfile_reserve(image->file, on);
+}
+
+bool image_reserved(struct image *image)
+{
+	return hostfile_reserved(image->file);
+}
+
 static struct image *open_chain(const struct image_config *config, unsigned depth, struct error *err)
 {
-	struct hostfile *file = config->unlocked ? hostfile_open_unlocked(config->path, err)
-						 : hostfile_open(config->path, config->read_only || config->snapshot, err);
+	struct hostfile *file = open_file(config, err);
 	const struct image_ops *ops = file ? choose(file, config->format, err) : NULL;
 	struct image *image = ops ? make(ops, file, file->read_only) : NULL;
 	if (!image) {
@@ -209,7 +232,7 @@ static struct image *open_chain(const struct image_config *config, unsigned dept
 		return NULL;
 	}
 	image->guessed = ops == &raw_ops && config->format == IMAGE_BY_CONTENT;
-	if (ops->open(image, config, err) == 0 && check_size(image, err) == 0 && (config->alone || open_backing(image, config, depth, err) == 0) &&
+	if (ops->open(image, config, err) == 0 && check_size(image, err) == 0 && check_shared(image, config, err) == 0 && (config->alone || open_backing(image, config, depth, err) == 0) &&
 	    (!ops->chained || !image->backing || ops->chained(image, err) == 0))
 		return image;
 	image_close(image);

@@ -30,6 +30,7 @@ struct image_config {
 	int format;             /* enum image_format or IMAGE_BY_CONTENT */
 	bool read_only;
 	bool unlocked;          /* read-only although another program may be writing it: only what the header says is right */
+	bool shared;            /* others write it, too: those who say the same; for images without tables that change (raw, fixed VHD) */
 	bool alone;             /* without the image behind it, which then reads as zeros: to look at one file only */
 	bool repair;            /* open it for writing although its tables are known to be damaged */
 	const char *backing;    /* the image behind it, instead of the one that it names; may be NULL */
@@ -40,6 +41,8 @@ struct image_config {
 struct image *image_open(const struct image_config *config, struct error *err);
 /* Flushes; 0 or an errno value when that failed. NULL is no image. */
 int image_close(struct image *image);
+/* The same behind work that ended with `rc` (negative: err is set, and stays): rc, or an error that names the file when closing failed. */
+int image_finish(struct image *image, int rc, struct error *err);
 
 const char *image_path(const struct image *image);
 enum image_format image_format(const struct image *image);
@@ -48,6 +51,9 @@ bool image_read_only(const struct image *image);
 /* Nobody said that it is raw, it only looks like nothing else. Then writes that would make it look like something else
  * fail with EPERM: the next one to open it would follow what a guest wrote, as the names of other files. */
 bool image_guessed(const struct image *image);
+/* Among those who share it, as hostfile_reserve; 0 when nobody does. */
+int image_reserve(struct image *image, bool on);
+bool image_reserved(struct image *image);
 /* The one behind it or NULL. */
 struct image *image_backing(struct image *image);
 unsigned image_physical_block(const struct image *image);

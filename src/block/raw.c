@@ -25,6 +25,7 @@ static int raw_open(struct image *image, const struct image_config *config, stru
 		log_warn("disk image %s: its size is no multiple of 512 bytes; the last sector ends with zeros", file->path);
 	image->size = ALIGN_UP(image->size, (uint64_t)BLOCK_SECTOR);
 	image->unit = BLOCK_SECTOR;
+	image->in_place = true;
 	return 0;
 }
 

@@ -159,6 +159,7 @@ static int vhd_open(struct image *image, const struct image_config *config, stru
 	image->size = ALIGN_DOWN(disk_size(vhd->footer), (uint64_t)BLOCK_SECTOR);
 	if (!image->size || image->size > INT64_MAX)
 		return damaged(image, "its size", err);
+	image->in_place = vhd->type == VHD_FIXED;
 	if (vhd->type == VHD_FIXED)
 		return image->size > vhd->end ? damaged(image, "the file is shorter than the disk", err) : 0;
 	if (read_header(vhd, err) < 0)

@@ -98,7 +98,8 @@ void disk_progress_end(void)
 }
 
 static const struct command *const disk_commands[] = {
-	&disk_create, &disk_info, &disk_check, &disk_convert, &disk_resize, &disk_commit, &disk_rebase, &disk_compare, NULL,
+	&disk_create, &disk_info, &disk_check, &disk_convert, &disk_resize, &disk_commit, &disk_rebase, &disk_compare, &disk_mount,
+	&disk_unmount, NULL,
 };
 
 const struct command command_disk = {

@@ -8,7 +8,15 @@
 #include "block/copy.h"
 
 /* What the commands about disk images share. */
-extern const struct command disk_create, disk_info, disk_check, disk_convert, disk_resize, disk_commit, disk_rebase, disk_compare;
+extern const struct command disk_create, disk_info, disk_check, disk_convert, disk_resize, disk_commit, disk_rebase, disk_compare,
+	disk_mount, disk_unmount;
+
+/* Options that most of them have. */
+#define FORMAT_OPTION(type) \
+	{ .name = "format", .kind = OPTION_CHOICE, .offset = offsetof(type, format), .argument = "FORMAT", .choices = disk_formats, \
+	  .help = "the image's format; without it the content says it" }
+#define JSON_OPTION(type) \
+	{ .name = "json", .kind = OPTION_FLAG, .offset = offsetof(type, json), .help = "print the result as a JSON object" }
 
 /* For --format; index 0: not given. */
 extern const char *const disk_formats[];

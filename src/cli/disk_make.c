@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/log.h"
 #include "base/util.h"
@@ -35,7 +34,7 @@ struct kind {
 	  .choices = compressions, .help = "qcow2: what compressed clusters are made with; zlib without it" }, \
 	{ .name = "lazy-refcounts", .kind = OPTION_FLAG, .offset = offsetof(type, kind.lazy_refcounts), \
 	  .help = "qcow2: reference counts are written late and made anew after a crash" }, \
-	{ .name = "json", .kind = OPTION_FLAG, .offset = offsetof(type, json), .help = "print the result as a JSON object" }
+	JSON_OPTION(type)
 
 static struct image_create new_image(const struct kind *kind, const char *path)
 {
@@ -127,21 +126,10 @@ struct convert_values {
 
 static int copy_into(struct image *from, const struct convert_values *v, const char *path, struct error *err)
 {
-	struct image_create create = new_image(&v->kind, path);
-	create.size = image_size(from);
-	if (image_create(&create, err) < 0)
-		return -1;
-	const struct image_config config = { .path = path, .format = (int)create.format };
+	const struct image_create create = new_image(&v->kind, path);
 	const struct image_copy how = { .chain = true, .empty = true, .compress = v->compress };
 	struct image_progress progress = disk_progress();
-	struct image *to = image_open(&config, err);
-	int rc = to ? image_copy(from, to, &how, &progress, err) : -1;
-	int error = image_close(to);
-	if (rc == 0 && error)
-		rc = error_set(err, error, "%s: cannot write it: %s", path, strerror(error));
-	if (rc < 0)
-		unlink(path);
-	return rc;
+	return image_copy_new(from, &create, &how, &progress, err);
 }
 
 static int convert_run(const void *values, const struct operands *operands)
@@ -233,19 +221,15 @@ static int resize_run(const void *values, const struct operands *operands)
 		return disk_fail(&err);
 	int rc = resize(image, v, operands->values[1], &err);
 	enum image_format format = image_format(image);
-	int error = image_close(image);
-	if (rc == 0 && error)
-		rc = error_set(&err, error, "%s: cannot write it: %s", config.path, strerror(error));
 	const struct image_create made = { .path = config.path, .format = format };
-	return rc < 0 ? disk_fail(&err) : say_made(&made, v->json);
+	return image_finish(image, rc, &err) < 0 ? disk_fail(&err) : say_made(&made, v->json);
 }
 
 static const struct option resize_options[] = {
 	{ .name = "shrink", .kind = OPTION_FLAG, .offset = offsetof(struct resize_values, shrink),
 	  .help = "it may become smaller; what is at its end is lost" },
-	{ .name = "format", .kind = OPTION_CHOICE, .offset = offsetof(struct resize_values, format), .argument = "FORMAT", .choices = disk_formats,
-	  .help = "the image's format; without it the content says it" },
-	{ .name = "json", .kind = OPTION_FLAG, .offset = offsetof(struct resize_values, json), .help = "print the result as a JSON object" },
+	FORMAT_OPTION(struct resize_values),
+	JSON_OPTION(struct resize_values),
 	OPTION_END
 };
 

@@ -13,12 +13,6 @@
 #include "cli/commands.h"
 #include "cli/disk.h"
 
-#define FORMAT_OPTION(type) \
-	{ .name = "format", .kind = OPTION_CHOICE, .offset = offsetof(type, format), .argument = "FORMAT", .choices = disk_formats, \
-	  .help = "the image's format; without it the content says it" }
-#define JSON_OPTION(type) \
-	{ .name = "json", .kind = OPTION_FLAG, .offset = offsetof(type, json), .help = "print the result as a JSON object" }
-
 /* --- info --- */
 
 struct info_values {
@@ -150,10 +144,7 @@ static int check_run(const void *values, const struct operands *operands)
 	struct error err;
 	struct image *image = image_open(&config, &err);
 	int rc = image ? image_check(image, &check, &err) : -1;
-	int error = image_close(image);
-	if (rc == 0 && error)
-		rc = error_set(&err, error, "%s: cannot write it: %s", config.path, strerror(error));
-	if (rc < 0) {
+	if (image_finish(image, rc, &err) < 0) {
 		json_decref(findings);
 		return disk_fail(&err);
 	}
@@ -282,8 +273,7 @@ static int commit_into(struct image *image, struct error *err)
 	int rc = image_size(image) > image_size(base) ? image_resize(base, image_size(image), err) : 0;
 	if (rc == 0)
 		rc = image_copy(image, base, &how, &progress, err);
-	int error = image_close(base);
-	return rc == 0 && error ? error_set(err, error, "%s: cannot write it: %s", path, strerror(error)) : rc;
+	return image_finish(base, rc, err);
 }
 
 static int empty(struct image *image, struct error *err)
@@ -303,10 +293,7 @@ static int commit_run(const void *values, const struct operands *operands)
 	int rc = image ? commit_into(image, &err) : -1;
 	if (rc == 0 && !v->keep)
 		rc = empty(image, &err);
-	int error = image_close(image);
-	if (rc == 0 && error)
-		rc = error_set(&err, error, "%s: cannot write it: %s", config.path, strerror(error));
-	if (rc < 0)
+	if (image_finish(image, rc, &err) < 0)
 		return disk_fail(&err);
 	disk_progress_end();
 	if (v->json)
@@ -378,10 +365,7 @@ static int rebase_run(const void *values, const struct operands *operands)
 	}
 	struct image *image = image_open(&config, &err);
 	int rc = image ? rebase(image, v, &err) : -1;
-	int error = image_close(image);
-	if (rc == 0 && error)
-		rc = error_set(&err, error, "%s: cannot write it: %s", config.path, strerror(error));
-	if (rc < 0)
+	if (image_finish(image, rc, &err) < 0)
 		return disk_fail(&err);
 	disk_progress_end();
 	if (v->json)

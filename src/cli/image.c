@@ -208,23 +208,11 @@ static void say_stage(void *opaque, const char *text)
 static int copy_built(const char *raw, const char *path, enum image_format format, struct error *err)
 {
 	const struct image_config source = { .path = raw, .format = IMAGE_RAW, .read_only = true };
-	const struct image_config target = { .path = path, .format = (int)format };
+	const struct image_create target = { .path = path, .format = format };
 	const struct image_copy how = { .chain = true, .empty = true };
-	struct image *from = image_open(&source, err), *to = NULL;
-	if (!from)
-		return -1;
-	const struct image_create create = { .path = path, .format = format, .size = image_size(from) };
 	struct image_progress progress = disk_progress();
-	int rc = image_create(&create, err);
-	if (rc == 0) {
-		to = image_open(&target, err);
-		rc = to ? image_copy(from, to, &how, &progress, err) : -1;
-		int error = image_close(to);
-		if (rc == 0 && error)
-			rc = error_set(err, error, "%s: cannot write it: %s", path, strerror(error));
-		if (rc < 0)
-			unlink(path);
-	}
+	struct image *from = image_open(&source, err);
+	int rc = from ? image_copy_new(from, &target, &how, &progress, err) : -1;
 	disk_progress_end();
 	image_close(from);
 	return rc;

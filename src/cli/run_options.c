@@ -62,10 +62,12 @@ const struct option run_options[] = {
 	{ .name = "disk", .kind = OPTION_LIST, AT(disks), .argument = "FILE[,OPTION]...", .completion = COMPLETE_FILE,
 	  .help = "a disk image or block device, of format raw, qcow2, vdi, vhd, vmdk or vhdx. ro: read only; virtio, ide or scsi (classic has it): what it hangs on, "
 		  "else virtio, but ide on classic; format=FORMAT, else the content says it; cache=writeback, writethrough (each write is on the disk when it is complete) "
-		  "or unsafe (nothing is waited for); snapshot=NAME: a qcow2 image's snapshot, read only; backing=FILE: the image behind it. "
+		  "or unsafe (nothing is waited for); shared: other machines of this host that say so, too, may write it at the same time (raw and fixed VHD; their "
+		  "guests must be able to, by a cluster's file system or SCSI reservations; each write is waited for); snapshot=NAME: a qcow2 image's snapshot, read only; backing=FILE: the image behind it. "
 		  "May be given several times" },
-	{ .name = "cdrom", .kind = OPTION_LIST, AT(cdroms), .argument = "FILE[,format=FORMAT]", .completion = COMPLETE_FILE,
-	  .help = "an ISO image in a CD-ROM drive at the IDE controller; none: an empty drive. May be given several times" },
+	{ .name = "cdrom", .kind = OPTION_LIST, AT(cdroms), .argument = "FILE[,OPTION]...", .completion = COMPLETE_FILE,
+	  .help = "an ISO image in a CD-ROM drive; none: an empty drive. scsi: the drive hangs on classic's SCSI adapter, else on the IDE controller; "
+		  "format=FORMAT, else the content says it. May be given several times" },
 	{ .name = "floppy", .kind = OPTION_LIST, AT(floppies), .argument = "FILE[,OPTION]...", .completion = COMPLETE_FILE,
 	  .help = "a floppy disk image, with the options of --disk, in a drive for 1.44 MB; none: an empty drive. May be given twice" },
 	{ .name = "net", .kind = OPTION_LIST, AT(nets), .argument = "NET[,OPTION]...",
@@ -179,8 +181,12 @@ static bool take_disk_option(char *option, struct machine_disk *disk)
 			disk->bus = (enum machine_disk_bus)bus;
 			return true;
 		}
-	disk->read_only |= !strcmp(option, "ro");
-	return !strcmp(option, "ro");
+	if (disk->bus == MACHINE_CDROM && !strcmp(option, "scsi"))
+		return disk->scsi = true;
+	bool read_only = !strcmp(option, "ro"), shared = disk->bus < MACHINE_CDROM && !strcmp(option, "shared");
+	disk->read_only |= read_only;
+	disk->shared |= shared;
+	return read_only || shared;
 }
 
 /*
@@ -191,12 +197,12 @@ static int parse_disk(const char *flag, const char *text, struct machine_disk *d
 {
 	size_t length = strlen(text);
 	char *comma;
-	if (disk->bus >= MACHINE_CDROM && !strcmp(text, "none"))
-		return 0;
 	if (length < PATH_MAX) {
 		memcpy(room, text, length + 1);
 		while ((comma = strrchr(room, ',')) && take_disk_option(comma + 1, disk))
 			*comma = 0;
+		if (disk->bus >= MACHINE_CDROM && !strcmp(room, "none"))
+			return 0;
 	}
 	if (length >= PATH_MAX || !*room)
 		return error_set(err, EINVAL, "--%s '%s': the file's name is missing or too long; write --%s FILE or FILE,ro", flag, text, flag);
@@ -245,11 +251,13 @@ static int replace_disks(const struct run_values *v, struct machine_config *conf
 		return -1;
 	for (unsigned i = 0; i < config->disk_count; i++) {
 		enum machine_disk_bus bus = config->disks[i].bus;
+		bool scsi = config->disks[i].scsi;
 		if ((bus >= MACHINE_CDROM || given.disks[i].bus >= MACHINE_CDROM) && bus != given.disks[i].bus)
 			return error_set(err, EINVAL, "--restore: the saved machine's drive %u is of another kind (%s) than the one given; give as "
 					 "many of --disk, --cdrom and --floppy as it was started with", i, machine_disk_bus_names[bus]);
 		config->disks[i] = given.disks[i];
 		config->disks[i].bus = bus;
+		config->disks[i].scsi = scsi;
 	}
 	return 0;
 }

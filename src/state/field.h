@@ -42,6 +42,14 @@ struct field {
 	  .boolean = FIELD_IS_BOOL_(FIELD_MEMBER_(type, member)) }
 #define FIELD(type, member) FIELD_RESET(type, member, 0)
 
+/* A scalar in a struct inside, which has no list of its own. */
+#define FIELD_INSIDE(type, inside, member) \
+	{ .name = #member, .kind = FIELD_KIND_UINT, .offset = offsetof(type, inside.member), \
+	  .width = sizeof(FIELD_MEMBER_(type, inside.member)), .count = 1, .boolean = FIELD_IS_BOOL_(FIELD_MEMBER_(type, inside.member)) }
+#define FIELD_INSIDE_KEEP(type, inside, member) \
+	{ .name = #member, .kind = FIELD_KIND_UINT, .offset = offsetof(type, inside.member), \
+	  .width = sizeof(FIELD_MEMBER_(type, inside.member)), .count = 1, .keep = true, .boolean = FIELD_IS_BOOL_(FIELD_MEMBER_(type, inside.member)) }
+
 /* An array member of scalars. */
 #define FIELD_ARRAY_RESET(type, member, value) \
 	{ .name = #member, .kind = FIELD_KIND_UINT, .offset = offsetof(type, member), \

@@ -17,7 +17,7 @@
 #include "host/file.h"
 #include "store/build_boot.h"
 #include "store/gpt.h"
-#include "store/process.h"
+#include "host/process.h"
 
 #define SECTOR 512u
 #define MIRROR "http://deb.debian.org/debian"

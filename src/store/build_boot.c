@@ -11,7 +11,7 @@
 #include "base/util.h"
 #include "host/file.h"
 #include "store/gpt.h"
-#include "store/process.h"
+#include "host/process.h"
 
 #define SECTOR 512u
 #define BIOS_FOLDER "/usr/lib/grub/i386-pc"

@@ -60,9 +60,9 @@ static int convert(const struct store_import *import, const char *from, const ch
 {
 	bool foreign = fetch_is_url(import->source);
 	const struct image_config source = { .path = from, .format = IMAGE_BY_CONTENT, .read_only = true, .alone = foreign };
-	const struct image_config target = { .path = to, .format = IMAGE_QCOW2 };
+	const struct image_create target = { .path = to, .format = IMAGE_QCOW2 };
 	const struct image_copy how = { .chain = true, .empty = true };
-	struct image *image = image_open(&source, err), *copy = NULL;
+	struct image *image = image_open(&source, err);
 	if (!image)
 		return -1;
 	json_t *info = image_info(image);
@@ -71,16 +71,8 @@ static int convert(const struct store_import *import, const char *from, const ch
 		rc = error_set(err, EINVAL, "%s: it holds only what differs from another image, '%s'; fetch both, and import the local file",
 			       import->source, json_string_value(json_object_get(info, "backing")));
 	json_decref(info);
-	struct image_create create = { .path = to, .format = IMAGE_QCOW2, .size = image_size(image) };
 	if (rc == 0)
-		rc = image_create(&create, err);
-	if (rc == 0) {
-		copy = image_open(&target, err);
-		rc = copy ? image_copy(image, copy, &how, import->progress.call ? &import->progress : NULL, err) : -1;
-		int error = image_close(copy);
-		if (rc == 0 && error)
-			rc = error_set(err, error, "%s: cannot write it: %s", to, strerror(error));
-	}
+		rc = image_copy_new(image, &target, &how, import->progress.call ? &import->progress : NULL, err);
 	image_close(image);
 	return rc;
 }

@@ -109,7 +109,7 @@ static int boot_path(const struct machine *m, unsigned disk, char *text, size_t 
 		return snprintf(text, size, "/pci@i0cf8/scsi@%x/disk@0,0", at);
 	if (m->config.disks[disk].bus == MACHINE_FLOPPY)
 		return snprintf(text, size, "/pci@i0cf8/isa@%x/fdc@03f0/floppy@%u", ISA_BRIDGE_SLOT, at);
-	if (m->config.disks[disk].bus == MACHINE_DISK_SCSI)
+	if (m->config.disks[disk].bus == MACHINE_DISK_SCSI || m->config.disks[disk].scsi)
 		return snprintf(text, size, "/pci@i0cf8/scsi@%x/disk@%u,0", SCSI_SLOT, at);
 	return snprintf(text, size, "/pci@i0cf8/ide@%x,1/drive@%u/disk@%u", ISA_BRIDGE_SLOT, at / 2, at % 2);
 }

@@ -55,7 +55,7 @@ enum machine_disk_bus {
 	MACHINE_DISK_VIRTIO,
 	MACHINE_DISK_IDE,
 	MACHINE_DISK_SCSI,   /* at the BusLogic adapter of classic */
-	MACHINE_CDROM,       /* an ATAPI drive; read only */
+	MACHINE_CDROM,       /* at the IDE controller, or that of SCSI; read only */
 	MACHINE_FLOPPY,
 	MACHINE_DISK_BUSES
 };
@@ -64,7 +64,8 @@ extern const char *const machine_disk_bus_names[];
 struct machine_disk {
 	const char *path;    /* NULL: a CD-ROM or floppy drive without a disk */
 	const char *format, *snapshot, *backing; /* as in block/block.h; may be NULL */
-	bool read_only;
+	bool read_only, shared;
+	bool scsi;                               /* MACHINE_CDROM: at the SCSI adapter */
 	unsigned cache;                          /* enum block_cache */
 	enum machine_disk_bus bus;
 };

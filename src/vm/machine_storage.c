@@ -19,7 +19,7 @@ struct block *machine_open_image(struct machine *m, const struct machine_disk *d
 {
 	const struct block_config file = {
 		.path = disk->path, .format = disk->format, .snapshot = disk->snapshot, .backing = disk->backing,
-		.read_only = disk->read_only, .cache = (enum block_cache)disk->cache, .worker = { loop_post, m->loop },
+		.read_only = disk->read_only, .shared = disk->shared, .cache = (enum block_cache)disk->cache, .worker = { loop_post, m->loop },
 	};
 	return block_open(&file, err);
 }
@@ -40,7 +40,7 @@ static int add_drives(struct machine *m, enum machine_disk_bus bus, struct ide_c
 {
 	for (unsigned i = 0; i < m->config.disk_count; i++) {
 		struct machine_disk *disk = &m->config.disks[i];
-		if (disk->bus != bus)
+		if (disk->bus != bus || disk->scsi)
 			continue;
 		int place = free_place(config, bus);
 		if (place < 0)
@@ -129,23 +129,36 @@ int machine_add_floppy(struct machine *m, struct error *err)
 	return 0;
 }
 
+static unsigned scsi_drives(const struct machine *m)
+{
+	unsigned count = 0;
+	for (unsigned i = 0; i < m->config.disk_count; i++)
+		count += m->config.disks[i].scsi;
+	return count;
+}
+
+/* Disks have the lowest IDs, and CD-ROM drives the highest, both in their order. */
 static int open_scsi_disks(struct machine *m, struct buslogic_config *config, struct error *err)
 {
-	unsigned next = 0;
+	unsigned drives = scsi_drives(m), next = 0, drive = BUSLOGIC_DISKS - MIN(drives, BUSLOGIC_DISKS), end = drive;
 	for (unsigned i = 0; i < m->config.disk_count; i++) {
-		const struct machine_disk *disk = &m->config.disks[i];
-		if (disk->bus != MACHINE_DISK_SCSI)
+		struct machine_disk *disk = &m->config.disks[i];
+		const char *name = disk->path ? disk->path : "a CD-ROM drive";
+		if (disk->bus != MACHINE_DISK_SCSI && !disk->scsi)
 			continue;
 		if (m->config.profile != MACHINE_CLASSIC)
-			return error_set(err, EINVAL, "%s: only a machine of type classic has a SCSI adapter; use --machine classic, or virtio",
-					 disk->path);
-		if (next == BUSLOGIC_DISKS)
-			return error_set(err, ENOSPC, "%s: the SCSI adapter has room for %d disks; use virtio for some", disk->path,
-					 BUSLOGIC_DISKS);
-		config->disk[next] = machine_open_image(m, disk, err);
-		if (!config->disk[next])
+			return error_set(err, EINVAL, "%s: only a machine of type classic has a SCSI adapter; use --machine classic, or %s", name,
+					 disk->scsi ? "IDE" : "virtio");
+		unsigned *place = disk->scsi ? &drive : &next, limit = disk->scsi ? BUSLOGIC_DISKS : end;
+		if (*place == limit)
+			return error_set(err, ENOSPC, "%s: the SCSI adapter has room for %d drives; use virtio for some disks", name, BUSLOGIC_DISKS);
+		unsigned id = (*place)++;
+		config->cdrom[id] = disk->scsi;
+		disk->read_only |= disk->scsi;
+		config->disk[id] = disk->path ? machine_open_image(m, disk, err) : NULL;
+		if (disk->path && !config->disk[id])
 			return -1;
-		m->disk_slot[i] = next++;
+		m->disk_slot[i] = id;
 	}
 	return 0;
 }
@@ -201,7 +214,7 @@ int machine_change_medium(struct machine *m, const char *drive, const char *path
 	struct machine_disk *disk = find_drive(m, drive, &slot);
 	if (!disk)
 		return error_set(err, ENOENT, "the machine has no drive '%s'; drives are cdrom0, cdrom1..., floppy0, floppy1 as given to run", drive);
-	const struct machine_disk image = { .path = path, .read_only = disk->read_only, .cache = disk->cache, .bus = disk->bus };
+	struct machine_disk image = { .path = path, .read_only = disk->read_only, .cache = disk->cache, .bus = disk->bus, .scsi = disk->scsi };
 	char *copy = path ? strdup(path) : NULL;
 	if (path && !copy)
 		return error_set(err, ENOMEM, "out of memory");
@@ -209,7 +222,8 @@ int machine_change_medium(struct machine *m, const char *drive, const char *path
 	struct block *block = path ? machine_open_image(m, &image, err) : NULL;
 	int rc = path && !block ? -1 : 0;
 	if (rc == 0)
-		rc = disk->bus == MACHINE_CDROM ? ide_change_medium(m->ide, slot, block, force, err) :
+		rc = disk->scsi			? buslogic_change_medium(m->scsi, slot, block, force, err) :
+		     disk->bus == MACHINE_CDROM ? ide_change_medium(m->ide, slot, block, force, err) :
 						  floppy_change_medium(m->floppy, slot, block, err);
 	if (rc < 0) {
 		block_close(block);
@@ -217,6 +231,7 @@ int machine_change_medium(struct machine *m, const char *drive, const char *path
 		return -1;
 	}
 	machine_disk_free(disk);
-	*disk = (struct machine_disk){ .path = copy, .read_only = disk->read_only, .cache = disk->cache, .bus = disk->bus };
+	image.path = copy;
+	*disk = image;
 	return 0;
 }

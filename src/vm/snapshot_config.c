@@ -92,7 +92,8 @@ json_t *machine_config_json(const struct machine *machine)
 	json_t *disks = json_array(), *ports = json_array();
 	for (unsigned i = 0; i < c->disk_count; i++) {
 		const struct machine_disk *d = &c->disks[i];
-		json_t *disk = json_pack("{s:o*, s:b, s:s, s:i, s:s*, s:s*, s:o*}", "path", path_json(d->path), "read_only", d->read_only, "bus",
+		json_t *disk = json_pack("{s:o*, s:b, s:b, s:b, s:s, s:i, s:s*, s:s*, s:o*}", "path", path_json(d->path), "read_only", d->read_only, "shared", d->shared,
+					 "scsi", d->scsi, "bus",
 					 machine_disk_bus_names[d->bus], "cache", (int)d->cache, "format", d->format, "snapshot",
 					 d->snapshot, "backing", path_json(d->backing));
 		if (d->path)
@@ -161,6 +162,7 @@ static int read_disks(const json_t *list, struct machine_config *config, struct 
 		uint64_t cache = 0;
 		if (json_get_bool(disk, "read_only", &d->read_only, err) < 0 ||
 		    (bus && choose(bus, "disk on bus", machine_disk_bus_names, &kind, err) < 0) ||
+		    json_get_optional_bool(disk, "shared", &d->shared, err) < 0 || json_get_optional_bool(disk, "scsi", &d->scsi, err) < 0 ||
 		    (json_object_get(disk, "cache") && json_get_uint(disk, "cache", 0, BLOCK_UNSAFE, &cache, err) < 0))
 			return -1;
 		d->bus = (enum machine_disk_bus)kind;

@@ -124,7 +124,7 @@ static void take_step(const struct step *s, const uint8_t *words, unsigned count
 		look(s);
 		break;
 	case START:
-		small_virtio_start(m, slot);
+		small_virtio_start(m, slot, SMALL_INDIRECT);
 		break;
 	case CONFIG_WRITE:
 		small_config_write(m, slot, PCI_COMMAND, s->a & 7, 2);
@@ -140,7 +140,7 @@ static void check_alive(void)
 {
 	static const uint32_t info[6] = { 0x100 }, params[6] = { 0x101, 0, 1000, 500, 0, 1 | 5 << 8 | 1 << 16 };
 	memset(m->memory.host + MEMORY, 0, MEMORY_SIZE);
-	fuzz_require(small_virtio_start(m, SLOT_GPU) && small_virtio_start(m, SLOT_SOUND));
+	fuzz_require(small_virtio_start(m, SLOT_GPU, SMALL_INDIRECT) && small_virtio_start(m, SLOT_SOUND, SMALL_INDIRECT));
 	command(&(struct step){ COMMAND, 0, 0, 24, 408 }, (const uint8_t *)info, 6);
 	fuzz_require(load_le32(m->memory.host + ANSWER) == 0x1101);
 	command(&(struct step){ COMMAND, 1, 0, 24, 4 }, (const uint8_t *)params, 6);
@@ -152,8 +152,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (!m || m->ended)
 		make_machine();
 	memset(m->memory.host + MEMORY, 0, MEMORY_SIZE);
-	small_virtio_start(m, SLOT_GPU);
-	small_virtio_start(m, SLOT_SOUND);
+	small_virtio_start(m, SLOT_GPU, SMALL_INDIRECT);
+	small_virtio_start(m, SLOT_SOUND, SMALL_INDIRECT);
 	for (unsigned n = 0; n < MAX_STEPS && size >= STEP_SIZE; n++) {
 		struct step step;
 		memcpy(&step, data, sizeof(step));

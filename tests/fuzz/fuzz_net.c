@@ -88,32 +88,6 @@ static void start_pcnet(unsigned style)
 	pcnet_csr(io, 0, 0x142);
 }
 
-/* All features that are offered, or the usual ones. */
-static void start_virtio(uint32_t features)
-{
-	if (!small_virtio_start(m, SMALL_SLOT_NET) || !features)
-		return;
-	uint64_t bar = small_bar(m, SMALL_SLOT_NET, 0);
-	io_write(&m->mmio, bar + 0x14, 0, 1);
-	io_write(&m->mmio, bar + 0x14, 3, 1);
-	io_write(&m->mmio, bar + 8, 1, 4);
-	io_write(&m->mmio, bar + 12, 1, 4);
-	io_write(&m->mmio, bar + 8, 0, 4);
-	io_write(&m->mmio, bar + 0, 0, 4);
-	io_write(&m->mmio, bar + 12, io_read(&m->mmio, bar + 4, 4) & features, 4);
-	io_write(&m->mmio, bar + 0x14, 11, 1);
-	for (unsigned q = 0; q < 3; q++) {
-		struct small_ring ring = small_ring(SMALL_SLOT_NET, q);
-		io_write(&m->mmio, bar + 0x16, q, 2);
-		io_write(&m->mmio, bar + 0x18, SMALL_RING, 2);
-		io_write(&m->mmio, bar + 0x20, ring.desc, 8);
-		io_write(&m->mmio, bar + 0x28, ring.avail, 8);
-		io_write(&m->mmio, bar + 0x30, ring.used, 8);
-		io_write(&m->mmio, bar + 0x1c, 1, 2);
-	}
-	io_write(&m->mmio, bar + 0x14, 15, 1);
-}
-
 static void deliver(const struct step *s)
 {
 	static uint8_t data[NET_FRAME_MAX];
@@ -162,7 +136,7 @@ static void take_step(const struct step *s)
 		break;
 	case START:
 		if (slot == SMALL_SLOT_NET)
-			start_virtio(s->a);
+			small_virtio_start(m, SMALL_SLOT_NET, s->a);
 		else if (slot == SMALL_SLOT_E1000)
 			start_e1000();
 		else
@@ -185,7 +159,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	for (unsigned i = 0; i < 3; i++)
 		m->nets[i]->offloads = size % 2 ? NET_OFFLOAD_ALL : 0;
 	memset(m->memory.host + MEMORY, 0, MEMORY_SIZE);
-	start_virtio(size % 3 ? 0xffffffff : 0);
+	small_virtio_start(m, SMALL_SLOT_NET, size % 3 ? 0xffffffff : 0);
 	start_e1000();
 	start_pcnet((unsigned)size % 8);
 	for (unsigned n = 0; n < MAX_STEPS && size >= STEP_SIZE; n++, data += STEP_SIZE, size -= STEP_SIZE) {

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -7,7 +8,7 @@
 #include "fuzz.h"
 
 /*
- * Commands of any bytes to a SCSI disk: each ends exactly once, moves no more than its buffer holds, and never touches what is
+ * Commands of any bytes to a SCSI disk, or, by the input's size, a CD-ROM drive: each ends exactly once, moves no more than its buffer holds, and never touches what is
  * beyond the disk or the buffer. An input is a row of commands: a byte of the CDB's length and direction, one of the
  * buffer's length in pieces of 64 bytes, the CDB, then the buffer's first bytes.
  */
@@ -84,23 +85,26 @@ static void run(struct scsi_disk *disk, uint8_t first, const uint8_t *cdb, unsig
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	static struct scsi_disk disk;
+	static struct scsi_disk targets[2];
+	struct scsi_disk *target = &targets[size % 5 == 4];
 	if (!block.queue) {
 		const struct block_config config = { .path = "fuzz", .worker = { never, NULL } };
 		struct error err;
 		fuzz_require(block_start(&block, &config, &err) == 0);
-		scsi_disk_init(&disk, &block, "fuzz");
+		scsi_disk_init(&targets[0], &block, "fuzz");
+		scsi_cdrom_init(&targets[1], &block);
 	}
 	block.read_only = size % 7 == 6;
-	scsi_disk_reset(&disk);
-	disk.attention = 0;
+	scsi_disk_reset(target);
+	target->attention = target->mmc.attention = 0;
+	target->mmc.tray_open = false; /* which a reset does not change */
 	for (unsigned commands = 0; size >= 2 && commands < 32; commands++) {
 		unsigned cdb_length = MIN(1u + (data[0] & 15), SCSI_CDB_SIZE);
 		if (size < 2 + cdb_length)
 			break;
 		const uint8_t *rest = data + 2 + cdb_length;
 		size_t left = size - 2 - cdb_length, used = MIN(left, MIN((size_t)data[1] * 64, (size_t)48));
-		run(&disk, data[0], data + 2, cdb_length, data[1], rest, used);
+		run(target, data[0], data + 2, cdb_length, data[1], rest, used);
 		data = rest + used;
 		size = left - used;
 	}
@@ -120,6 +124,18 @@ void fuzz_seeds(fuzz_seed_fn *emit, void *opaque)
 	static const uint8_t write_same[] = { 9, 8, 0x41, 0, 0, 0, 0, 3, 0, 0, 9, 0, 1, 2, 3, 4 };
 	static const uint8_t mode[] = { 5, 4, 0x1a, 0, 0x3f, 0, 255, 0 };
 	static const uint8_t select[] = { 5, 1, 0x15, 0x10, 0, 0, 24, 0, 0, 0, 0, 0, 0x08, 18, 0, 0, 0, 0 };
+	static const uint8_t drive[][2 + 12] = {
+		{ 9, 4, 0x28, 0, 0, 0, 0, 4, 0, 0, 8, 0 }, { 9, 4, 0x43, 0, 0, 0, 0, 0, 0, 1, 0, 0 }, { 9, 4, 0x5a, 0, 0x2a, 0, 0, 0, 0, 1, 0, 0 },
+		{ 9, 4, 0x46, 0, 0, 0, 0, 0, 0, 1, 0, 0 }, { 9, 4, 0x4a, 1, 0, 0, 0x10, 0, 0, 1, 0, 0 }, { 11, 4, 0xbe, 0, 0, 0, 0, 1, 0, 0, 2, 0x10, 0, 0 },
+		{ 5, 4, 0x1b, 0, 0, 0, 2, 0 }, { 5, 4, 0x12, 0, 0, 0, 96, 0 }, { 11, 4, 0xad, 0, 0, 0, 0, 0, 0, 0, 8, 0, 0, 0 },
+	};
+	for (unsigned i = 0; i < ARRAY_SIZE(drive); i++) {
+		char name[16];
+		uint8_t input[19] = { 0 }; /* of a size for the drive */
+		memcpy(input, drive[i], sizeof(drive[i]));
+		snprintf(name, sizeof(name), "drive%u", i);
+		emit(opaque, name, input, sizeof(input));
+	}
 #define SEED(name) emit(opaque, #name, name, sizeof(name))
 	SEED(read_write);
 	SEED(inquiry);

@@ -11,6 +11,7 @@
 
 #include "base/log.h"
 #include "base/util.h"
+#include "block/partition.h"
 
 #define STEPS 64
 #define PIECE (64u << 10)
@@ -60,6 +61,21 @@ static uint64_t some_offset(struct image *image, unsigned step, uint64_t *length
 	return MIN(offset, size - *length);
 }
 
+static void look_at_partitions(struct image *image)
+{
+	static struct partitions p;
+	if (partitions_read(image, &p, NULL) < 0)
+		return;
+	fuzz_require(p.count <= PARTITIONS_MAX);
+	for (unsigned i = 0; i < p.count; i++) {
+		const struct partition *at = &p.at[i];
+		fuzz_require(at->length && at->offset < image_size(image) && at->length <= image_size(image) - at->offset);
+		fuzz_require(at->offset % 512 == 0 && strnlen(at->name, sizeof(at->name)) < sizeof(at->name));
+		partition_content(image, at->offset, at->length);
+	}
+	partition_content(image, 0, image_size(image));
+}
+
 static void look(struct image *image)
 {
 	uint64_t size = image_size(image), offset = 0, length;
@@ -71,13 +87,14 @@ static void look(struct image *image)
 		length = size - offset;
 		if (image_content(image, offset, true, &content, &length))
 			break;
-		fuzz_require(length && length <= size - offset && content != IMAGE_BEHIND);
+		fuzz_require(length && length % 512 == 0 && length <= size - offset && content != IMAGE_BEHIND);
 	}
 	for (unsigned i = 0; i < 12; i++) {
 		offset = some_offset(image, i, &length);
 		image_read(image, buffer, offset, length);
 	}
 	image_check(image, &check, NULL);
+	look_at_partitions(image);
 }
 
 static void change(struct image *image)

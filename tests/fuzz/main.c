@@ -135,6 +135,7 @@ int main(int argc, char **argv)
 	uint64_t first = argc > 2 ? strtoull(argv[2], NULL, 10) : 0, number = first;
 	time_t start = time(NULL);
 	fuzz_seeds(add_seed, NULL);
+	alarm(HANG_SECONDS);
 	for (unsigned i = 0; i < seed_count; i++)
 		LLVMFuzzerTestOneInput(seeds[i].data, seeds[i].size);
 	/* The number goes out first: it is what a crash is found again by. */

@@ -13,7 +13,7 @@
 #define DISK_PATH 32
 
 /* A file with these bytes, whose name comes into `path`, opened; format as block_open takes it. The test unlinks it. */
-static inline struct block *make_image(struct rig *rig, char path[DISK_PATH], const void *data, size_t size, bool read_only, const char *format)
+static inline struct block *make_image(struct rig *rig, char path[DISK_PATH], const void *data, size_t size, bool read_only, bool shared, const char *format)
 {
 	struct error err = { 0 };
 	strcpy(path, "/tmp/visor-image-XXXXXX");
@@ -21,7 +21,9 @@ static inline struct block *make_image(struct rig *rig, char path[DISK_PATH], co
 	assert_true(fd >= 0);
 	assert_int_equal(write(fd, data, size), size);
 	close(fd);
-	const struct block_config config = { .path = path, .format = format, .read_only = read_only, .worker = rig_worker(rig) };
+	const struct block_config config = {
+		.path = path, .format = format, .read_only = read_only, .shared = shared, .worker = rig_worker(rig)
+	};
 	struct block *block = block_open(&config, &err);
 	assert_non_null(block);
 	return block;

@@ -148,7 +148,7 @@ uint64_t small_bar(struct machine *m, unsigned slot, unsigned n)
 }
 
 /* The layout of BAR 0 that virtio_pci.c shows in its capabilities; of struct virtio_pci_common_cfg (virtio 1.2, 4.1.4.3). */
-enum { STATUS = 0x14, FEATURE_SELECT = 0x08, FEATURE = 0x0c, QUEUE_COUNT = 0x12, QUEUE_SELECT = 0x16, QUEUE_SIZE = 0x18,
+enum { OFFERED_SELECT = 0x00, OFFERED = 0x04, STATUS = 0x14, FEATURE_SELECT = 0x08, FEATURE = 0x0c, QUEUE_COUNT = 0x12, QUEUE_SELECT = 0x16, QUEUE_SIZE = 0x18,
        QUEUE_VECTOR = 0x1a, QUEUE_ENABLE = 0x1c, QUEUE_DESC = 0x20, QUEUE_AVAIL = 0x28, QUEUE_USED = 0x30, NOTIFY = 0x3000 };
 
 struct small_ring small_ring(unsigned slot, unsigned queue)
@@ -157,7 +157,7 @@ struct small_ring small_ring(unsigned slot, unsigned queue)
 	return (struct small_ring){ at, at + 0x400, at + 0x800 };
 }
 
-bool small_virtio_start(struct machine *m, unsigned slot)
+bool small_virtio_start(struct machine *m, unsigned slot, uint32_t features)
 {
 	uint64_t bar = small_bar(m, slot, 0);
 	small_config_write(m, slot, PCI_COMMAND, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER, 2);
@@ -166,7 +166,8 @@ bool small_virtio_start(struct machine *m, unsigned slot)
 	io_write(&m->mmio, bar + FEATURE_SELECT, 1, 4);
 	io_write(&m->mmio, bar + FEATURE, 1, 4);
 	io_write(&m->mmio, bar + FEATURE_SELECT, 0, 4);
-	io_write(&m->mmio, bar + FEATURE, 1u << 28, 4);
+	io_write(&m->mmio, bar + OFFERED_SELECT, 0, 4);
+	io_write(&m->mmio, bar + FEATURE, io_read(&m->mmio, bar + OFFERED, 4) & features, 4);
 	io_write(&m->mmio, bar + STATUS, 11, 1);
 	unsigned queues = (unsigned)io_read(&m->mmio, bar + QUEUE_COUNT, 2);
 	for (unsigned q = 0; q < queues && q < SMALL_QUEUES; q++) {
@@ -210,7 +211,7 @@ void small_machine_busy(struct machine *m)
 	const uint8_t read_sector_1[16] = { [8] = 1 };
 	struct small_ring disk = small_ring(SMALL_SLOT_DISK, 0), rng = small_ring(SMALL_SLOT_RNG, 0);
 	for (unsigned i = 0; i < SMALL_VIRTIO_SLOTS; i++)
-		small_virtio_start(m, FIRST_VIRTIO_SLOT + i);
+		small_virtio_start(m, FIRST_VIRTIO_SLOT + i, SMALL_INDIRECT);
 	memory_write(&m->memory, SMALL_FREE, read_sector_1, sizeof(read_sector_1));
 	put_descriptor(m, disk.desc, SMALL_FREE, 16, 1, 1);
 	put_descriptor(m, disk.desc + 16, SMALL_FREE + 512, 512, 3, 2);

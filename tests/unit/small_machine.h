@@ -41,11 +41,12 @@ uint64_t small_bar(struct machine *m, unsigned slot, unsigned n);
 #define SMALL_SLOT_E1000 (FIRST_VIRTIO_SLOT + 4)
 #define SMALL_SLOT_PCNET (FIRST_VIRTIO_SLOT + 5)
 #define SMALL_SLOT_SERVICES (FIRST_VIRTIO_SLOT + 6)
+#define SMALL_INDIRECT (1u << 28) /* the feature of indirect descriptors */
 #define SMALL_RING 8 /* entries of each queue that small_virtio_start sets up */
 #define SMALL_QUEUES 4 /* at most, of a device */
 
-/* Brings a virtio device up with rings at small_ring; false when the guest (or a damaged state) is in the way. */
-bool small_virtio_start(struct machine *m, unsigned slot);
+/* Brings a virtio device up with rings at small_ring and, besides VERSION_1, those of the lowest 32 `features` that it offers; false when the guest (or a damaged state) is in the way. */
+bool small_virtio_start(struct machine *m, unsigned slot, uint32_t features);
 /* Guest-physical addresses of a queue's three parts. */
 struct small_ring { uint64_t desc, avail, used; };
 struct small_ring small_ring(unsigned slot, unsigned queue);

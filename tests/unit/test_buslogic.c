@@ -3,6 +3,7 @@
 #include "dev_board.h"
 #include "disk_rig.h"
 
+#include <errno.h>
 #include <stdio.h>
 
 #include "dev/scsi/buslogic_parts.h"
@@ -18,11 +19,13 @@
 #define SENSE 0x31000u
 #define DATA 0x100000u
 
+#define CDROM 4 /* its ID */
+
 static struct rig r;
 static struct vclock virtual_clock;
 static uint64_t now;
 static struct buslogic *adapter;
-static char path[2][DISK_PATH];
+static char path[3][DISK_PATH];
 static uint8_t pattern[DISK_SIZE];
 static unsigned next_out, next_in, boxes;
 
@@ -37,6 +40,7 @@ static struct buslogic *make(struct block *first, struct block *second)
 	struct error err = { 0 };
 	const struct buslogic_config config = {
 		.bus = r.bus, .devfn = DEVFN, .ports = &r.io, .dma = { &r.memory }, .clock = &virtual_clock, .disk = { first, second },
+		.cdrom[CDROM] = true,
 	};
 	struct buslogic *made = buslogic_create(&config, &err);
 	assert_non_null(made);
@@ -99,7 +103,7 @@ static int setup(void **state)
 	const struct vclock_source source = { .now = clock_now };
 	vclock_init(&virtual_clock, &source);
 	vclock_start(&virtual_clock);
-	adapter = make(make_image(&r, path[0], pattern, DISK_SIZE, false, "raw"), make_image(&r, path[1], pattern, DISK_SIZE, true, "raw"));
+	adapter = make(make_image(&r, path[0], pattern, DISK_SIZE, false, true, "raw"), make_image(&r, path[1], pattern, DISK_SIZE, true, false, "raw"));
 	cfg_write(&r, DEVFN, PCI_BAR(0), PORT, 4);
 	cfg_write(&r, DEVFN, PCI_BAR(1), MMIO, 4);
 	cfg_write(&r, DEVFN, PCI_COMMAND, PCI_COMMAND_IO | PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER, 2);
@@ -115,6 +119,7 @@ static int teardown(void **state)
 	rig_destroy(&r);
 	unlink(path[0]);
 	unlink(path[1]);
+	unlink(path[2]);
 	return 0;
 }
 
@@ -235,7 +240,7 @@ static void inquiries(void **state)
 	assert_int_equal(data[9], 0x40);
 	command(0x24, NULL, 0);
 	assert_int_equal(reply(data, 256), 2);
-	assert_int_equal(data[0], 3);
+	assert_int_equal(data[0], 1 << CDROM | 3);
 	command(0x91, (const uint8_t[]){ 64, 64 }, 2);
 	assert_int_equal(reply(data, 256), 64);
 	assert_memory_equal(data + 3, "BT-958", 6);
@@ -535,12 +540,98 @@ static void random_accesses(void **state)
 	assert_int_equal(run(0, (const uint8_t[10]){ 0x25 }, 10, IN, 8), GOOD);
 }
 
+/* One command of 6 bytes without data to the CD-ROM drive. */
+static uint32_t drive(uint8_t operation, uint8_t byte4)
+{
+	return run(CDROM, (const uint8_t[6]){ operation, 0, 0, 0, byte4 }, 6, NONE, 0);
+}
+
+static void expect_drive(uint8_t key, uint8_t asc)
+{
+	assert_int_equal(drive(0, 0), CHECK);
+	expect_sense(key, asc);
+}
+
+static void discs(void **state)
+{
+	struct error err = { 0 };
+	const uint8_t read[10] = { 0x28, 0, 0, 0, 0, 3, 0, 0, 2 }, event[10] = { 0x4a, 1, 0, 0, 0x10, 0, 0, 0, 8 };
+	start_mailboxes(MAILBOXES, true);
+	expect_drive(6, 0x29);
+	expect_drive(2, 0x3a);
+	assert_int_equal(buslogic_change_medium(adapter, 0, NULL, false, &err), -1);
+	assert_int_equal(err.code, EINVAL);
+	assert_int_equal(buslogic_change_medium(adapter, CDROM, make_image(&r, path[2], pattern, DISK_SIZE, true, false, "raw"), false, &err), 0);
+	expect_drive(6, 0x28);
+	assert_int_equal(drive(0, 0), GOOD);
+	assert_int_equal(run(CDROM, event, 10, IN, 8), GOOD);
+	assert_int_equal(guest(DATA)[4], 2); /* new media */
+	assert_int_equal(guest(DATA)[5], 2); /* present, tray closed */
+	assert_int_equal(run(CDROM, read, 10, IN, 4096), GOOD);
+	assert_int_equal(residual(), 0);
+	assert_memory_equal(guest(DATA), pattern + 3 * 2048, 4096);
+	assert_int_equal(run(CDROM, (const uint8_t[6]){ 8, 0, 0, 1, 1 }, 6, IN, 2048), GOOD);
+	assert_memory_equal(guest(DATA), pattern + 2048, 2048);
+	assert_int_equal(run(CDROM, (const uint8_t[6]){ 0x12, 0, 0, 0, 36 }, 6, IN, 36), GOOD);
+	assert_int_equal(guest(DATA)[0], 5);
+	put_ccb(0, 0x03, CDROM, (const uint8_t[6]){ 0x12, 0, 0, 0, 36 }, 6, IN, DATA, 36);
+	guest(CCB)[17] = 1; /* LUN 1 */
+	post(0, 1);
+	assert_int_equal(wait_done(0), GOOD);
+	assert_int_equal(guest(DATA)[0], 0x7f);
+	/* A locked tray; the guest opens and closes it otherwise. */
+	assert_int_equal(drive(0x1e, 1), GOOD);
+	assert_int_equal(buslogic_change_medium(adapter, CDROM, NULL, false, &err), -1);
+	assert_int_equal(err.code, EBUSY);
+	assert_int_equal(drive(0x1b, 2), CHECK);
+	expect_sense(5, 0x53);
+	assert_int_equal(drive(0x1e, 0), GOOD);
+	assert_int_equal(drive(0x1b, 2), GOOD);
+	expect_drive(2, 0x3a);
+	assert_int_equal(drive(0x1b, 3), GOOD);
+	assert_int_equal(drive(0, 0), GOOD);
+	assert_int_equal(buslogic_change_medium(adapter, CDROM, NULL, true, &err), 0);
+	expect_drive(2, 0x3a);
+}
+
+#define CONFLICT 0x40018u
+
+static void reservations(void **state)
+{
+	const uint8_t reserve[6] = { 0x16 }, release[6] = { 0x17 }, ready[6] = { 0 }, inquiry[6] = { 0x12, 0, 0, 0, 36 };
+	const struct block_config shared = { .path = path[0], .format = "raw", .shared = true, .worker = rig_worker(&r) };
+	struct block_config alone = shared;
+	struct error err = { 0 };
+	alone.shared = false;
+	assert_null(block_open(&alone, &err));
+	alone.read_only = true;
+	assert_null(block_open(&alone, &err));
+	struct block *other = block_open(&shared, &err);
+	assert_non_null(other);
+	start_mailboxes(MAILBOXES, true);
+	clear_attention(0);
+	assert_int_equal(run(0, reserve, 6, NONE, 0), GOOD);
+	assert_int_equal(block_reserve(other, true), EBUSY);
+	assert_true(block_reserved(other));
+	assert_int_equal(run(0, release, 6, NONE, 0), GOOD);
+	assert_int_equal(block_reserve(other, true), 0);
+	assert_int_equal(run(0, ready, 6, NONE, 0), CONFLICT);
+	assert_int_equal(run(0, reserve, 6, NONE, 0), CONFLICT);
+	assert_int_equal(run(0, inquiry, 6, IN, 36), GOOD);
+	assert_int_equal(block_reserve(other, false), 0);
+	/* A reset ends what was reserved. */
+	assert_int_equal(run(0, reserve, 6, NONE, 0), GOOD);
+	device_reset((struct device *)adapter);
+	assert_int_equal(block_reserve(other, true), 0);
+	block_close(other);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		TEST(inquiries), TEST(transfers), TEST(unmapping), TEST(refusals), TEST(disk_states), TEST(many), TEST(narrow),
-		TEST(random_accesses),
+		TEST(random_accesses), TEST(discs), TEST(reservations),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

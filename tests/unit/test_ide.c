@@ -49,8 +49,8 @@ static int setup(void **state)
 	for (unsigned i = 0; i < DISK_SIZE; i++)
 		pattern[i] = (uint8_t)(i * 7 + (i >> 9) * 13 + (i >> 17));
 	rig_init(&r.rig);
-	r.disk = make_image(&r.rig, r.path[0], pattern, DISK_SIZE, false, NULL);
-	r.disc = make_image(&r.rig, r.path[1], pattern, DISC_SIZE, true, NULL);
+	r.disk = make_image(&r.rig, r.path[0], pattern, DISK_SIZE, false, false, NULL);
+	r.disc = make_image(&r.rig, r.path[1], pattern, DISC_SIZE, true, false, NULL);
 	const struct ide_config config = {
 		.bus = r.rig.bus, .devfn = DEVFN, .ports = &r.rig.io, .dma = { &r.rig.memory },
 		.irq = { { on_irq, NULL, 0 }, { on_irq, NULL, 1 } }, .enabled_at_reset = true,
@@ -461,7 +461,7 @@ static void cdrom_medium_changes(void **state)
 	assert_int_equal(sense(&asc), 2);
 	assert_int_equal(asc, 0x3a);
 	unlink(r.path[1]);
-	assert_int_equal(ide_change_medium(r.ide, 2, make_image(&r.rig, r.path[1], pattern, 64 * 2048, true, NULL), false, &err), 0);
+	assert_int_equal(ide_change_medium(r.ide, 2, make_image(&r.rig, r.path[1], pattern, 64 * 2048, true, false, NULL), false, &err), 0);
 	packet((const uint8_t[12]){ 0x4a, 1, 0, 0, 0x10, 0, 0, 0, 8 }, 8, false);
 	assert_int_equal(packet_data(data), 8);
 	assert_int_equal(data[4], 2); /* new media */

@@ -253,7 +253,7 @@ static void step(void)
 
 static void start_device(void)
 {
-	small_virtio_start(m, FIRST_VIRTIO_SLOT + below(SMALL_VIRTIO_SLOTS));
+	small_virtio_start(m, FIRST_VIRTIO_SLOT + below(SMALL_VIRTIO_SLOTS), below(2) ? SMALL_INDIRECT : (uint32_t)rnd());
 }
 
 static void act(void)

@@ -3,6 +3,7 @@
 #define VISOR_DEV_IDE_DRIVE_H
 
 #include "dev/ide/ide.h"
+#include "dev/scsi/mmc.h"
 
 /*
  * Inside the IDE controller. A command is carried out by its drive in these steps:
@@ -76,11 +77,8 @@ struct ide_drive {
 	bool wants_dma;          /* FEATURE bit 0 of the packet command */
 	bool through;            /* a write that ends on stable storage */
 	/* Of the packet commands: */
-	uint8_t packet[12];
-	uint8_t sense_key, asc, ascq;
-	bool tray_locked, tray_open;
-	uint8_t attention;       /* a unit attention to report: its ASC, 0: none */
-	uint8_t media_event;     /* for GET EVENT STATUS NOTIFICATION */
+	uint8_t packet[MMC_CDB_SIZE];
+	struct mmc_drive mmc;    /* with the same block as this one */
 	uint32_t limit_bytes;    /* byte count limit of the host */
 	uint8_t buffer[IDE_BUFFER];
 
@@ -179,6 +177,5 @@ void ide_packet_begin(struct ide_drive *drive);
 void ide_packet_run(struct ide_drive *drive);
 /* End of a packet command; key 0: good. */
 void ide_packet_end(struct ide_drive *drive, uint8_t key, uint8_t asc);
-void ide_medium_changed(struct ide_drive *drive);
 
 #endif

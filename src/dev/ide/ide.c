@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/util.h"
 #include "dev/ide/drive.h"
+#include "dev/scsi/sense.h"
 
 /* Command block (ATA/ATAPI-6, 7): offsets from 0x1f0 or 0x170. */
 enum { REG_DATA, REG_ERROR_FEATURES, REG_COUNT, REG_LOW, REG_MID, REG_HIGH, REG_DEVICE, REG_STATUS_COMMAND };
@@ -257,13 +258,13 @@ static const struct field drive_fields[] = {
 	FIELD(struct ide_drive, wants_dma),
 	FIELD(struct ide_drive, through),
 	FIELD_BYTES(struct ide_drive, packet),
-	FIELD(struct ide_drive, sense_key),
-	FIELD(struct ide_drive, asc),
-	FIELD(struct ide_drive, ascq),
-	FIELD(struct ide_drive, tray_locked),
-	FIELD_KEEP(struct ide_drive, tray_open),
-	FIELD(struct ide_drive, attention),
-	FIELD(struct ide_drive, media_event),
+	FIELD_INSIDE(struct ide_drive, mmc, sense_key),
+	FIELD_INSIDE(struct ide_drive, mmc, asc),
+	FIELD_INSIDE(struct ide_drive, mmc, ascq),
+	FIELD_INSIDE(struct ide_drive, mmc, tray_locked),
+	FIELD_INSIDE_KEEP(struct ide_drive, mmc, tray_open),
+	FIELD_INSIDE(struct ide_drive, mmc, attention),
+	FIELD_INSIDE(struct ide_drive, mmc, media_event),
 	FIELD_BYTES(struct ide_drive, buffer),
 	FIELD_END
 };
@@ -387,23 +388,23 @@ int ide_change_medium(struct ide *ide, unsigned number, struct block *block, boo
 	struct ide_drive *drive = &ide->channel[number / 2 % 2].drive[number % 2];
 	if (number >= IDE_DRIVES || drive->kind != IDE_CDROM)
 		return error_set(err, EINVAL, "ide%u is no CD-ROM drive", number);
+	char name[8];
+	snprintf(name, sizeof(name), "ide%u", number);
 	lock_take(&ide->lock);
-	int rc = 0;
-	if (drive->tray_locked && drive->block && !force) {
-		rc = error_set(err, EBUSY, "ide%u: the guest has locked the tray; unmount the disc there, or force it", number);
-	} else {
+	int rc = mmc_may_change(&drive->mmc, name, force, err);
+	if (rc == 0) {
 		if (drive->block)
 			block_drain(drive->block);
 		/* What the guest was reading ends without a disc. */
 		if (drive->transfer != TRANSFER_NONE && drive->left) {
 			drive->left = 0;
-			ide_packet_end(drive, 2, 0x3a);
+			ide_packet_end(drive, KEY_NOT_READY, ASC_NO_MEDIUM);
 		}
 		block_close(drive->block);
 		drive->block = block;
 		if (block)
 			block_set_owner(block, &ide->lock);
-		ide_medium_changed(drive);
+		mmc_medium_changed(&drive->mmc, block);
 	}
 	lock_release(&ide->lock);
 	return rc;
@@ -429,7 +430,8 @@ static void init_channel(struct ide *ide, unsigned number, const struct ide_conf
 		drive->channel = channel;
 		drive->number = 2 * number + i;
 		drive->kind = from->kind;
-		drive->block = from->block;
+		drive->block = drive->mmc.block = from->block;
+		drive->mmc.atapi = true;
 		if (from->serial)
 			snprintf(drive->serial, sizeof(drive->serial), "%s", from->serial);
 		else

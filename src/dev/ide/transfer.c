@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/util.h"
 #include "dev/ide/drive.h"
+#include "dev/scsi/sense.h"
 
 static bool is_packet(const struct ide_drive *drive)
 {
@@ -278,7 +279,7 @@ static void failed(struct ide_drive *drive, int error)
 	bool read = drive->request.op == BLOCK_READ;
 	ide_bm_finish(drive->channel);
 	if (is_packet(drive))
-		ide_packet_end(drive, 3, 0x11); /* medium error, unrecovered read error */
+		ide_packet_end(drive, KEY_MEDIUM_ERROR, ASC_READ_ERROR);
 	else
 		ide_complete(drive, read ? ERROR_UNC : ERROR_ABRT);
 }

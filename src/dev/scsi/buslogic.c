@@ -58,7 +58,7 @@ static const struct field fields[];
 static void reset_disks(struct buslogic *adapter)
 {
 	for (unsigned i = 0; i < BUSLOGIC_DISKS; i++)
-		if (adapter->disk[i].block)
+		if (scsi_present(&adapter->disk[i]))
 			scsi_disk_reset(&adapter->disk[i]);
 }
 
@@ -243,11 +243,34 @@ static int loaded(void *device, struct error *err)
 	if (!state_is_possible(adapter))
 		return error_set(err, EINVAL, "buslogic: its state cannot be; the file is damaged");
 	lock_take(&adapter->lock);
+	for (unsigned i = 0; i < BUSLOGIC_DISKS; i++)
+		if (scsi_present(&adapter->disk[i]))
+			scsi_disk_loaded(&adapter->disk[i]);
 	buslogic_set_isa_port(adapter, adapter->isa_port);
 	if (adapter->ended_count || adapter->left_out)
 		timer_arm(&adapter->retry, vclock_now(adapter->retry.clock) + RETRY_NS);
 	lock_release(&adapter->lock);
 	return 0;
+}
+
+int buslogic_change_medium(struct buslogic *adapter, unsigned id, struct block *block, bool force, struct error *err)
+{
+	struct scsi_disk *disk = &adapter->disk[id % BUSLOGIC_DISKS];
+	char name[16];
+	if (id >= BUSLOGIC_DISKS || !disk->cdrom)
+		return error_set(err, EINVAL, "scsi%u is no CD-ROM drive", id);
+	snprintf(name, sizeof(name), "scsi%u", id);
+	lock_take(&adapter->lock);
+	int rc = mmc_may_change(&disk->mmc, name, force, err);
+	if (rc == 0) {
+		if (disk->block)
+			block_drain(disk->block);
+		if (block)
+			block_set_owner(block, &adapter->lock);
+		scsi_change_medium(disk, block);
+	}
+	lock_release(&adapter->lock);
+	return rc;
 }
 
 void buslogic_drain(struct buslogic *adapter)
@@ -269,7 +292,7 @@ static void destroy(void *device)
 	struct buslogic *adapter = device;
 	lock_take(&adapter->lock);
 	for (unsigned i = 0; i < BUSLOGIC_DISKS; i++) {
-		if (!adapter->disk[i].block)
+		if (!scsi_present(&adapter->disk[i]))
 			continue;
 		buslogic_abandon(adapter, i);
 		scsi_disk_close(&adapter->disk[i]);
@@ -332,11 +355,13 @@ struct buslogic *buslogic_create(const struct buslogic_config *config, struct er
 	}
 	for (unsigned i = 0; i < BUSLOGIC_DISKS; i++) {
 		char serial[21];
-		if (!config->disk[i])
-			continue;
 		snprintf(serial, sizeof(serial), "scsi%u", i);
-		scsi_disk_init(&adapter->disk[i], config->disk[i], serial);
-		block_set_owner(config->disk[i], &adapter->lock);
+		if (config->cdrom[i])
+			scsi_cdrom_init(&adapter->disk[i], config->disk[i]);
+		else if (config->disk[i])
+			scsi_disk_init(&adapter->disk[i], config->disk[i], serial);
+		if (config->disk[i])
+			block_set_owner(config->disk[i], &adapter->lock);
 	}
 	return adapter;
 }

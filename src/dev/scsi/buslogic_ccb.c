@@ -269,7 +269,7 @@ static uint8_t check(const struct ccb *ccb, uint8_t cdb_length)
 		return HOST_INVALID_OPCODE;
 	if (ccb->opcode != OPCODE_RESET && (!cdb_length || cdb_length > CDB_MAX))
 		return HOST_INVALID_PARAMETER;
-	if (ccb->target >= BUSLOGIC_DISKS || !adapter->disk[ccb->target].block)
+	if (ccb->target >= BUSLOGIC_DISKS || !scsi_present(&adapter->disk[ccb->target]))
 		return HOST_SELECTION_TIMEOUT;
 	return 0;
 }

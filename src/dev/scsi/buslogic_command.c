@@ -28,7 +28,7 @@ static uint8_t present_mask(const struct buslogic *adapter)
 {
 	uint8_t mask = 0;
 	for (unsigned i = 0; i < BUSLOGIC_DISKS; i++)
-		if (adapter->disk[i].block)
+		if (scsi_present(&adapter->disk[i]))
 			mask |= (uint8_t)BIT(i);
 	return mask;
 }

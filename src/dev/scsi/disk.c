@@ -18,6 +18,8 @@ const struct field scsi_disk_fields[] = {
 	FIELD_RESET(struct scsi_disk, attention, ASC_RESET),
 	FIELD_RESET(struct scsi_disk, write_cache, 1),
 	FIELD(struct scsi_disk, stopped),
+	FIELD(struct scsi_disk, reserved),
+	FIELD_STRUCT(struct scsi_disk, mmc, mmc_fields),
 	FIELD_END
 };
 
@@ -50,7 +52,9 @@ void scsi_check_condition(struct scsi_request *request, uint8_t key, uint8_t asc
 {
 	struct scsi_disk *disk = request->disk;
 	put_sense(request->sense, key, asc, ascq);
-	if (disk && !request->autosense) {
+	if (disk && !request->autosense && disk->cdrom) {
+		mmc_set_sense(&disk->mmc, key, asc);
+	} else if (disk && !request->autosense) {
 		disk->sense_key = key;
 		disk->asc = asc;
 		disk->ascq = ascq;
@@ -123,6 +127,32 @@ static void start_stop(struct scsi_request *request)
 	scsi_good(request);
 }
 
+/* Of the whole unit (SPC-2, 7.21): other machines then get a conflict from most commands. */
+static void reserve(struct scsi_request *request)
+{
+	struct scsi_disk *disk = request->disk;
+	if (request->cdb[1] & 0x11) {
+		scsi_illegal(request, ASC_INVALID_FIELD); /* for a third party, or an extent */
+	} else if (block_reserve(disk->block, true)) {
+		end(request, SCSI_RESERVATION_CONFLICT);
+	} else {
+		disk->reserved = true;
+		scsi_good(request);
+	}
+}
+
+static void let_go(struct scsi_disk *disk)
+{
+	block_reserve(disk->block, false); /* `reserved` may have been reset before */
+	disk->reserved = false;
+}
+
+static void release(struct scsi_request *request)
+{
+	let_go(request->disk);
+	scsi_good(request);
+}
+
 /* Self-tests without a page are allowed, and there is nothing to find (SPC-2, 7.24). */
 static void send_diagnostic(struct scsi_request *request)
 {
@@ -166,6 +196,7 @@ static void service_action_in(struct scsi_request *request)
 #define ANY_TIME 1u    /* with a unit attention waiting, or to a LUN that is not there (SPC-2, 5.3 and 5.6.5) */
 #define NEEDS_MEDIUM 2u
 #define WRITES 4u
+#define ANY_INITIATOR 8u /* also while another one has reserved the disk (SPC-2, table 9; SBC-2, table 4) */
 
 static const struct command {
 	void (*fn)(struct scsi_request *request);
@@ -173,19 +204,19 @@ static const struct command {
 } commands[256] = {
 	[0x00] = { scsi_good, NEEDS_MEDIUM },          /* TEST UNIT READY */
 	[0x01] = { scsi_good, NEEDS_MEDIUM },          /* REZERO UNIT */
-	[0x03] = { request_sense, ANY_TIME },
+	[0x03] = { request_sense, ANY_TIME | ANY_INITIATOR },
 	[0x08] = { scsi_read, NEEDS_MEDIUM },
 	[0x0a] = { scsi_write, NEEDS_MEDIUM | WRITES },
 	[0x0b] = { scsi_seek, NEEDS_MEDIUM },
-	[0x12] = { scsi_inquiry, ANY_TIME },
+	[0x12] = { scsi_inquiry, ANY_TIME | ANY_INITIATOR },
 	[0x15] = { scsi_mode_select, 0 },
-	[0x16] = { scsi_good, 0 },                     /* RESERVE: there is one initiator */
-	[0x17] = { scsi_good, 0 },                     /* RELEASE */
+	[0x16] = { reserve, 0 },
+	[0x17] = { release, ANY_INITIATOR },
 	[0x1a] = { scsi_mode_sense, 0 },
 	[0x1b] = { start_stop, 0 },
 	[0x1d] = { send_diagnostic, 0 },
 	[0x1e] = { scsi_good, 0 },                     /* PREVENT ALLOW MEDIUM REMOVAL */
-	[0x25] = { read_capacity_10, NEEDS_MEDIUM },
+	[0x25] = { read_capacity_10, NEEDS_MEDIUM | ANY_INITIATOR },
 	[0x28] = { scsi_read, NEEDS_MEDIUM },
 	[0x2a] = { scsi_write, NEEDS_MEDIUM | WRITES },
 	[0x2b] = { scsi_seek, NEEDS_MEDIUM },
@@ -195,8 +226,8 @@ static const struct command {
 	[0x41] = { scsi_write_same, NEEDS_MEDIUM | WRITES },
 	[0x42] = { scsi_unmap, NEEDS_MEDIUM | WRITES },
 	[0x55] = { scsi_mode_select, 0 },
-	[0x56] = { scsi_good, 0 },
-	[0x57] = { scsi_good, 0 },
+	[0x56] = { reserve, 0 },
+	[0x57] = { release, ANY_INITIATOR },
 	[0x5a] = { scsi_mode_sense, 0 },
 	[0x88] = { scsi_read, NEEDS_MEDIUM },
 	[0x8a] = { scsi_write, NEEDS_MEDIUM | WRITES },
@@ -205,7 +236,7 @@ static const struct command {
 	[0x91] = { scsi_synchronize, NEEDS_MEDIUM },
 	[0x93] = { scsi_write_same, NEEDS_MEDIUM | WRITES },
 	[0x9e] = { service_action_in, NEEDS_MEDIUM },
-	[0xa0] = { scsi_report_luns, ANY_TIME },
+	[0xa0] = { scsi_report_luns, ANY_TIME | ANY_INITIATOR },
 	[0xa8] = { scsi_read, NEEDS_MEDIUM },
 	[0xaa] = { scsi_write, NEEDS_MEDIUM | WRITES },
 	[0xae] = { scsi_write, NEEDS_MEDIUM | WRITES },
@@ -225,6 +256,10 @@ static void carry_out(struct scsi_request *request)
 	if (attention && !any_time) {
 		disk->attention = 0;
 		scsi_check_condition(request, KEY_UNIT_ATTENTION, attention, 0);
+		return;
+	}
+	if (!(command->flags & ANY_INITIATOR) && block_reserved(disk->block)) {
+		end(request, SCSI_RESERVATION_CONFLICT);
 		return;
 	}
 	if (request->cdb[0] != 0x03)
@@ -248,7 +283,10 @@ void scsi_disk_submit(struct scsi_disk *disk, struct scsi_request *request)
 	request->range_count = request->range_at = 0;
 	request->scratch = (struct iovec){ 0 };
 	request->slice = NULL;
-	carry_out(request);
+	if (disk->cdrom)
+		scsi_cdrom_command(request);
+	else
+		carry_out(request);
 }
 
 void scsi_disk_init(struct scsi_disk *disk, struct block *block, const char *serial)
@@ -258,13 +296,37 @@ void scsi_disk_init(struct scsi_disk *disk, struct block *block, const char *ser
 	fields_reset(scsi_disk_fields, disk);
 }
 
+void scsi_cdrom_init(struct scsi_disk *disk, struct block *block)
+{
+	*disk = (struct scsi_disk){ .block = block, .cdrom = true, .mmc.block = block };
+	fields_reset(scsi_disk_fields, disk);
+}
+
+void scsi_change_medium(struct scsi_disk *disk, struct block *block)
+{
+	block_close(disk->block);
+	disk->block = block;
+	mmc_medium_changed(&disk->mmc, block);
+}
+
 void scsi_disk_reset(struct scsi_disk *disk)
 {
+	if (!disk->cdrom)
+		let_go(disk);
 	fields_reset(scsi_disk_fields, disk);
+}
+
+void scsi_disk_loaded(struct scsi_disk *disk)
+{
+	if (!disk->reserved || block_reserve(disk->block, true) == 0)
+		return;
+	disk->reserved = false;
+	disk->attention = ASC_RESET;
 }
 
 void scsi_disk_close(struct scsi_disk *disk)
 {
 	block_close(disk->block);
 	disk->block = NULL;
+	disk->cdrom = false;
 }

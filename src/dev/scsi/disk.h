@@ -3,26 +3,9 @@
 #define VISOR_DEV_SCSI_DISK_H
 
 #include "dev/scsi/scsi.h"
+#include "dev/scsi/sense.h"
 
-/* Inside the SCSI disk. Sense keys and additional sense codes are those of SPC-2, 8.2.14 and annex C. */
-#define KEY_NOT_READY 0x02
-#define KEY_MEDIUM_ERROR 0x03
-#define KEY_ILLEGAL_REQUEST 0x05
-#define KEY_UNIT_ATTENTION 0x06
-#define KEY_DATA_PROTECT 0x07
-
-#define ASC_WRITE_ERROR 0x0c
-#define ASC_READ_ERROR 0x11
-#define ASC_PARAMETER_LENGTH 0x1a
-#define ASC_INVALID_OPCODE 0x20
-#define ASC_LBA_RANGE 0x21
-#define ASC_INVALID_FIELD 0x24
-#define ASC_NO_LUN 0x25
-#define ASC_INVALID_PARAMETER 0x26
-#define ASC_WRITE_PROTECTED 0x27
-#define ASC_RESET 0x29
-#define ASC_PARAMETERS_CHANGED 0x2a
-
+/* Inside the SCSI disk. */
 static inline uint64_t scsi_blocks(const struct scsi_disk *disk)
 {
 	return disk->block->size / BLOCK_SECTOR;
@@ -39,6 +22,9 @@ void scsi_reply(struct scsi_request *request, const void *data, uint32_t size, u
 /* Copies the initiator's parameters, at most `size` bytes; how many there were. */
 uint32_t scsi_parameters(struct scsi_request *request, void *to, uint32_t size);
 
+/* --- cdrom.c --- */
+void scsi_cdrom_command(struct scsi_request *request);
+
 /* --- inquiry.c --- */
 void scsi_inquiry(struct scsi_request *request);
 void scsi_report_luns(struct scsi_request *request);
@@ -49,6 +35,8 @@ void scsi_mode_select(struct scsi_request *request);
 
 /* --- medium.c: what moves blocks --- */
 void scsi_read(struct scsi_request *request);
+/* Bytes of the disc, which are on it. */
+void scsi_read_range(struct scsi_request *request, uint64_t offset, uint64_t length);
 void scsi_write(struct scsi_request *request);
 void scsi_verify(struct scsi_request *request);
 void scsi_write_same(struct scsi_request *request);

@@ -160,16 +160,14 @@ static bool take_buffer(struct scsi_request *request, uint64_t length)
 	return true;
 }
 
+/* The one range that the request has. */
 static void transfer(struct scsi_request *request, enum block_op op)
 {
 	enum scsi_direction needed = op == BLOCK_READ ? SCSI_IN : SCSI_OUT;
-	uint64_t first, count;
-	if (!take_range(request, &first, &count))
-		return;
 	/* What the initiator has no room for is not moved; it sees to that by `wanted`. */
 	bool allowed = request->direction == SCSI_ANY || request->direction == needed;
 	uint64_t room = allowed ? ALIGN_DOWN(request->length, (uint64_t)BLOCK_SECTOR) : 0;
-	request->wanted = count * BLOCK_SECTOR;
+	request->wanted = request->range[0].length;
 	request->in = op == BLOCK_READ;
 	request->range[0].length = MIN(request->wanted, room);
 	if (!take_buffer(request, request->range[0].length)) {
@@ -181,13 +179,24 @@ static void transfer(struct scsi_request *request, enum block_op op)
 
 void scsi_read(struct scsi_request *request)
 {
+	uint64_t first, count;
+	if (take_range(request, &first, &count))
+		transfer(request, BLOCK_READ);
+}
+
+void scsi_read_range(struct scsi_request *request, uint64_t offset, uint64_t length)
+{
+	request->range[0] = (struct scsi_range){ offset, length };
+	request->range_count = 1;
 	transfer(request, BLOCK_READ);
 }
 
 void scsi_write(struct scsi_request *request)
 {
 	request->flush_after = !request->disk->write_cache || (request->cdb[0] >= 0x20 && request->cdb[1] & FUA);
-	transfer(request, BLOCK_WRITE);
+	uint64_t first, count;
+	if (take_range(request, &first, &count))
+		transfer(request, BLOCK_WRITE);
 }
 
 void scsi_seek(struct scsi_request *request)

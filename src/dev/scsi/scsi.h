@@ -7,11 +7,12 @@
 #include <sys/uio.h>
 
 #include "block/block.h"
+#include "dev/scsi/mmc.h"
 #include "state/field.h"
 
 /*
  * A SCSI disk apart from the adapter that it hangs on: commands of SPC-2 and
- * SBC-2 (with READ CAPACITY (16), UNMAP and WRITE SAME of SBC-3) on a disk of the block back end.
+ * SBC-2 (with READ CAPACITY (16), UNMAP and WRITE SAME of SBC-3) on a disk of the block back end. Or a CD-ROM drive, with the commands of mmc.h.
  *
  * An adapter fills a request and submits it. `done` comes once, inside the call
  * or later on the disk's worker, both with the lock that the disk's owner has been given. Many
@@ -25,18 +26,22 @@
 /* Status byte (SAM-2, 5.3). */
 #define SCSI_GOOD 0x00
 #define SCSI_CHECK_CONDITION 0x02
+#define SCSI_RESERVATION_CONFLICT 0x18
 
 /* Which way the initiator lets data go. */
 enum scsi_direction { SCSI_ANY, SCSI_IN, SCSI_OUT, SCSI_NO_DATA };
 
 struct scsi_disk {
-	struct block *block;
+	struct block *block;          /* NULL: there is no disk, or none in the drive */
+	bool cdrom;
+	struct mmc_drive mmc;         /* then this is saved instead of what follows; it has the same block */
 	char serial[21];
 	/* Saved: */
 	uint8_t sense_key, asc, ascq; /* for REQUEST SENSE */
 	uint8_t attention;            /* a unit attention to report: its ASC, 0: none */
 	bool write_cache;             /* WCE of the caching page */
 	bool stopped;
+	bool reserved;                /* for us, of those who share the disk */
 };
 
 /* For the owner's list of fields. */
@@ -75,9 +80,19 @@ struct scsi_request {
 
 /* The block becomes the disk's own. serial: up to 20 characters. */
 void scsi_disk_init(struct scsi_disk *disk, struct block *block, const char *serial);
+/* The same for a CD-ROM drive; block may be NULL. */
+void scsi_cdrom_init(struct scsi_disk *disk, struct block *block);
+/* Another disc, or none; nothing is under way at the old one, which is closed. */
+void scsi_change_medium(struct scsi_disk *disk, struct block *block);
+static inline bool scsi_present(const struct scsi_disk *disk)
+{
+	return disk->block || disk->cdrom;
+}
 void scsi_disk_close(struct scsi_disk *disk);
 /* Power on, bus reset, bus device reset: a unit attention waits, mode pages have their defaults. Nothing is under way. */
 void scsi_disk_reset(struct scsi_disk *disk);
+/* After a load: takes again what it had reserved, or says that it has been reset. */
+void scsi_disk_loaded(struct scsi_disk *disk);
 
 void scsi_disk_submit(struct scsi_disk *disk, struct scsi_request *request);
 

@@ -125,20 +125,9 @@ static const uint16_t lower[32] = {
 	0x25ba, 0x25c4, 0x2195, 0x203c, 0xb6, 0xa7, 0x25ac, 0x21a8, 0x2191, 0x2193, 0x2192, 0x2190, 0x221f, 0x2194, 0x25b2, 0x25bc,
 };
 
-static char *put_utf8(char *to, uint8_t character)
+static unsigned code_of(uint8_t character)
 {
-	unsigned code = character < 32 ? lower[character] : character < 127 ? character : character == 127 ? 0x2302 : upper[character - 128];
-	if (code < 0x80) {
-		*to++ = (char)code;
-	} else if (code < 0x800) {
-		*to++ = (char)(0xc0 | code >> 6);
-		*to++ = (char)(0x80 | (code & 63));
-	} else {
-		*to++ = (char)(0xe0 | code >> 12);
-		*to++ = (char)(0x80 | (code >> 6 & 63));
-		*to++ = (char)(0x80 | (code & 63));
-	}
-	return to;
+	return character < 32 ? lower[character] : character < 127 ? character : character == 127 ? 0x2302 : upper[character - 128];
 }
 
 static char *text_of(struct vga *vga)
@@ -152,7 +141,7 @@ static char *text_of(struct vga *vga)
 		char *end = to;
 		for (unsigned x = 0; x < r->columns; x++) {
 			uint8_t character = *cell_at(vga, r->start + row * r->pitch + x);
-			to = put_utf8(to, character);
+			to = put_utf8(to, code_of(character));
 			if (character != ' ' && character != 0)
 				end = to;
 		}

@@ -57,7 +57,7 @@ size_t virtio_console_receive(struct virtio_console *console, const uint8_t *dat
 		virtio_signal(virtio, QUEUE_RECEIVE);
 	console->refused = taken < length;
 	/* A buffer that came after the last look is found through the notification asked for here. */
-	if (console->refused && virtqueue_ask(&virtio->queue[QUEUE_RECEIVE]))
+	if (console->refused && virtio_ask(virtio, QUEUE_RECEIVE))
 		virtio_kick(virtio, QUEUE_RECEIVE);
 	lock_release(&virtio->lock);
 	return taken;

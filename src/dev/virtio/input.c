@@ -115,11 +115,6 @@ static void config_written(struct virtio_device *virtio, unsigned offset, uint64
 
 /* --- events --- */
 
-static bool driven(const struct virtio_device *virtio)
-{
-	return virtio->status & VIRTIO_STATUS_DRIVER_OK && !(virtio->status & VIRTIO_STATUS_NEEDS_RESET);
-}
-
 static void flush(struct virtio_input *input)
 {
 	struct virtio_device *virtio = &input->virtio;
@@ -134,7 +129,7 @@ static void flush(struct virtio_input *input)
 			input->count--;
 			any = true;
 		}
-	} while (input->count && virtio_ready(virtio) && virtqueue_ask(&virtio->queue[QUEUE_EVENTS]));
+	} while (input->count && virtio_ask(virtio, QUEUE_EVENTS));
 	if (any)
 		virtio_signal(virtio, QUEUE_EVENTS);
 }
@@ -142,7 +137,7 @@ static void flush(struct virtio_input *input)
 /* The events of one moment, and the one that ends them. */
 static void report(struct virtio_input *input, const struct input_event *events, unsigned count)
 {
-	if (!driven(&input->virtio) || !count || count + 1 > WAITING_MAX - input->count)
+	if (!virtio_up(&input->virtio, QUEUE_EVENTS) || !count || count + 1 > WAITING_MAX - input->count)
 		return;
 	for (unsigned i = 0; i <= count; i++)
 		input->waiting[(input->first + input->count++) % WAITING_MAX] = i < count ? events[i] : (struct input_event){ EV_SYN, 0, 0 };
@@ -178,7 +173,7 @@ void virtio_input_pointer(struct virtio_input *input, unsigned x, unsigned y, in
 bool virtio_input_driven(struct virtio_input *input)
 {
 	lock_take(&input->virtio.lock);
-	bool up = driven(&input->virtio);
+	bool up = virtio_up(&input->virtio, QUEUE_EVENTS);
 	lock_release(&input->virtio.lock);
 	return up;
 }

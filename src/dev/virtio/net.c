@@ -235,11 +235,6 @@ static bool takes(const struct virtio_net *net, const struct net_offload *offloa
 		(offload->gso != NET_GSO_TCP6 || on & BIT64(F_GUEST_TSO6));
 }
 
-static bool up(const struct virtio_device *virtio, unsigned queue)
-{
-	return virtio_ready(virtio) && virtio->queue[queue].enabled;
-}
-
 enum collected { COLLECT_READY, COLLECT_EMPTY, COLLECT_IMPOSSIBLE };
 
 /* Takes as many chains from the queue as the frame needs. */
@@ -313,7 +308,7 @@ static bool receive_locked(struct virtio_net *net, const struct net_frame *frame
 {
 	uint8_t head[18];
 	unsigned queue = choose_queue(net, frame), count;
-	if (!up(&net->virtio, queue) || !takes(net, &frame->offload))
+	if (!virtio_up(&net->virtio, queue) || !takes(net, &frame->offload))
 		return true;
 	size_t n = iov_read(frame->iov, frame->count, 0, head, sizeof(head));
 	if (!net_filter_pass(&net->state.filter, head, n))
@@ -325,7 +320,7 @@ static bool receive_locked(struct virtio_net *net, const struct net_frame *frame
 			return true;
 		}
 		/* Asked before the chains go back: the event is to be the first that is not there yet. */
-		more = collected == COLLECT_EMPTY && virtqueue_ask(&net->virtio.queue[queue]);
+		more = collected == COLLECT_EMPTY && virtio_ask(&net->virtio, queue);
 		put_back(net, queue, count);
 		if (collected == COLLECT_IMPOSSIBLE)
 			return true;

@@ -29,7 +29,7 @@ static bool take_request(struct virtio_device *virtio, unsigned queue, struct vi
 	}
 	if (element->in_count && !given) {
 		virtqueue_unpop(&virtio->queue[queue]);
-		virtqueue_ask(&virtio->queue[queue]);
+		virtio_ask(virtio, queue);
 		return false;
 	}
 	virtio_push(virtio, queue, element, given);

@@ -142,7 +142,6 @@ static void advance(struct virtio_sound *sound, unsigned stream)
 {
 	struct sound_stream *s = &sound->stream[stream];
 	struct virtio_device *virtio = &sound->virtio;
-	struct virtqueue *queue = &virtio->queue[QUEUE_TX + stream];
 	struct virtqueue_element element;
 	uint64_t now = vclock_now(sound->clock);
 	bool begun = s->busy;
@@ -150,12 +149,12 @@ static void advance(struct virtio_sound *sound, unsigned stream)
 		s->due = now;
 	s->busy = false;
 	/* At most a ring of them: those without samples take no time. */
-	unsigned left = queue->size;
+	unsigned left = virtio->queue[QUEUE_TX + stream].size;
 	do {
 		for (; !s->busy && left && virtio_pop(virtio, QUEUE_TX + stream, &element); left--, begun = false)
 			look_at(sound, stream, &element, begun);
-	} while (!s->busy && left && virtio_ready(virtio) && virtqueue_ask(queue));
-	if (!left || !virtio_ready(virtio)) /* then it is served when it is ready again */
+	} while (!s->busy && left && virtio_ask(virtio, QUEUE_TX + stream));
+	if (!left)
 		virtio_kick(virtio, QUEUE_TX + stream);
 	virtio_signal(virtio, QUEUE_TX + stream);
 }

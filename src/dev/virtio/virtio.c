@@ -99,7 +99,7 @@ void virtio_serve_chains(struct virtio_device *device, unsigned queue, virtio_ch
 			more = take(device, queue, &element);
 			budget--;
 		}
-	} while (more && budget && virtqueue_ask(&device->queue[queue]) && virtio_ready(device));
+	} while (more && budget && virtio_ask(device, queue));
 	if (more && !budget)
 		virtio_kick(device, queue);
 }
@@ -135,6 +135,20 @@ bool virtio_pop(struct virtio_device *device, unsigned queue, struct virtqueue_e
 	if (status == VIRTQUEUE_BROKEN)
 		virtio_fail(device, device->queue[queue].reason ? device->queue[queue].reason : "broken queue");
 	return status == VIRTQUEUE_ELEMENT;
+}
+
+bool virtio_up(const struct virtio_device *device, unsigned queue)
+{
+	return virtio_ready(device) && device->queue[queue].enabled;
+}
+
+bool virtio_ask(struct virtio_device *device, unsigned queue)
+{
+	bool more = virtqueue_ask(&device->queue[queue]);
+	if (!more || virtio_ready(device))
+		return more;
+	atomic_fetch_or(&device->notified, BIT(queue)); /* the driver told us of those already, and need not do so again */
+	return false;
 }
 
 void virtio_push(struct virtio_device *device, unsigned queue, const struct virtqueue_element *element,

@@ -124,6 +124,11 @@ bool virtio_ready(const struct virtio_device *device);
 /* The next chain of a queue in device->iov; false: none, or the queue is broken and the device now needs a reset. */
 bool virtio_pop(struct virtio_device *device, unsigned queue, struct virtqueue_element *element);
 
+/* The queue may be used: its driver is up, has done nothing wrong, and lets the device reach memory. */
+bool virtio_up(const struct virtio_device *device, unsigned queue);
+/* Asks the driver to notify of the next chain; true: there is one already, so virtio_pop is to be called again. */
+bool virtio_ask(struct virtio_device *device, unsigned queue);
+
 /* Gives a chain back without, and then tells the driver with, an interrupt if it wants one. */
 void virtio_push(struct virtio_device *device, unsigned queue, const struct virtqueue_element *element,
 		 uint32_t written);

@@ -254,11 +254,6 @@ static bool take_data(struct connection *c, struct virtqueue_element *element, u
 
 /* --- to the guest --- */
 
-static bool up(const struct virtio_device *virtio, unsigned queue)
-{
-	return virtio_ready(virtio) && virtio->queue[queue].enabled;
-}
-
 static struct vsock_header header_for(const struct virtio_vsock *vsock, const struct connection *c, enum op op)
 {
 	return (struct vsock_header){
@@ -394,7 +389,7 @@ static void pump(struct virtio_vsock *vsock)
 {
 	struct virtio_device *virtio = &vsock->virtio;
 	struct virtqueue *queue = &virtio->queue[QUEUE_RECEIVE];
-	if (!up(virtio, QUEUE_RECEIVE))
+	if (!virtio_up(virtio, QUEUE_RECEIVE))
 		return;
 	uint16_t before = queue->next_used;
 	bool more = true, starved = false;
@@ -403,7 +398,7 @@ static void pump(struct virtio_vsock *vsock)
 			starved = !send_refusal(vsock);
 		more = !starved && pump_round(vsock, &starved);
 		/* A buffer that came after the last look would else wait for its successor. */
-		if (starved && virtqueue_ask(queue)) {
+		if (starved && virtio_ask(virtio, QUEUE_RECEIVE)) {
 			starved = false;
 			more = true;
 		}
@@ -424,7 +419,7 @@ static void send_event(struct virtio_vsock *vsock)
 {
 	struct virtqueue_element element;
 	const uint32_t event = EVENT_TRANSPORT_RESET;
-	if (!vsock->transport_reset || !up(&vsock->virtio, QUEUE_EVENT) || !virtio_pop(&vsock->virtio, QUEUE_EVENT, &element))
+	if (!vsock->transport_reset || !virtio_up(&vsock->virtio, QUEUE_EVENT) || !virtio_pop(&vsock->virtio, QUEUE_EVENT, &element))
 		return;
 	uint64_t n = iov_write(element.iov + element.out_count, element.in_count, 0, &event, sizeof(event));
 	virtio_push(&vsock->virtio, QUEUE_EVENT, &element, (uint32_t)n);
@@ -544,7 +539,7 @@ static void accepted(void *opaque, struct stream *stream, uint32_t port)
 	do
 		vsock->next_port = vsock->next_port == UINT32_MAX ? FIRST_PORT : vsock->next_port + 1;
 	while (find(vsock, port, vsock->next_port));
-	struct connection *c = up(&vsock->virtio, QUEUE_RECEIVE) ? add(vsock, stream, port, vsock->next_port) : NULL;
+	struct connection *c = virtio_up(&vsock->virtio, QUEUE_RECEIVE) ? add(vsock, stream, port, vsock->next_port) : NULL;
 	if (c) {
 		c->pending = BIT(OP_REQUEST);
 		pump(vsock);

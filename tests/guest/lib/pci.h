@@ -52,7 +52,8 @@ static inline uint64_t virtio_bar(unsigned slot, unsigned n)
 	return (low & ~15u) | ((low & 6) == 4 ? (uint64_t)pci_read(slot, 0x14 + 4 * n) << 32 : 0);
 }
 
-static inline bool virtio_start(struct virtio *v, unsigned slot)
+/* features: of the lowest 32. */
+static inline bool virtio_start_with(struct virtio *v, unsigned slot, uint32_t features)
 {
 	for (unsigned cap = pci_read(slot, 0x34) & 0xff; cap; cap = pci_read(slot, cap) >> 8 & 0xff) {
 		if ((pci_read(slot, cap) & 0xff) != 9)
@@ -70,9 +71,9 @@ static inline bool virtio_start(struct virtio *v, unsigned slot)
 	REG8(c + 0x14) = 0;
 	REG8(c + 0x14) = 3;
 	REG32(c + 0x08) = 1;
-	REG32(c + 0x0c) = 1; /* VERSION_1 alone */
+	REG32(c + 0x0c) = 1; /* VERSION_1 */
 	REG32(c + 0x08) = 0;
-	REG32(c + 0x0c) = 0;
+	REG32(c + 0x0c) = features;
 	REG8(c + 0x14) = 11;
 	v->ring = alloc_page();
 	REG16(c + 0x16) = 0;
@@ -86,6 +87,11 @@ static inline bool virtio_start(struct virtio *v, unsigned slot)
 	return REG8(c + 0x14) == 15;
 }
 
+static inline bool virtio_start(struct virtio *v, unsigned slot)
+{
+	return virtio_start_with(v, slot, 0);
+}
+
 static inline void virtio_descriptor(struct virtio *v, unsigned i, const volatile void *at, uint32_t size, unsigned flags)
 {
 	volatile uint64_t *d = (volatile uint64_t *)(v->ring + 16 * i);
@@ -93,18 +99,30 @@ static inline void virtio_descriptor(struct virtio *v, unsigned i, const volatil
 	d[1] = size | (uint64_t)flags << 32 | (uint64_t)(i + 1) << 48;
 }
 
-/* Hands in the chain that begins with descriptor 0 and waits for it. */
-static inline void virtio_go(struct virtio *v)
+/* Hands in the chain that begins with descriptor `head`. */
+static inline void virtio_put(struct virtio *v, uint16_t head)
 {
 	uint16_t index = REG16(v->ring + 0x402);
-	REG16(v->ring + 0x404 + 2 * (index & 7)) = 0;
+	REG16(v->ring + 0x404 + 2 * (index & 7)) = head;
 	__asm__ volatile("" ::: "memory");
 	REG16(v->ring + 0x402) = (uint16_t)(index + 1);
+	v->used++;
+}
+
+/* Waits until all that was handed in has come back. */
+static inline void virtio_wait(struct virtio *v)
+{
 	__asm__ volatile("mfence" ::: "memory");
 	REG16(v->notify + (uint64_t)v->notify_multiplier * REG16(v->common + 0x1e)) = 0;
-	v->used++;
 	while (REG16(v->ring + 0x802) != v->used)
 		__asm__ volatile("pause");
+}
+
+/* The chain that begins with descriptor 0, and waits for it. */
+static inline void virtio_go(struct virtio *v)
+{
+	virtio_put(v, 0);
+	virtio_wait(v);
 }
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#ifndef VISOR_STORE_PROCESS_H
-#define VISOR_STORE_PROCESS_H
+#ifndef VISOR_HOST_PROCESS_H
+#define VISOR_HOST_PROCESS_H
 
 #include <stdbool.h>
 
