@@ -18,7 +18,7 @@
 #define NO_WATCHDOG (~0u)
 #define MEMORY_DEFAULT (512ull << 20)
 
-static const char *const engines[] = { "auto", "interp", "jit", NULL };
+static const char *const engines[] = { "auto", "interp", "jit", "kvm", NULL };
 #define ENGINE_AUTO "jit" /* the fastest there is */
 
 static const char *const firmwares[] = { "bios", "uefi", NULL };

@@ -19,6 +19,7 @@ enum exit_reason {
 	EXIT_SHUTDOWN, /* triple fault */
 	EXIT_DEBUG,    /* breakpoint, watchpoint or step of a debugger */
 	EXIT_ERROR,    /* the monitor cannot go on; cpu->exit_detail says why */
+	EXIT_ENGINE,   /* another engine is to go on (engine_stand_in); cpu->exit_detail says why */
 	EXIT_COUNT
 };
 
@@ -36,7 +37,8 @@ struct engine_type {
 	void (*destroy)(struct cpu *cpu);
 	/* On the vCPU's own thread. */
 	enum exit_reason (*run)(struct cpu *cpu);
-	/* State between engine and struct cpu, with the vCPU stopped; NULL where struct cpu is always current. */
+	/* State between engine and struct cpu, with the vCPU stopped; NULL where struct cpu is always current. The vCPU's thread calls
+	 * get_state before others may look at struct cpu; run() finds out by itself that it is to go on from there. */
 	int (*get_state)(struct cpu *cpu, struct error *err);
 	int (*set_state)(struct cpu *cpu, struct error *err);
 	/* Logs every instruction of a stopped vCPU to the file, which stays the caller's; NULL ends it. NULL where the engine
@@ -46,8 +48,11 @@ struct engine_type {
 	unsigned (*counters)(const struct cpu *cpu, struct engine_counter *list, unsigned room);
 	/* Bytes of private memory that its cache of translated code takes. NULL: none. */
 	uint64_t (*cache_memory)(const struct cpu *cpu);
-	/* cpu->stats.instructions is right even without cpu->count_instructions. */
-	bool counts_always;
+	/* cpu->stats.instructions is right even without cpu->count_instructions; the engine cannot count. */
+	bool counts_always, counts_never;
+	/* Takes away from the processor's features what the engine cannot give a guest; NULL: it can give all. err: the engine does not
+	 * work on this host. */
+	int (*limit)(uint64_t features[2], struct error *err);
 	/* Makes run() return EXIT_KICK soon; from any thread. */
 	void (*kick)(struct cpu *cpu);
 };
@@ -55,6 +60,9 @@ struct engine_type {
 /* Attention, and an end to the wait for an interrupt: the kick of engines that look at cpu->attention. */
 void engine_kick(struct cpu *cpu);
 
-extern const struct engine_type engine_interp, engine_jit;
+extern const struct engine_type engine_interp, engine_jit, engine_kvm;
+
+/* The engine that goes on where this one gives up; NULL: none. */
+const struct engine_type *engine_stand_in(const struct engine_type *engine);
 
 #endif

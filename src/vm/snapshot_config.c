@@ -34,7 +34,7 @@ const char *const machine_disk_bus_names[] = {
 	[MACHINE_CDROM] = "cdrom", [MACHINE_FLOPPY] = "floppy", NULL,
 };
 
-static const struct engine_type *const engines[] = { &engine_jit, &engine_interp };
+static const struct engine_type *const engines[] = { &engine_jit, &engine_interp, &engine_kvm };
 
 const struct engine_type *engine_by_name(const char *name)
 {
