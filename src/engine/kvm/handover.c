@@ -4,6 +4,8 @@
  * KVM, which notes no writes to code and no changes of page tables; so nothing that was
  * decoded or looked up is kept from one hand-over to the next.
  */
+#include <errno.h>
+
 #include "base/util.h"
 #include "engine/kvm/kvm.h"
 #include "host/time.h"
@@ -93,6 +95,11 @@ enum verdict kvm_hand_over(struct kvm_vcpu *v, enum exit_reason *reason)
 	c->insn = NULL;
 	c->fault_env = NULL;
 	atomic_store(&c->running, false);
+	if (kvm_vm_drop_shadows(v->vm) < 0) {
+		kvm_failed(v, "KVM_SET_USER_MEMORY_REGION", errno);
+		*reason = EXIT_ERROR;
+		return LEAVE;
+	}
 	c->stats.handed_over += c->stats.instructions - before;
 	return verdict;
 }

@@ -15,6 +15,7 @@ struct kvm_host {
 	int fd;
 	size_t run_size;           /* bytes of struct kvm_run with what follows it */
 	unsigned max_vcpus;
+	bool nested_paging;        /* EPT or NPT */
 };
 
 /* Opens the device. err: it is missing, not permitted, or lacks something that the engine needs; with the remedy. */
@@ -30,6 +31,7 @@ void kvm_host_set_places(int vm);
 /* What a short program in a guest shows. */
 struct kvm_probe {
 	uint64_t loop_ps;          /* one turn of a loop of kernel code, in 1/1000 ns */
+	bool hardware;             /* the processor executes the guest's kernel code; else the host's kernel does, in software */
 	bool tsc_offset;           /* the guest's time-stamp counter obeys an offset */
 };
 /* Runs it in a virtual machine of its own, some milliseconds. */

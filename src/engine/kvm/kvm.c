@@ -11,8 +11,11 @@
 #include <unistd.h>
 
 #include "base/util.h"
+#include "host/time.h"
 
 #define KICK_SIGNAL SIGUSR1
+/* So long a processor may execute where KVM emulates: long enough for a few tests, short for who waits. */
+#define SOFTWARE_NS 5000000000ull
 
 void kvm_failed(struct kvm_vcpu *v, const char *what, int code)
 {
@@ -83,7 +86,7 @@ static int open_vcpu(struct kvm_vcpu *v, struct error *err)
 	if (run == MAP_FAILED)
 		return error_set(err, errno, "KVM cannot make processor %u: %s; use --engine jit", c->index, strerror(errno));
 	v->run = run;
-	c->tsc_of_host = !v->vm->tsc_offset;
+	c->tsc_of_host = !v->vm->probe.tsc_offset;
 	return kvm_check_features(&v->vm->host, c, err);
 }
 
@@ -168,7 +171,10 @@ static int enter(struct kvm_vcpu *v)
 	v->counts.runs++;
 	v->incomplete = false;
 	v->stale = true;
+	uint64_t start = v->vm->probe.hardware ? 0 : host_time_ns();
 	int result = ioctl(v->fd, KVM_RUN, 0) < 0 ? errno : 0;
+	if (!v->vm->probe.hardware)
+		v->busy_ns += host_time_ns() - start;
 	if (c->intc.ops && v->run->cr8 != cr8)
 		c->intc.ops->set_cr8(c->intc.opaque, v->run->cr8);
 	return result;
@@ -251,6 +257,12 @@ static enum attended attend(struct kvm_vcpu *v, enum exit_reason *reason)
 	*reason = EXIT_HALT;
 	if (c->wait_for_sipi || c->shutdown)
 		return STAND_STILL;
+	*reason = EXIT_ENGINE;
+	if (v->busy_ns > SOFTWARE_NS) {
+		snprintf(c->exit_detail, sizeof(c->exit_detail), "the host's KVM executes the guest's kernel in software (%llu ns for a turn of a loop)",
+			 (unsigned long long)v->vm->probe.loop_ps / 1000);
+		return STAND_STILL;
+	}
 	return ENTER;
 }
 

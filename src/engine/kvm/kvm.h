@@ -27,7 +27,7 @@ struct kvm_slot {
 struct kvm_vm {
 	struct kvm_host host;
 	int fd;
-	bool tsc_offset;            /* guests' counters obey an offset */
+	struct kvm_probe probe;
 	unsigned users;             /* processors; under the lock, as all below */
 	pthread_mutex_t lock;
 	struct guest_memory *memory;
@@ -64,6 +64,7 @@ struct kvm_vcpu {
 	bool exception_external;    /* it is an interrupt */
 	uint32_t exception_error;
 	/* Hand-over (handover.c). */
+	uint64_t busy_ns;           /* in KVM_RUN, where that is slow */
 	unsigned stretch;           /* instructions that the next one is to execute */
 	uint64_t last_handover_ns, window_ns, window_busy_ns, window_count;
 	struct kvm_counts counts;
@@ -79,6 +80,7 @@ void kvm_failed(struct kvm_vcpu *v, const char *what, int code);
 struct kvm_vm *kvm_vm_get(struct cpu *c, struct error *err);
 void kvm_vm_put(struct kvm_vm *vm);
 /* Makes the kernel's memory slots what the guest's memory map is. */
+int kvm_vm_drop_shadows(struct kvm_vm *vm);
 int kvm_vm_sync_memory(struct kvm_vm *vm, struct error *err);
 
 /* --- features.c --- */

@@ -41,6 +41,9 @@ static int set_msr_filter(int vm)
 
 /* --- memory --- */
 
+/* Above all memory and devices, and within what any processor can address. */
+#define SPARE_PAGE 0xfefff000ull
+
 static int set_slot(struct kvm_vm *vm, unsigned index, const struct kvm_slot *slot, struct error *err)
 {
 	struct kvm_userspace_memory_region region = {
@@ -108,7 +111,7 @@ static int sync_slots(struct kvm_vm *vm, const struct kvm_slot *wanted, unsigned
 		if (there[n] || overlaps(vm, &wanted[n]))
 			continue;
 		while (i < KVM_SLOTS - 1 && vm->slots[i].size)
-			i++;
+			i++; /* there are as many as can be wanted */
 		if (set_slot(vm, i, &wanted[n], err) < 0)
 			return -1;
 	}
@@ -120,6 +123,27 @@ int kvm_vm_sync_memory(struct kvm_vm *vm, struct error *err)
 	struct kvm_slot wanted[KVM_SLOTS];
 	pthread_mutex_lock(&vm->lock);
 	int result = sync_slots(vm, wanted, wanted_slots(vm->memory, wanted), err);
+	pthread_mutex_unlock(&vm->lock);
+	return result;
+}
+
+/*
+ * Without nested paging the kernel has shadows of the guest's page tables, and sees writes to them by the guest alone, not
+ * those of the interpreter. The removal of a slot takes all shadows away.
+ */
+int kvm_vm_drop_shadows(struct kvm_vm *vm)
+{
+	struct kvm_userspace_memory_region region = {
+		.slot = KVM_SLOTS, .flags = KVM_MEM_READONLY, .guest_phys_addr = SPARE_PAGE, .memory_size = GUEST_PAGE_SIZE,
+		.userspace_addr = (uintptr_t)vm->memory->host,
+	};
+	if (vm->host.nested_paging)
+		return 0;
+	pthread_mutex_lock(&vm->lock);
+	int result = ioctl(vm->fd, KVM_SET_USER_MEMORY_REGION, &region);
+	region.memory_size = 0;
+	if (result == 0)
+		result = ioctl(vm->fd, KVM_SET_USER_MEMORY_REGION, &region);
 	pthread_mutex_unlock(&vm->lock);
 	return result;
 }
@@ -142,7 +166,7 @@ static int open_vm(struct kvm_vm *vm, struct cpu *c, struct error *err)
 	struct kvm_probe probe;
 	if (kvm_host_probe(&vm->host, &probe, err) < 0)
 		return -1;
-	vm->tsc_offset = probe.tsc_offset;
+	vm->probe = probe;
 	return kvm_vm_sync_memory(vm, err);
 }
 
