@@ -3,7 +3,6 @@
 #include "engine/kvm/kvm.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -13,8 +12,8 @@
 #include "base/util.h"
 #include "host/time.h"
 
-#define KICK_SIGNAL SIGUSR1
 /* So long a processor may execute where KVM emulates: long enough for a few tests, short for who waits. */
+#define TICK_NS 250000000u
 #define SOFTWARE_NS 5000000000ull
 
 void kvm_failed(struct kvm_vcpu *v, const char *what, int code)
@@ -24,32 +23,14 @@ void kvm_failed(struct kvm_vcpu *v, const char *what, int code)
 
 /* --- kicks: from any thread --- */
 
-static void ignore(int signal)
-{
-}
-
 /* The flag makes the next KVM_RUN come back at once; the signal, the one that is under way. */
 static void wake(void *opaque)
 {
 	struct kvm_vcpu *v = opaque;
 	__atomic_store_n(&v->run->immediate_exit, 1, __ATOMIC_SEQ_CST);
-	if (atomic_load(&v->inside))
-		pthread_kill(v->thread, KICK_SIGNAL);
+	kvm_kick(&v->kick);
 	if (v->wake)
 		v->wake(v->wake_opaque);
-}
-
-/* Threads take no signals of the process, but for this one. */
-static void take_kicks(struct kvm_vcpu *v)
-{
-	sigset_t set;
-	if (v->ready && pthread_equal(v->thread, pthread_self()))
-		return;
-	v->thread = pthread_self();
-	v->ready = true;
-	sigemptyset(&set);
-	sigaddset(&set, KICK_SIGNAL);
-	pthread_sigmask(SIG_UNBLOCK, &set, NULL);
 }
 
 /* --- making and ending --- */
@@ -60,6 +41,7 @@ static void destroy(struct cpu *c)
 	if (!v)
 		return;
 	kvm_settle(v);
+	kvm_kick_end(&v->kick);
 	if (v->run)
 		munmap(v->run, v->run_size);
 	if (v->fd >= 0)
@@ -92,7 +74,6 @@ static int open_vcpu(struct kvm_vcpu *v, struct error *err)
 
 static int create(struct cpu *c, struct error *err)
 {
-	struct sigaction action = { .sa_handler = ignore };
 	struct kvm_vcpu *v = calloc(1, sizeof(*v));
 	if (!v)
 		return error_set(err, ENOMEM, "no memory for processor %u", c->index);
@@ -102,8 +83,7 @@ static int create(struct cpu *c, struct error *err)
 	v->wake = c->wake;
 	v->wake_opaque = c->wake_opaque;
 	c->engine = v;
-	sigemptyset(&action.sa_mask);
-	sigaction(KICK_SIGNAL, &action, NULL);
+	kvm_kick_init();
 	if (interpret_init(&v->interp, c, err) < 0 || open_vcpu(v, err) < 0) {
 		destroy(c);
 		return -1;
@@ -270,11 +250,11 @@ static enum attended attend(struct kvm_vcpu *v, enum exit_reason *reason)
 static enum verdict turn(struct kvm_vcpu *v, enum exit_reason *reason)
 {
 	struct cpu *c = v->cpu;
-	atomic_store(&v->inside, true);
+	atomic_store(&v->kick.inside, true);
 	__atomic_store_n(&v->run->immediate_exit, 0, __ATOMIC_SEQ_CST);
 	enum attended attended = attend(v, reason);
 	if (attended != ENTER) {
-		atomic_store(&v->inside, false);
+		atomic_store(&v->kick.inside, false);
 		return attended == STAND_STILL ? LEAVE : kvm_hand_over(v, reason);
 	}
 	*reason = EXIT_ERROR;
@@ -288,7 +268,7 @@ static enum verdict turn(struct kvm_vcpu *v, enum exit_reason *reason)
 	if (!inject(v))
 		return LEAVE;
 	int code = enter(v);
-	atomic_store(&v->inside, false);
+	atomic_store(&v->kick.inside, false);
 	if (code == 0)
 		return handle_exit(v, reason);
 	v->counts.kicked++;
@@ -302,10 +282,10 @@ static enum exit_reason run(struct cpu *c)
 {
 	struct kvm_vcpu *v = kvm_of(c);
 	enum exit_reason reason;
-	take_kicks(v);
+	kvm_kick_enter(&v->kick, v->vm->probe.hardware ? 0 : TICK_NS);
 	while (turn(v, &reason) == GO_ON)
 		;
-	atomic_store(&v->inside, false);
+	atomic_store(&v->kick.inside, false);
 	return reason;
 }
 

@@ -10,6 +10,7 @@
 #include "engine/engine.h"
 #include "engine/interpret.h"
 #include "engine/kvm/host.h"
+#include "engine/kvm/kick.h"
 
 /*
  * The engine kvm. One virtual machine of the kernel's for all processors of a
@@ -52,9 +53,7 @@ struct kvm_vcpu {
 	bool stale;                 /* the guest has run since the interpreter's blocks were decoded */
 	int64_t tsc_offset;         /* as the kernel has it */
 	bool tsc_known;
-	_Atomic bool inside;        /* KVM_RUN is under way or about to be */
-	pthread_t thread;           /* the one that runs it, once there was one */
-	bool ready;                 /* the thread takes kicks */
+	struct kvm_kick kick;
 	/* What is between us and the processor's wake: ours also ends KVM_RUN. */
 	void (*wake)(void *opaque);
 	void *wake_opaque;
