@@ -30,8 +30,18 @@ struct engine_counter {
 	uint64_t per;      /* not 0: what is counted is value / per */
 };
 
+/* What an engine finds on this host. */
+struct engine_report {
+	bool works;
+	bool fast;          /* guests' kernels too are executed by the processor itself */
+	char text[512];     /* in what way it works; or why not, and what to do */
+	char details[1000]; /* lines, each "what: how it is" */
+};
+
 struct engine_type {
 	const char *name;
+	/* Finds out, in milliseconds; NULL: it works on every host. */
+	void (*examine)(struct engine_report *report);
 	/* Once per vCPU, before its first run; later frees it. */
 	int (*create)(struct cpu *cpu, struct error *err);
 	void (*destroy)(struct cpu *cpu);
@@ -61,6 +71,15 @@ struct engine_type {
 void engine_kick(struct cpu *cpu);
 
 extern const struct engine_type engine_interp, engine_jit, engine_kvm;
+
+/* All there are, the fastest first; NULL at the end. */
+extern const struct engine_type *const engines[];
+/* NULL when there is none of that name. */
+const struct engine_type *engine_by_name(const char *name);
+/* The processor has VMX or SVM, as far as whoever runs us lets us see. */
+bool engine_host_virtualizes(void);
+/* The fastest that works on this host, and why it is that one, in one line. In microseconds where KVM has no hardware to work with. */
+const struct engine_type *engine_choose(char *why, size_t size);
 
 /* The engine that goes on where this one gives up; NULL: none. */
 const struct engine_type *engine_stand_in(const struct engine_type *engine);

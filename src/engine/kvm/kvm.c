@@ -297,6 +297,7 @@ static int get_state(struct cpu *c, struct error *err)
 
 const struct engine_type engine_kvm = {
 	.name = "kvm",
+	.examine = kvm_examine,
 	.create = create,
 	.destroy = destroy,
 	.run = run,

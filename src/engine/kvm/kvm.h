@@ -82,6 +82,10 @@ void kvm_vm_put(struct kvm_vm *vm);
 int kvm_vm_drop_shadows(struct kvm_vm *vm);
 int kvm_vm_sync_memory(struct kvm_vm *vm, struct error *err);
 
+/* --- examine.c --- */
+/* engine_type.examine. */
+void kvm_examine(struct engine_report *report);
+
 /* --- features.c --- */
 /* engine_type.limit. */
 int kvm_limit_features(uint64_t features[2], struct error *err);
