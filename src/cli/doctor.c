@@ -46,14 +46,14 @@ static int doctor_run(const void *values, const struct operands *operands)
 	char why[512];
 	const char *chosen = engine_choose(why, sizeof(why))->name;
 	if (!v->json) {
-		for (unsigned i = 0; engines[i]; i++)
-			print_engine(engines[i]);
+		for (unsigned i = 0; engine_list[i]; i++)
+			print_engine(engine_list[i]);
 		printf("--engine auto: %s; of kvm: %s\n", chosen, why);
 		return 0;
 	}
 	json_t *list = json_array();
-	for (unsigned i = 0; engines[i]; i++)
-		json_array_append_new(list, engine_json(engines[i]));
+	for (unsigned i = 0; engine_list[i]; i++)
+		json_array_append_new(list, engine_json(engine_list[i]));
 	json_t *json = json_pack("{s:o, s:s, s:s}", "engines", list, "auto", chosen, "why", why);
 	json_dumpf(json, stdout, JSON_INDENT(2));
 	putchar('\n');

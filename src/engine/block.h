@@ -38,7 +38,8 @@ struct block_cache {
 	size_t used, room;
 	struct block *single; /* scratch for an instruction that cannot be cached */
 	FILE *trace;
-	bool off;             /* every block is `single`: what others write is not noticed */
+	/* Blocks of user code, or all, are `single`: there are writes to it that nobody notices. */
+	enum { BLOCKS_KEPT, BLOCKS_NOT_OF_USER, BLOCKS_NOT_KEPT } keeping;
 };
 
 /* vcpus: how many share the memory meant for all caches. */

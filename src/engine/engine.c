@@ -17,13 +17,13 @@ void engine_kick(struct cpu *c)
 		c->wake(c->wake_opaque);
 }
 
-const struct engine_type *const engines[] = { &engine_kvm, &engine_jit, &engine_interp, NULL };
+const struct engine_type *const engine_list[] = { &engine_kvm, &engine_jit, &engine_interp, NULL };
 
 const struct engine_type *engine_by_name(const char *name)
 {
-	for (unsigned i = 0; engines[i]; i++)
-		if (!strcmp(engines[i]->name, name))
-			return engines[i];
+	for (unsigned i = 0; engine_list[i]; i++)
+		if (!strcmp(engine_list[i]->name, name))
+			return engine_list[i];
 	return NULL;
 }
 

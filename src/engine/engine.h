@@ -73,7 +73,7 @@ void engine_kick(struct cpu *cpu);
 extern const struct engine_type engine_interp, engine_jit, engine_kvm;
 
 /* All there are, the fastest first; NULL at the end. */
-extern const struct engine_type *const engines[];
+extern const struct engine_type *const engine_list[];
 /* NULL when there is none of that name. */
 const struct engine_type *engine_by_name(const char *name);
 /* The processor has VMX or SVM, as far as whoever runs us lets us see. */

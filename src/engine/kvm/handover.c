@@ -10,6 +10,15 @@
 #include "engine/kvm/kvm.h"
 #include "host/time.h"
 
+#define SOON_NS 200000u           /* KVM has hardly run between two: the next stretch is longer */
+#define LONGEST 4096u
+#define WINDOW_NS 2000000000u
+#define LONG_WINDOW_NS 8000000000u /* where the kernel is handed over: a boot goes on longer than it lasts */
+#define TOO_MANY 200u
+#define TOO_MUCH_PERCENT 10u
+#define MOST_PERCENT 60u         /* where the kernel is handed over */
+#define TURNS_TO_TIME 4096u
+
 /* Events are on their way that KVM does not know: those of the instruction just done, and what waits for the next one. */
 static bool undecided(const struct cpu *c)
 {
@@ -21,17 +30,29 @@ static bool observed(const struct cpu *c)
 	return c->debug_step || c->debug_breakpoints || c->debug_watchpoints;
 }
 
+/* `instructions`: the count from which on. */
+static bool may_go_back(struct kvm_vcpu *v, uint64_t instructions)
+{
+	const struct cpu *c = v->cpu;
+	if (observed(c) || undecided(c) || c->stats.instructions < instructions)
+		return false;
+	return !v->user_only || (c->cpl == 3 && kvm_user_may_run(v));
+}
+
 static enum verdict interpret_stretch(struct kvm_vcpu *v, uint64_t instructions, enum exit_reason *reason)
 {
 	struct cpu *c = v->cpu;
+	uint64_t turns = 0, start = v->user_only ? host_time_ns() : 0;
 	for (;;) {
 		atomic_fetch_and(&c->attention, ~(uint32_t)ATTN_CODE);
 		if (!atomic_load_explicit(&c->attention, memory_order_relaxed))
-			interpret_one(c, &v->interp);
+			interpret(c, &v->interp, true);
 		else if (interpret_attend(c, &v->interp, reason) == LEAVE)
 			return LEAVE;
-		if (!observed(c) && !undecided(c) && c->stats.instructions >= instructions)
+		if (may_go_back(v, instructions))
 			return GO_ON;
+		if (v->user_only && ++turns % TURNS_TO_TIME == 0 && host_time_ns() - start > WINDOW_NS)
+			return GO_ON; /* for somebody to see that it takes long */
 	}
 }
 
@@ -63,7 +84,7 @@ bool kvm_settle(struct kvm_vcpu *v)
 /* Blocks are kept while nobody but interpreters runs, as under a debugger. */
 static void prepare_blocks(struct kvm_vcpu *v)
 {
-	v->interp.cache.off = !observed(v->cpu);
+	v->interp.cache.keeping = observed(v->cpu) ? BLOCKS_KEPT : v->user_only ? BLOCKS_NOT_OF_USER : BLOCKS_NOT_KEPT;
 	if (observed(v->cpu) && v->stale) {
 		block_cache_clear(&v->interp.cache);
 		v->stale = false;
@@ -79,7 +100,6 @@ enum verdict kvm_hand_over(struct kvm_vcpu *v, enum exit_reason *reason)
 		*reason = EXIT_ERROR;
 		return LEAVE;
 	}
-	tlb_flush_all(c);
 	prepare_blocks(v);
 	c->stats.handovers++;
 	c->fault_env = &env;
@@ -95,7 +115,9 @@ enum verdict kvm_hand_over(struct kvm_vcpu *v, enum exit_reason *reason)
 	c->insn = NULL;
 	c->fault_env = NULL;
 	atomic_store(&c->running, false);
-	if (kvm_vm_drop_shadows(v->vm) < 0) {
+	bool flushed = c->tlb_event_count || !v->user_only;
+	c->tlb_event_count = 0;
+	if (flushed && kvm_vm_drop_shadows(v->vm) < 0) {
 		kvm_failed(v, "KVM_SET_USER_MEMORY_REGION", errno);
 		*reason = EXIT_ERROR;
 		return LEAVE;
@@ -105,12 +127,6 @@ enum verdict kvm_hand_over(struct kvm_vcpu *v, enum exit_reason *reason)
 }
 
 /* --- how often --- */
-
-#define SOON_NS 200000u           /* KVM has hardly run between two: the next stretch is longer */
-#define LONGEST 4096u
-#define WINDOW_NS 1000000000u
-#define TOO_MANY 200u
-#define TOO_MUCH_PERCENT 10u
 
 static void adapt_stretch(struct kvm_vcpu *v, uint64_t since)
 {
@@ -125,9 +141,10 @@ static bool too_often(struct kvm_vcpu *v, uint64_t start, uint64_t end)
 {
 	v->window_busy_ns += end - start;
 	v->window_count++;
-	if (end - v->window_ns < WINDOW_NS && v->window_count < TOO_MANY)
+	if (end - v->window_ns < (v->user_only ? LONG_WINDOW_NS : WINDOW_NS) && (v->user_only || v->window_count < TOO_MANY))
 		return false;
-	bool result = v->window_count >= TOO_MANY && v->window_busy_ns > (end - v->window_ns) / 100 * TOO_MUCH_PERCENT;
+	v->share = (unsigned)(v->window_busy_ns * 100 / (end - v->window_ns + 1));
+	bool result = v->user_only ? v->share > MOST_PERCENT : v->window_count >= TOO_MANY && v->share > TOO_MUCH_PERCENT;
 	v->window_ns = end;
 	v->window_busy_ns = v->window_count = 0;
 	return result;
@@ -143,8 +160,8 @@ enum verdict kvm_stand_in(struct kvm_vcpu *v, enum exit_reason *reason)
 		v->window_ns = start;
 	if (!too_often(v, start, end) || verdict == LEAVE)
 		return verdict;
-	snprintf(v->cpu->exit_detail, sizeof(v->cpu->exit_detail), "KVM cannot execute much of what this guest does (%llu instructions were "
-		 "handed over)", (unsigned long long)v->cpu->stats.handed_over);
+	snprintf(v->cpu->exit_detail, sizeof(v->cpu->exit_detail), "%s, and %u %% of the time went into what it handed over",
+		 v->user_only ? "the host's KVM executes guests' kernels in software" : "the host's KVM does not execute all that this guest does", v->share);
 	*reason = EXIT_ENGINE;
 	return LEAVE;
 }

@@ -5,22 +5,18 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
-#include <stdint.h>
-#include <time.h>
 
 /* How a thread is brought out of KVM_RUN: by a signal that does nothing, of which it is told by EINTR. */
 struct kvm_kick {
 	pthread_t thread;
-	bool ready, ticking;
+	bool ready;
 	_Atomic bool inside;   /* KVM_RUN is under way or about to be */
-	timer_t ticks;
 };
 
 /* Once per process is enough. */
 void kvm_kick_init(void);
-/* By the thread that is to be kicked; again when it is another. ticks_ns: it is kicked every so often besides; 0: not. */
-void kvm_kick_enter(struct kvm_kick *kick, uint64_t ticks_ns);
-void kvm_kick_end(struct kvm_kick *kick);
+/* By the thread that is to be kicked; again when it is another. */
+void kvm_kick_enter(struct kvm_kick *kick);
 /* From any thread. */
 void kvm_kick(struct kvm_kick *kick);
 

@@ -10,11 +10,7 @@
 #include <unistd.h>
 
 #include "base/util.h"
-#include "host/time.h"
 
-/* So long a processor may execute where KVM emulates: long enough for a few tests, short for who waits. */
-#define TICK_NS 250000000u
-#define SOFTWARE_NS 5000000000ull
 
 void kvm_failed(struct kvm_vcpu *v, const char *what, int code)
 {
@@ -41,7 +37,6 @@ static void destroy(struct cpu *c)
 	if (!v)
 		return;
 	kvm_settle(v);
-	kvm_kick_end(&v->kick);
 	if (v->run)
 		munmap(v->run, v->run_size);
 	if (v->fd >= 0)
@@ -68,6 +63,7 @@ static int open_vcpu(struct kvm_vcpu *v, struct error *err)
 	if (run == MAP_FAILED)
 		return error_set(err, errno, "KVM cannot make processor %u: %s; use --engine jit", c->index, strerror(errno));
 	v->run = run;
+	v->user_only = !v->vm->probe.hardware && !getenv("VISOR_KVM_KERNEL"); /* set by tests */
 	c->tsc_of_host = !v->vm->probe.tsc_offset;
 	return kvm_check_features(&v->vm->host, c, err);
 }
@@ -151,11 +147,8 @@ static int enter(struct kvm_vcpu *v)
 	v->counts.runs++;
 	v->incomplete = false;
 	v->stale = true;
-	uint64_t start = v->vm->probe.hardware ? 0 : host_time_ns();
 	int result = ioctl(v->fd, KVM_RUN, 0) < 0 ? errno : 0;
-	if (!v->vm->probe.hardware)
-		v->busy_ns += host_time_ns() - start;
-	if (c->intc.ops && v->run->cr8 != cr8)
+	if (c->intc.ops && !v->user_only && v->run->cr8 != cr8)
 		c->intc.ops->set_cr8(c->intc.opaque, v->run->cr8);
 	return result;
 }
@@ -194,6 +187,8 @@ static enum verdict handle_exit(struct kvm_vcpu *v, enum exit_reason *reason)
 	case KVM_EXIT_SET_TPR:
 		return GO_ON;
 	case KVM_EXIT_SHUTDOWN:
+		if (v->user_only)
+			return kvm_stand_in(v, reason);
 		if (!kvm_take_state(v))
 			return stopped(v, EXIT_ERROR, reason);
 		c->shutdown = true;
@@ -237,12 +232,8 @@ static enum attended attend(struct kvm_vcpu *v, enum exit_reason *reason)
 	*reason = EXIT_HALT;
 	if (c->wait_for_sipi || c->shutdown)
 		return STAND_STILL;
-	*reason = EXIT_ENGINE;
-	if (v->busy_ns > SOFTWARE_NS) {
-		snprintf(c->exit_detail, sizeof(c->exit_detail), "the host's KVM executes the guest's kernel in software (%llu ns for a turn of a loop)",
-			 (unsigned long long)v->vm->probe.loop_ps / 1000);
-		return STAND_STILL;
-	}
+	if (v->user_only && !kvm_user_may_run(v))
+		return HAND_OVER;
 	return ENTER;
 }
 
@@ -255,7 +246,9 @@ static enum verdict turn(struct kvm_vcpu *v, enum exit_reason *reason)
 	enum attended attended = attend(v, reason);
 	if (attended != ENTER) {
 		atomic_store(&v->kick.inside, false);
-		return attended == STAND_STILL ? LEAVE : kvm_hand_over(v, reason);
+		if (attended == STAND_STILL)
+			return LEAVE;
+		return v->user_only ? kvm_stand_in(v, reason) : kvm_hand_over(v, reason);
 	}
 	*reason = EXIT_ERROR;
 	if (!kvm_give_state(v) || !kvm_give_tsc(v))
@@ -265,7 +258,7 @@ static enum verdict turn(struct kvm_vcpu *v, enum exit_reason *reason)
 		return LEAVE;
 	}
 	c->halted = false;
-	if (!inject(v))
+	if (!v->user_only && !inject(v)) /* what comes now ends KVM_RUN at once */
 		return LEAVE;
 	int code = enter(v);
 	atomic_store(&v->kick.inside, false);
@@ -282,7 +275,7 @@ static enum exit_reason run(struct cpu *c)
 {
 	struct kvm_vcpu *v = kvm_of(c);
 	enum exit_reason reason;
-	kvm_kick_enter(&v->kick, v->vm->probe.hardware ? 0 : TICK_NS);
+	kvm_kick_enter(&v->kick);
 	while (turn(v, &reason) == GO_ON)
 		;
 	atomic_store(&v->kick.inside, false);

@@ -49,6 +49,7 @@ struct kvm_vcpu {
 	size_t run_size;
 	bool in_kernel;             /* where the state is: in the kernel, or in struct cpu */
 	bool incomplete;            /* an access of the last exit is finished by the next KVM_RUN alone */
+	bool user_only;             /* user.c */
 	bool cpuid_given;           /* once, when what was restored is known */
 	bool stale;                 /* the guest has run since the interpreter's blocks were decoded */
 	int64_t tsc_offset;         /* as the kernel has it */
@@ -63,9 +64,9 @@ struct kvm_vcpu {
 	bool exception_external;    /* it is an interrupt */
 	uint32_t exception_error;
 	/* Hand-over (handover.c). */
-	uint64_t busy_ns;           /* in KVM_RUN, where that is slow */
 	unsigned stretch;           /* instructions that the next one is to execute */
 	uint64_t last_handover_ns, window_ns, window_busy_ns, window_count;
+	unsigned share;             /* of the last window, in percent */
 	struct kvm_counts counts;
 };
 
@@ -115,6 +116,15 @@ enum verdict kvm_hand_over(struct kvm_vcpu *v, enum exit_reason *reason);
 enum verdict kvm_stand_in(struct kvm_vcpu *v, enum exit_reason *reason);
 /* Takes the state for others to see: an exception that the kernel had begun to deliver is delivered. */
 bool kvm_settle(struct kvm_vcpu *v);
+
+/* --- user.c: KVM executes user code alone --- */
+/* With the state in the kernel: that nothing waits. */
+bool kvm_user_may_run(struct kvm_vcpu *v);
+/* What KVM is told instead of the guest's values. */
+void kvm_user_hide_kernel(struct kvm_sregs2 *s);
+uint64_t kvm_user_msr(uint32_t msr, uint64_t value);
+/* After registers were taken; CS and SS as they were given. */
+void kvm_user_came_back(struct cpu *c, const struct segment *code, const struct segment *stack);
 
 /* --- stats.c --- */
 unsigned kvm_counters(const struct cpu *c, struct engine_counter *list, unsigned room);

@@ -87,8 +87,10 @@ static bool take_sregs(struct kvm_vcpu *v)
 	struct kvm_sregs2 s;
 	if (ioctl(v->fd, KVM_GET_SREGS2, &s) < 0)
 		return failed(v, "KVM_GET_SREGS2");
-	for (unsigned i = 0; i < SEG_COUNT; i++)
+	for (unsigned i = 0; i < (v->user_only ? SEG_LDTR : SEG_COUNT); i++)
 		c->seg[i] = take_segment(segment_of(&s, i));
+	if (v->user_only)
+		return true;
 	c->gdtr = (struct table_register){ s.gdt.base, s.gdt.limit };
 	c->idtr = (struct table_register){ s.idt.base, s.idt.limit };
 	c->cr0 = s.cr0;
@@ -122,6 +124,8 @@ static bool give_sregs(struct kvm_vcpu *v)
 		s.flags = KVM_SREGS2_FLAGS_PDPTRS_VALID;
 		memcpy(s.pdptrs, c->pdpte, sizeof(s.pdptrs));
 	}
+	if (v->user_only)
+		kvm_user_hide_kernel(&s);
 	return ioctl(v->fd, KVM_SET_SREGS2, &s) < 0 ? failed(v, "KVM_SET_SREGS2") : true;
 }
 
@@ -247,7 +251,7 @@ static bool move_msrs(struct kvm_vcpu *v, bool give)
 	uint64_t *value[MSR_COUNT];
 	struct msr_list list = { .head.nmsrs = list_msrs(v->cpu, number, value) };
 	for (unsigned i = 0; i < list.head.nmsrs; i++)
-		list.entry[i] = (struct kvm_msr_entry){ .index = number[i], .data = give ? *value[i] : 0 };
+		list.entry[i] = (struct kvm_msr_entry){ .index = number[i], .data = !give ? 0 : v->user_only ? kvm_user_msr(number[i], *value[i]) : *value[i] };
 	int done = ioctl(v->fd, give ? KVM_SET_MSRS : KVM_GET_MSRS, &list);
 	if (done < 0)
 		return failed(v, give ? "KVM_SET_MSRS" : "KVM_GET_MSRS");
@@ -336,19 +340,35 @@ static bool give_events(struct kvm_vcpu *v)
 
 /* --- all of it --- */
 
+/* What user code cannot change has stayed. */
+static bool take_user(struct kvm_vcpu *v)
+{
+	const struct segment code = v->cpu->seg[SEG_CS], stack = v->cpu->seg[SEG_SS];
+	if (!take_sregs(v) || !take_regs(v) || !take_fpu(v))
+		return false;
+	kvm_user_came_back(v->cpu, &code, &stack);
+	return true;
+}
+
+static bool take_all(struct kvm_vcpu *v)
+{
+	return take_sregs(v) && take_regs(v) && take_fpu(v) && move_msrs(v, false) && take_debug(v) && take_events(v);
+}
+
 bool kvm_take_state(struct kvm_vcpu *v)
 {
 	struct cpu *c = v->cpu;
 	if (!v->in_kernel)
 		return true;
-	if (!kvm_complete(v) || !take_sregs(v) || !take_regs(v) || !take_fpu(v) || !move_msrs(v, false) || !take_debug(v) || !take_events(v))
+	if (!kvm_complete(v) || !(v->user_only ? take_user(v) : take_all(v)))
 		return false;
 	c->insn = NULL;
 	c->bounce = NULL;
 	c->delivering = c->event_ext = c->borrowed_cpl = 0;
 	c->rf_clear = c->step_armed = false;
 	c->db_pending = 0;
-	tlb_flush_all(c);
+	if (!v->user_only)
+		tlb_flush_all(c); /* the guest may have changed its tables */
 	cpu_update_mode(c);
 	v->in_kernel = false;
 	v->counts.state_out++;
