@@ -37,7 +37,12 @@ int kvm_limit_features(uint64_t features[2], struct error *err)
 	struct kvm_host host;
 	if (kvm_host_open(&host, err) < 0)
 		return -1;
-	int result = supported(&host, features, err);
+	struct kvm_probe probe;
+	int result = kvm_host_probe(&host, &probe, err);
+	if (result == 0 && kvm_user_only(&probe))
+		features[0] = features[1] = UINT64_MAX; /* user code sees the processor itself, and the kernel is interpreted */
+	else if (result == 0)
+		result = supported(&host, features, err);
 	kvm_host_close(&host);
 	return result;
 }

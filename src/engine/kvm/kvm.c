@@ -63,9 +63,9 @@ static int open_vcpu(struct kvm_vcpu *v, struct error *err)
 	if (run == MAP_FAILED)
 		return error_set(err, errno, "KVM cannot make processor %u: %s; use --engine jit", c->index, strerror(errno));
 	v->run = run;
-	v->user_only = !v->vm->probe.hardware && !getenv("VISOR_KVM_KERNEL"); /* set by tests */
+	v->user_only = kvm_user_only(&v->vm->probe);
 	c->tsc_of_host = !v->vm->probe.tsc_offset;
-	return kvm_check_features(&v->vm->host, c, err);
+	return v->user_only ? 0 : kvm_check_features(&v->vm->host, c, err);
 }
 
 static int create(struct cpu *c, struct error *err)

@@ -118,6 +118,7 @@ enum verdict kvm_stand_in(struct kvm_vcpu *v, enum exit_reason *reason);
 bool kvm_settle(struct kvm_vcpu *v);
 
 /* --- user.c: KVM executes user code alone --- */
+bool kvm_user_only(const struct kvm_probe *probe);
 /* With the state in the kernel: that nothing waits. */
 bool kvm_user_may_run(struct kvm_vcpu *v);
 /* What KVM is told instead of the guest's values. */

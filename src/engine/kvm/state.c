@@ -193,7 +193,7 @@ static bool take_fpu(struct kvm_vcpu *v)
 	else
 		x87_init(c);
 	take_vectors(c, area);
-	if (!cpu_has(c, FEATURE_XSAVE))
+	if (v->user_only || !cpu_has(c, FEATURE_XSAVE))
 		return true;
 	if (ioctl(v->fd, KVM_GET_XCRS, &xcrs) < 0)
 		return failed(v, "KVM_GET_XCRS");
@@ -209,7 +209,7 @@ static bool give_fpu(struct kvm_vcpu *v)
 	struct cpu *c = v->cpu;
 	struct kvm_xcrs xcrs = { .nr_xcrs = 1, .xcrs[0] = { .xcr = 0, .value = c->xcr0 } };
 	uint8_t *area = (uint8_t *)xsave.region;
-	if (cpu_has(c, FEATURE_XSAVE) && ioctl(v->fd, KVM_SET_XCRS, &xcrs) < 0)
+	if (!v->user_only && cpu_has(c, FEATURE_XSAVE) && ioctl(v->fd, KVM_SET_XCRS, &xcrs) < 0)
 		return failed(v, "KVM_SET_XCRS");
 	x87_to_image(c, area, true);
 	store_le32(area + X87_MXCSR, c->mxcsr);

@@ -8,9 +8,7 @@
  * (of SYSCALL: of its end, from which the start follows). The interpreter executes it again, with the
  * guest's own tables. Interrupts wait for that, too.
  */
-#include <errno.h>
-#include <string.h>
-#include <sys/ioctl.h>
+#include <stdlib.h>
 
 #include "base/util.h"
 #include "cpu/system.h"
@@ -41,9 +39,17 @@ bool kvm_user_may_run(struct kvm_vcpu *v)
 	       !c->shutdown && !mmu_debug_translate(c, NOWHERE, &gpa);
 }
 
+/* The processor executes user code with the host's own CR4 and XCR0; KVM need not have what the guest's kernel switched on. */
 void kvm_user_hide_kernel(struct kvm_sregs2 *s)
 {
 	s->idt.base = s->idt.limit = 0;
+	s->cr3 &= ~CR3_PCID;
+	s->cr4 &= CR4_PSE | CR4_PAE | CR4_PGE | CR4_OSFXSR | CR4_OSXMMEXCPT;
+}
+
+bool kvm_user_only(const struct kvm_probe *probe)
+{
+	return !probe->hardware && !getenv("VISOR_KVM_KERNEL"); /* for tests: all goes to KVM, as where there is hardware */
 }
 
 uint64_t kvm_user_msr(uint32_t msr, uint64_t value)
