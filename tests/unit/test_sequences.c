@@ -23,6 +23,7 @@ static const struct {
 } engines[] = {
 	{ &engine_interp, 2, true },
 	{ &engine_jit, 3, true },
+	{ &engine_kvm, 1, false },
 };
 
 #define ARENA_PERIOD 1000 /* sequences after which the stubs of cpu/host.c are forgotten */

@@ -125,7 +125,7 @@ bool kvm_user_may_run(struct kvm_vcpu *v);
 void kvm_user_hide_kernel(struct kvm_sregs2 *s);
 uint64_t kvm_user_msr(uint32_t msr, uint64_t value);
 /* After registers were taken; CS and SS as they were given. */
-void kvm_user_came_back(struct cpu *c, const struct segment *code, const struct segment *stack);
+void kvm_user_came_back(struct cpu *c, const struct kvm_vcpu_events *events, const struct segment *code, const struct segment *stack);
 
 /* --- stats.c --- */
 unsigned kvm_counters(const struct cpu *c, struct engine_counter *list, unsigned room);

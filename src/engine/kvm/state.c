@@ -344,9 +344,12 @@ static bool give_events(struct kvm_vcpu *v)
 static bool take_user(struct kvm_vcpu *v)
 {
 	const struct segment code = v->cpu->seg[SEG_CS], stack = v->cpu->seg[SEG_SS];
+	struct kvm_vcpu_events events;
 	if (!take_sregs(v) || !take_regs(v) || !take_fpu(v))
 		return false;
-	kvm_user_came_back(v->cpu, &code, &stack);
+	if (ioctl(v->fd, KVM_GET_VCPU_EVENTS, &events) < 0)
+		return failed(v, "KVM_GET_VCPU_EVENTS");
+	kvm_user_came_back(v->cpu, &events, &code, &stack);
 	return true;
 }
 

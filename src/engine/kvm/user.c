@@ -25,7 +25,7 @@ static bool interrupt_due(const struct cpu *c)
 	return (signals & ~(uint32_t)ATTN_INTR) || ((signals & ATTN_INTR) && c->intc.ops && c->intc.ops->pending(c->intc.opaque));
 }
 
-/* IF tells afterwards if SYSCALL was executed: user code cannot clear it. */
+/* Nobody sets NT in user code, and there is a KVM that loses it. IF tells afterwards if SYSCALL was executed: user code cannot clear it. */
 bool kvm_user_may_run(struct kvm_vcpu *v)
 {
 	struct cpu *c = v->cpu;
@@ -34,7 +34,7 @@ bool kvm_user_may_run(struct kvm_vcpu *v)
 		return false;
 	if (v->in_kernel)
 		return true;
-	return c->cpl == 3 && c->code_mode == ISA_MODE_64 && (c->rflags & FLAG_IF) && cpu_iopl(c) < 3 && !(c->rflags & (FLAG_TF | FLAG_RF)) &&
+	return c->cpl == 3 && c->code_mode == ISA_MODE_64 && (c->rflags & FLAG_IF) && cpu_iopl(c) < 3 && !(c->rflags & (FLAG_TF | FLAG_RF | FLAG_NT)) &&
 	       !(c->dr[7] & DR7_ENABLES) && !c->db_pending && !c->step_armed && !c->interrupt_shadow && !c->halted && !c->wait_for_sipi &&
 	       !c->shutdown && !mmu_debug_translate(c, NOWHERE, &gpa);
 }
@@ -63,7 +63,7 @@ uint64_t kvm_user_msr(uint32_t msr, uint64_t value)
 }
 
 /* After the registers have been taken. */
-void kvm_user_came_back(struct cpu *c, const struct segment *code, const struct segment *stack)
+void kvm_user_came_back(struct cpu *c, const struct kvm_vcpu_events *events, const struct segment *code, const struct segment *stack)
 {
 	bool called = cpu_rip(c) == NOWHERE && !(c->rflags & FLAG_IF);
 	if (called) {
@@ -72,6 +72,9 @@ void kvm_user_came_back(struct cpu *c, const struct segment *code, const struct 
 		c->seg[SEG_CS] = *code;
 		c->seg[SEG_SS] = *stack;
 	}
+	/* Of all that ends in a triple fault INT3 alone is left behind. */
+	if (events->exception.nr == EXC_BP && !(c->rflags & FLAG_RF))
+		c->gpr[REG_RIP]--;
 	/* A fault's frame has RF, and so has what KVM shows of a fault that never had one. */
 	c->rflags &= ~FLAG_RF;
 	c->cpl = 3;
