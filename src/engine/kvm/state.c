@@ -363,13 +363,13 @@ bool kvm_take_state(struct kvm_vcpu *v)
 	struct cpu *c = v->cpu;
 	if (!v->in_kernel)
 		return true;
+	c->rf_clear = c->step_armed = false;
+	c->db_pending = 0;
 	if (!kvm_complete(v) || !(v->user_only ? take_user(v) : take_all(v)))
 		return false;
 	c->insn = NULL;
 	c->bounce = NULL;
 	c->delivering = c->event_ext = c->borrowed_cpl = 0;
-	c->rf_clear = c->step_armed = false;
-	c->db_pending = 0;
 	if (!v->user_only)
 		tlb_flush_all(c); /* the guest may have changed its tables */
 	cpu_update_mode(c);

@@ -75,6 +75,9 @@ void kvm_user_came_back(struct cpu *c, const struct kvm_vcpu_events *events, con
 	/* Of all that ends in a triple fault INT3 alone is left behind. */
 	if (events->exception.nr == EXC_BP && !(c->rflags & FLAG_RF))
 		c->gpr[REG_RIP]--;
+	/* POPF has set TF: the trap behind the next instruction. */
+	if (events->exception.nr == EXC_DB && (c->rflags & FLAG_TF))
+		c->db_pending = DR6_BS;
 	/* A fault's frame has RF, and so has what KVM shows of a fault that never had one. */
 	c->rflags &= ~FLAG_RF;
 	c->cpl = 3;
