@@ -43,6 +43,14 @@ def visor(*arguments, status=0, timeout=60, **more):
     return r
 
 
+def kvm_works():
+    """Whether engine kvm works on this host; says why not."""
+    kvm = next(e for e in json.loads(visor("doctor", "--json").stdout)["engines"] if e["engine"] == "kvm")
+    if not kvm["works"]:
+        print("engine kvm is skipped:", kvm["text"])
+    return kvm["works"]
+
+
 class Guest:
     """visor run, or another program with a guest, with its console on pipes."""
 
