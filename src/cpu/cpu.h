@@ -323,6 +323,12 @@ struct cpu {
 	bool debug_hit;             /* gdb: debug_check has seen a watchpoint; ends run() with EXIT_DEBUG */
 	bool debug_breakpoints;     /* gdb: breakpoints are set: debug_check is asked before each instruction */
 	bool debug_watchpoints;     /* gdb: watchpoints are set: debug_check is told of every data access */
+	/* gdb: the points themselves, for an engine that has the processor look for them; a count of more than there is room for: too many. */
+	struct {
+		uint64_t address, size;
+		unsigned access;    /* 0: an instruction */
+	} debug_point[4];
+	unsigned debug_point_count;
 	/* access 0: an instruction at `linear` is about to run, true stops before it. Else ACCESS_* of size bytes were
 	 * accessed; it sets debug_hit to stop after the instruction. */
 	bool (*debug_check)(void *opaque, struct cpu *cpu, uint64_t linear, unsigned size, unsigned access);

@@ -25,16 +25,17 @@ static bool undecided(const struct cpu *c)
 	return c->step_armed || c->db_pending || (c->rflags & FLAG_RF) || (atomic_load(&c->signals) & (ATTN_INIT | ATTN_SIPI | ATTN_SMI));
 }
 
-static bool observed(const struct cpu *c)
+/* Everything has to be interpreted. */
+static bool observed(const struct kvm_vcpu *v)
 {
-	return c->debug_step || c->debug_breakpoints || c->debug_watchpoints;
+	return kvm_debug_observed(v->cpu) && !kvm_debug_by_hardware(v);
 }
 
 /* `instructions`: the count from which on. */
 static bool may_go_back(struct kvm_vcpu *v, uint64_t instructions)
 {
 	const struct cpu *c = v->cpu;
-	if (observed(c) || undecided(c) || c->stats.instructions < instructions)
+	if (observed(v) || undecided(c) || c->stats.instructions < instructions)
 		return false;
 	return !v->user_only || (c->cpl == 3 && kvm_user_may_run(v));
 }
@@ -78,14 +79,15 @@ bool kvm_settle(struct kvm_vcpu *v)
 		deliver_due(v);
 	c->insn = NULL;
 	c->fault_env = NULL;
+	v->resumed = false;
 	return true;
 }
 
 /* Blocks are kept while nobody but interpreters runs, as under a debugger. */
 static void prepare_blocks(struct kvm_vcpu *v)
 {
-	v->interp.cache.keeping = observed(v->cpu) ? BLOCKS_KEPT : v->user_only ? BLOCKS_NOT_OF_USER : BLOCKS_NOT_KEPT;
-	if (observed(v->cpu) && v->stale) {
+	v->interp.cache.keeping = observed(v) ? BLOCKS_KEPT : v->user_only ? BLOCKS_NOT_OF_USER : BLOCKS_NOT_KEPT;
+	if (observed(v) && v->stale) {
 		block_cache_clear(&v->interp.cache);
 		v->stale = false;
 	}
@@ -115,6 +117,7 @@ enum verdict kvm_hand_over(struct kvm_vcpu *v, enum exit_reason *reason)
 	c->insn = NULL;
 	c->fault_env = NULL;
 	atomic_store(&c->running, false);
+	v->resumed = true;
 	bool flushed = c->tlb_event_count || !v->user_only;
 	c->tlb_event_count = 0;
 	if (flushed && kvm_vm_drop_shadows(v->vm) < 0) {

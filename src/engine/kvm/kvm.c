@@ -193,6 +193,12 @@ static enum verdict handle_exit(struct kvm_vcpu *v, enum exit_reason *reason)
 			return stopped(v, EXIT_ERROR, reason);
 		c->shutdown = true;
 		return stopped(v, EXIT_SHUTDOWN, reason);
+	case KVM_EXIT_DEBUG:
+		v->counts.debug++;
+		if (!kvm_settle(v))
+			return stopped(v, EXIT_ERROR, reason);
+		*reason = EXIT_DEBUG;
+		return kvm_debug_hit(v) ? LEAVE : GO_ON;
 	case KVM_EXIT_INTERNAL_ERROR:
 		return kvm_stand_in(v, reason);
 	case KVM_EXIT_FAIL_ENTRY:
@@ -223,7 +229,7 @@ static enum attended attend(struct kvm_vcpu *v, enum exit_reason *reason)
 	*reason = c->exit_detail[0] ? EXIT_ERROR : EXIT_KICK;
 	if ((attention & ATTN_KICK) || c->exit_detail[0])
 		return STAND_STILL;
-	if (c->debug_step || c->debug_breakpoints || c->debug_watchpoints)
+	if (kvm_debug_observed(c) && (!kvm_debug_by_hardware(v) || (!v->in_kernel && !v->resumed)))
 		return HAND_OVER;
 	if (atomic_load(&c->signals) & (ATTN_INIT | ATTN_SIPI | ATTN_SMI))
 		return HAND_OVER;
@@ -251,7 +257,7 @@ static enum verdict turn(struct kvm_vcpu *v, enum exit_reason *reason)
 		return v->user_only ? kvm_stand_in(v, reason) : kvm_hand_over(v, reason);
 	}
 	*reason = EXIT_ERROR;
-	if (!kvm_give_state(v) || !kvm_give_tsc(v))
+	if (!kvm_give_state(v) || !kvm_give_tsc(v) || !kvm_debug_apply(v))
 		return LEAVE;
 	if (c->halted && !wakes(v)) {
 		*reason = EXIT_HALT;

@@ -49,6 +49,8 @@ struct kvm_vcpu {
 	size_t run_size;
 	bool in_kernel;             /* where the state is: in the kernel, or in struct cpu */
 	bool incomplete;            /* an access of the last exit is finished by the next KVM_RUN alone */
+	struct kvm_guest_debug debug; /* as the kernel has it */
+	bool resumed;               /* the interpreter has executed an instruction since others had the state */
 	bool user_only;             /* user.c */
 	bool cpuid_given;           /* once, when what was restored is known */
 	bool stale;                 /* the guest has run since the interpreter's blocks were decoded */
@@ -126,6 +128,16 @@ void kvm_user_hide_kernel(struct kvm_sregs2 *s);
 uint64_t kvm_user_msr(uint32_t msr, uint64_t value);
 /* After registers were taken; CS and SS as they were given. */
 void kvm_user_came_back(struct cpu *c, const struct kvm_vcpu_events *events, const struct segment *code, const struct segment *stack);
+
+/* --- debug.c --- */
+/* A debugger wants to see what is executed. */
+bool kvm_debug_observed(const struct cpu *c);
+/* The processor's debug registers do for what it wants. */
+bool kvm_debug_by_hardware(const struct kvm_vcpu *v);
+/* Before KVM_RUN. */
+bool kvm_debug_apply(struct kvm_vcpu *v);
+/* After KVM_EXIT_DEBUG, with the state taken: that the debugger wants to stop here. */
+bool kvm_debug_hit(struct kvm_vcpu *v);
 
 /* --- stats.c --- */
 unsigned kvm_counters(const struct cpu *c, struct engine_counter *list, unsigned room);
