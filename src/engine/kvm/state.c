@@ -273,7 +273,7 @@ bool kvm_give_tsc(struct kvm_vcpu *v)
 	if (v->tsc_known && v->tsc_offset == c->tsc_offset)
 		return true;
 	uint64_t jump = c->tsc_of_host ? host_tsc() - c->tsc_stopped : 0;
-	if (!v->tsc_known && !c->index && jump > c->tsc_hz)
+	if (!v->tsc_known && !c->index && c->tsc_hz && jump > c->tsc_hz)
 		log_warn("the host's KVM shows guests the host's time-stamp counter, so the guest's jumps forward by %llu s; a guest that is "
 			 "started with --engine kvm is spared that", (unsigned long long)(jump / c->tsc_hz));
 	if (c->tsc_scale && ioctl(v->fd, KVM_SET_TSC_KHZ, (unsigned long)(c->tsc_hz / 1000)) < 0)
