@@ -99,12 +99,12 @@ void kvm_host_close(struct kvm_host *host)
 	host->fd = -1;
 }
 
-/* Intel processors that cannot run real mode need three pages of guest-physical space, and one more: between devices and ROM. */
+/* Intel processors that cannot run real mode need a page of tables and three of a TSS. */
 void kvm_host_set_places(int vm)
 {
-	uint64_t identity = 0xfeffc000;
+	uint64_t identity = KVM_PLACES;
 	ioctl(vm, KVM_SET_IDENTITY_MAP_ADDR, &identity);
-	ioctl(vm, KVM_SET_TSS_ADDR, 0xfeffd000ul);
+	ioctl(vm, KVM_SET_TSS_ADDR, KVM_PLACES + 0x1000);
 }
 
 #define CPUID_ROOM 256u

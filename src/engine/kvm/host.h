@@ -25,7 +25,9 @@ void kvm_host_close(struct kvm_host *host);
 /* CPUID leaves that it supports; NULL: out of memory. To be freed. */
 struct kvm_cpuid2 *kvm_host_cpuid(const struct kvm_host *host);
 
-/* Guest-physical pages that KVM takes for itself on some processors. */
+/* Guest-physical pages between devices and ROM: four that KVM takes for itself on some processors, then one of ours. */
+#define KVM_PLACES 0xfef00000ul
+#define KVM_SPARE_PAGE (KVM_PLACES + 0x4000)
 void kvm_host_set_places(int vm);
 
 /* What a short program in a guest shows. */

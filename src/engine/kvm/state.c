@@ -224,11 +224,6 @@ static bool give_fpu(struct kvm_vcpu *v)
 
 #define MSR_COUNT 10
 
-struct msr_list {
-	struct kvm_msrs head;
-	struct kvm_msr_entry entry[MSR_COUNT];
-};
-
 static unsigned list_msrs(struct cpu *c, uint32_t number[MSR_COUNT], uint64_t *value[MSR_COUNT])
 {
 	const struct {
@@ -251,18 +246,21 @@ static bool move_msrs(struct kvm_vcpu *v, bool give)
 {
 	uint32_t number[MSR_COUNT];
 	uint64_t *value[MSR_COUNT];
-	struct msr_list list = { .head.nmsrs = list_msrs(v->cpu, number, value) };
-	for (unsigned i = 0; i < list.head.nmsrs; i++)
-		list.entry[i] = (struct kvm_msr_entry){ .index = number[i], .data = !give ? 0 : v->user_only ? kvm_user_msr(number[i], *value[i]) : *value[i] };
-	int done = ioctl(v->fd, give ? KVM_SET_MSRS : KVM_GET_MSRS, &list);
+	_Alignas(struct kvm_msrs) uint8_t room[sizeof(struct kvm_msrs) + MSR_COUNT * sizeof(struct kvm_msr_entry)];
+	struct kvm_msrs *list = (struct kvm_msrs *)room;
+	memset(room, 0, sizeof(room));
+	list->nmsrs = list_msrs(v->cpu, number, value);
+	for (unsigned i = 0; i < list->nmsrs; i++)
+		list->entries[i] = (struct kvm_msr_entry){ .index = number[i], .data = !give ? 0 : v->user_only ? kvm_user_msr(number[i], *value[i]) : *value[i] };
+	int done = ioctl(v->fd, give ? KVM_SET_MSRS : KVM_GET_MSRS, list);
 	if (done < 0)
 		return failed(v, give ? "KVM_SET_MSRS" : "KVM_GET_MSRS");
-	if (done != (int)list.head.nmsrs) {
+	if (done != (int)list->nmsrs) {
 		snprintf(v->cpu->exit_detail, sizeof(v->cpu->exit_detail), "KVM refuses MSR 0x%x; use --engine jit", number[done]);
 		return false;
 	}
-	for (unsigned i = 0; !give && i < list.head.nmsrs; i++)
-		*value[i] = list.entry[i].data;
+	for (unsigned i = 0; !give && i < list->nmsrs; i++)
+		*value[i] = list->entries[i].data;
 	return true;
 }
 

@@ -41,9 +41,6 @@ static int set_msr_filter(int vm)
 
 /* --- memory --- */
 
-/* Above all memory and devices, and within what any processor can address. */
-#define SPARE_PAGE 0xfefff000ull
-
 static int set_slot(struct kvm_vm *vm, unsigned index, const struct kvm_slot *slot, struct error *err)
 {
 	struct kvm_userspace_memory_region region = {
@@ -134,7 +131,7 @@ int kvm_vm_sync_memory(struct kvm_vm *vm, struct error *err)
 int kvm_vm_drop_shadows(struct kvm_vm *vm)
 {
 	struct kvm_userspace_memory_region region = {
-		.slot = KVM_SLOTS, .flags = KVM_MEM_READONLY, .guest_phys_addr = SPARE_PAGE, .memory_size = GUEST_PAGE_SIZE,
+		.slot = KVM_SLOTS, .flags = KVM_MEM_READONLY, .guest_phys_addr = KVM_SPARE_PAGE, .memory_size = GUEST_PAGE_SIZE,
 		.userspace_addr = (uintptr_t)vm->memory->host,
 	};
 	if (vm->host.nested_paging)
