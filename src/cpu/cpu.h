@@ -217,6 +217,7 @@ struct cpu {
 	uint64_t tsc_scale;         /* guest ticks for 2^48 of the host's; 0: the host's rate */
 	int64_t tsc_offset;         /* guest TSC = host TSC, scaled, + offset */
 	bool tsc_of_host;           /* the engine shows the host's TSC as it is: no offset (the guest's jumps over pauses) */
+	uint64_t tsc_jump;          /* by so much at the last start of time, then */
 	uint64_t tsc_stopped;       /* guest TSC while time stands still (cpu_stop_time) */
 	uint64_t tsc_adjust;
 

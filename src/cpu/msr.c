@@ -126,6 +126,7 @@ void cpu_stop_time(struct cpu *c, uint64_t host_now)
 void cpu_start_time(struct cpu *c, uint64_t host_now)
 {
 	set_tsc_offset(c, (int64_t)(c->tsc_stopped - cpu_scale_tsc(c, host_now)));
+	c->tsc_jump = c->tsc_of_host ? host_now - c->tsc_stopped : 0;
 	c->kvm_clock_base_tsc = host_now;
 	c->kvm_clock_base_ns = c->clock ? vclock_now(c->clock) : 0;
 	kvm_clock_update(c);

@@ -8,7 +8,6 @@
 #include "base/util.h"
 #include "cpu/fpu.h"
 #include "engine/kvm/kvm.h"
-#include "host/time.h"
 
 static bool failed(struct kvm_vcpu *v, const char *what)
 {
@@ -270,10 +269,9 @@ bool kvm_give_tsc(struct kvm_vcpu *v)
 	struct kvm_device_attr attr = { .group = KVM_VCPU_TSC_CTRL, .attr = KVM_VCPU_TSC_OFFSET, .addr = (uintptr_t)&c->tsc_offset };
 	if (v->tsc_known && v->tsc_offset == c->tsc_offset)
 		return true;
-	uint64_t jump = c->tsc_of_host ? host_tsc() - c->tsc_stopped : 0;
-	if (!v->tsc_known && !c->index && c->tsc_hz && jump > c->tsc_hz)
+	if (!v->tsc_known && !c->index && c->tsc_hz && c->tsc_jump > c->tsc_hz)
 		log_warn("the host's KVM shows guests the host's time-stamp counter, so the guest's jumps forward by %llu s; a guest that is "
-			 "started with --engine kvm is spared that", (unsigned long long)(jump / c->tsc_hz));
+			 "started with --engine kvm is spared that", (unsigned long long)(c->tsc_jump / c->tsc_hz));
 	if (c->tsc_scale && ioctl(v->fd, KVM_SET_TSC_KHZ, (unsigned long)(c->tsc_hz / 1000)) < 0)
 		return failed(v, "KVM_SET_TSC_KHZ (the guest was started on a host with another clock)");
 	if (ioctl(v->fd, KVM_SET_DEVICE_ATTR, &attr) < 0)
