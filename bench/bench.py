@@ -25,29 +25,32 @@ NANO = {"syscall": 1000000, "in": 1000000, "cr8wr": 1000000, "callret": 40000000
 # Those that a user program can do on the bare host as well.
 NANO_NATIVE = ["syscall", "callret", "pgfault", "divzero"]
 CPUS = {"threads": 2}
-# What only guests do: their disk and their network.
-IO_GROUPS = ("disk", "network")
+# What only guests do: their disk, the user network, and the network between two of them.
+IO_GROUPS = ("disk", "network", "guests")
 BOOT_LIMIT = 120
+SERVER_PORT = 5201 # of the guest that serves the other one
 
 
 def workloads():
     """{group: [workload]} in the order of the report."""
     found = {}
-    for group in ("integer", "float", "vector", "compile", "system", "threads", "disk", "network"):
+    for group in ("integer", "float", "vector", "compile", "system", "threads", "disk", "network", "guests"):
         with open(os.path.join(machines.HERE, "workloads", group + ".sh")) as f:
             found[group] = re.findall(r"^(\w+)_run\(\)", f.read(), re.M)
     found["boot"] = ["debian"]
+    found["start"] = ["micro", "pc"]
     found["nano"] = list(NANO)
     return found
 
 
 class Bench:
-    def __init__(self, args, native, monitors):
-        self.args, self.native, self.monitors = args, native, monitors
+    def __init__(self, args, native, monitors, boot_disk):
+        self.args, self.native, self.monitors, self.boot_disk = args, native, monitors, boot_disk
         self.permille = max(round(args.scale * 1000), 1)
         self.results = {} # (group, workload) -> {engine: [result]}
         self.memory = {}  # engine -> MB, largest
-        self.running = {} # (engine, processors, port) -> Machine
+        self.running = {} # (engine, processors, devices) -> Machine
+        self.peers = {}   # engine -> the second Machine of the group `guests`
         self.server = None
         self.hopeless = set() # (engine, workload) that took too long, and is not tried again
 
@@ -58,23 +61,37 @@ class Bench:
         text = f"{result['seconds']:8.3f} s" if "error" not in result else "FAILED: " + result["error"]
         print(f"  {group}/{name:12} {engine:8} {text}", file=sys.stderr, flush=True)
 
-    def machine(self, engine, cpus, port=None):
-        """The running machine; booted first when there is none. All that run are of one kind."""
-        machine = self.running.get((engine.name, cpus, port))
-        if not machine:
-            for other in [m for m in self.running if m[1:] != (cpus, port)]:
-                self.drop(*other)
-            machine = self.running[engine.name, cpus, port] = engine.start(cpus, port) if port else engine.start(cpus)
-            try:
-                machine.marker("agent", ("ready",), time.monotonic() + BOOT_LIMIT)
-            except machines.Failure as e:
-                raise machines.Failure(f"{e}, before its agent was ready") from None
+    @staticmethod
+    def started(machine):
+        """The same, when its agent is ready."""
+        try:
+            machine.marker("agent", ("ready",), time.monotonic() + BOOT_LIMIT)
+        except machines.Failure as e:
+            machine.stop()
+            raise machines.Failure(f"{e}, before its agent was ready") from None
         return machine
 
-    def drop(self, name, cpus, port=None):
-        machine = self.running.pop((name, cpus, port), None)
-        if machine:
-            machine.stop()
+    def machine(self, engine, cpus, devices=None):
+        """The running machine; booted first when there is none. All that run are of one kind."""
+        key = (engine.name, cpus, devices)
+        if key not in self.running:
+            for other in [m for m in self.running if m[1:] != (cpus, devices)]:
+                self.drop(*other)
+            if devices == "guests":
+                self.peers[engine.name] = self.started(engine.start_guest(SERVER_PORT, server=True))
+                error = self.peers[engine.name].workload("serve", self.permille, BOOT_LIMIT).get("error")
+                if error:
+                    raise machines.Failure("the other guest does not serve: " + error)
+                machine = engine.start_guest(SERVER_PORT)
+            else:
+                machine = engine.start(cpus, self.iperf_port()) if devices else engine.start(cpus)
+            self.running[key] = self.started(machine)
+        return self.running[key]
+
+    def drop(self, name, cpus, devices=None):
+        for machine in (self.running.pop((name, cpus, devices), None), self.peers.pop(name, None) if devices == "guests" else None):
+            if machine:
+                machine.stop()
 
     def iperf_port(self):
         """Of a server of iperf3 on the host's loopback, started when first asked for."""
@@ -99,14 +116,14 @@ class Bench:
 
     def attempt(self, engine, group, name, amount=None):
         """One workload, once, on one machine."""
-        cpus, port = CPUS.get(group, 1), self.iperf_port() if group in IO_GROUPS else None
+        cpus, devices = CPUS.get(group, 1), ("guests" if group == "guests" else "host") if group in IO_GROUPS else None
         try:
-            machine = self.machine(engine, cpus, port)
+            machine = self.machine(engine, cpus, devices)
             function = name if group != "nano" else "nano_" + name
             result = machine.workload(function, amount or self.permille, self.args.timeout)
             self.memory[engine.name] = max(self.memory.get(engine.name, 0), machines.own_memory(machine.process.pid))
         except machines.Failure as e:
-            self.drop(engine.name, cpus, port)
+            self.drop(engine.name, cpus, devices)
             limit = f" after {self.args.timeout:g} s" if str(e) == "timeout" else ""
             result = {"error": str(e) + limit}
             if limit:
@@ -124,16 +141,24 @@ class Bench:
                 if self.wanted(engine, name):
                     self.attempt(engine, group, name)
 
+    def time_boot(self, group, name, monitor, machine):
+        self.running[monitor.name, 0, None] = machine
+        try:
+            seconds, _, _ = machine.marker("boot", ("end",), time.monotonic() + self.args.timeout)
+            result = {"seconds": seconds}
+        except machines.Failure as e:
+            result = {"error": str(e)}
+        self.drop(monitor.name, 0)
+        self.note(group, name, monitor.name, result)
+
     def boot(self):
         for monitor in self.monitors:
-            machine = self.running[monitor.name, 0, None] = monitor.boot()
-            try:
-                seconds, _, _ = machine.marker("boot", ("end",), time.monotonic() + self.args.timeout)
-                result = {"seconds": seconds}
-            except machines.Failure as e:
-                result = {"error": str(e)}
-            self.drop(monitor.name, 0)
-            self.note("boot", "debian", monitor.name, result)
+            self.time_boot("boot", "debian", monitor, monitor.boot())
+
+    def start(self, names):
+        for name in names:
+            for monitor in self.monitors:
+                self.time_boot("start", name, monitor, monitor.start_up(name, self.boot_disk))
 
     def nano_count(self, name):
         """Never scaled down: they take little time as it is."""
@@ -168,6 +193,8 @@ class Bench:
         for group, names in selection.items():
             if group == "boot":
                 self.boot()
+            elif group == "start":
+                self.start(names)
             elif group == "nano":
                 self.nano(names)
             else:
@@ -228,7 +255,10 @@ def main():
         monitors = [machines.Visor(args.visor, e, *parts) for e in engines]
         if not args.no_qemu:
             monitors.append(machines.Qemu("QEMU", *parts))
-        bench = Bench(args, machines.Native(args.root), monitors)
+        boot_disk = os.path.join(work, "boot.img")
+        if "start" in selection:
+            machines.make_boot_disk(parts[0], initrd, machines.Monitor.append, boot_disk)
+        bench = Bench(args, machines.Native(args.root), monitors, boot_disk)
         try:
             for i in range(args.repeats):
                 print(f"bench: round {i + 1} of {args.repeats}", file=sys.stderr)

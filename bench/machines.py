@@ -7,6 +7,7 @@ begin with BENCH (see guest/agent).
 import os
 import re
 import select
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -118,7 +119,7 @@ class Monitor:
     append = "console=ttyS0 quiet rdinit=/bench-init"
 
     def start(self, cpus, port=None):
-        """With a port: also with a disk to write and a network, where a server of iperf3 is at the host's port."""
+        """With a port: also with a disk to write and the user network, where a server of iperf3 is at the host's port."""
         append = self.append + (f" bench_port={port}" if port else "")
         if port:
             with open(self.scratch, "wb") as f:
@@ -126,9 +127,19 @@ class Monitor:
         command = self.command(cpus, "1G", self.kernel, append, initrd=self.initrd, disk=self.disk)
         return Machine(self.name, command + (self.io_devices() if port else self.no_devices))
 
+    def start_guest(self, port, server=False):
+        """One of two on a network of their own; the server has the address that the host has on the user network."""
+        append = self.append + f" bench_port={port}" + (" bench_address=10.0.2.2" if server else "")
+        command = self.command(1, "512M", self.kernel, append, initrd=self.initrd, disk=self.disk)
+        return Machine(self.name, command + self.peer_devices(server))
+
     def boot(self):
         """Debian's kernel and the initramfs, without a disk."""
         return Machine(self.name, self.command(1, "512M", self.kernel, self.append, initrd=self.initrd))
+
+    def start_up(self, profile, boot_disk):
+        """The same kernel as the machine types start it: micro at once, pc by its firmware and GRUB from a disk."""
+        return Machine(self.name, self.micro() if profile == "micro" else self.from_disk(boot_disk))
 
     def start_nano(self, append):
         return Machine(self.name, self.command(1, "64M", self.nano, append))
@@ -140,6 +151,9 @@ class Visor(Monitor):
     def io_devices(self):
         return ["--disk", self.scratch, "--net", "user"]
 
+    def peer_devices(self, server):
+        return ["--net", f"switch:bench-{os.getpid()}"]
+
     def __init__(self, binary, engine, *more):
         super().__init__(engine, *more)
         self.binary = binary
@@ -150,6 +164,12 @@ class Visor(Monitor):
         c += ["--initrd", initrd] if initrd else ["--debug-exit"]
         return c + (["--disk", disk + ",ro"] if disk else [])
 
+    def micro(self):
+        return self.command(1, "512M", self.kernel, self.append, initrd=self.initrd) + ["--machine", "micro"]
+
+    def from_disk(self, disk):
+        return [self.binary, "run", "--engine", self.name, "--memory", "512M", "--disk", disk + ",ro", "--net", "none"]
+
 
 class Qemu(Monitor):
     no_devices = []
@@ -157,12 +177,27 @@ class Qemu(Monitor):
     def io_devices(self):
         return ["-drive", f"file={self.scratch},if=virtio,format=raw", "-nic", "user,model=virtio-net-pci"]
 
+    def peer_devices(self, server):
+        # The fastest that it has without privileges; the server listens.
+        path = os.path.join(os.path.dirname(self.initrd), "guests")
+        if server and os.path.exists(path):
+            os.remove(path)
+        return ["-netdev", f"stream,id=n,server={'on' if server else 'off'},addr.type=unix,addr.path={path}",
+                "-device", f"virtio-net-pci,netdev=n,mac=52:54:00:12:34:{57 if server else 56}"]
+
     def command(self, cpus, memory, kernel, append, initrd=None, disk=None):
         c = ["qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", str(cpus), "-m", memory,
              "-nodefaults", "-display", "none", "-serial", "stdio", "-no-reboot", "-kernel", kernel, "-append", append]
         c += ["-initrd", initrd] if initrd else ["-device", "isa-debug-exit,iobase=0xf4,iosize=1"]
         # visor's lock on the whole file, for reading, would look to QEMU like a writer's.
         return c + (["-drive", f"file={disk},if=virtio,format=raw,readonly=on,file.locking=off"] if disk else [])
+
+    def micro(self):
+        return self.command(1, "512M", self.kernel, self.append, initrd=self.initrd) # by its pc
+
+    def from_disk(self, disk):
+        return ["qemu-system-x86_64", "-accel", "tcg", "-cpu", "max", "-m", "512M", "-nodefaults", "-display", "none", "-serial", "stdio",
+                "-no-reboot", "-drive", f"file={disk},if=virtio,format=raw,readonly=on,file.locking=off"]
 
 
 def own_memory(pid):
@@ -186,4 +221,16 @@ def make_initrd(guest, folder, name, output):
     with open(os.path.join(guest, "initrd.gz"), "rb") as f, open(output, "wb") as out:
         data = f.read()
         out.write(data + b"\0" * (-len(data) % 4) + archive)
+    return output
+
+
+def make_boot_disk(kernel, initrd, append, output):
+    """A disk from which SeaBIOS starts GRUB, and GRUB that kernel, without waiting for anybody."""
+    with tempfile.TemporaryDirectory(prefix="visor-bench-") as tree:
+        os.makedirs(os.path.join(tree, "boot", "grub"))
+        shutil.copy(kernel, os.path.join(tree, "boot", "vmlinuz"))
+        shutil.copy(initrd, os.path.join(tree, "boot", "initrd"))
+        with open(os.path.join(tree, "boot", "grub", "grub.cfg"), "w") as f:
+            f.write(f"set timeout=0\nmenuentry kernel {{\n\tlinux /boot/vmlinuz {append}\n\tinitrd /boot/initrd\n}}\n")
+        subprocess.run(["grub-mkrescue", "-o", output, tree], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     return output

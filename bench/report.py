@@ -5,7 +5,10 @@ import statistics
 
 # Share of native speed and factor against QEMU that visor is to reach at least, by group.
 GOALS = {"integer": (0.60, 4.7), "float": (0.80, 14), "vector": (0.80, 28), "compile": (0.35, 6), "system": (0.20, 5),
-         "threads": (0.50, 4), "boot": (None, 3), "disk": (None, 2), "network": (None, 2)}
+         "threads": (0.50, 4), "boot": (None, 3), "disk": (None, 2), "network": (None, 2),
+         "guests": (None, 2)}
+# Gbit that the workloads of these groups transfer at scale 1, and what they are to reach in a second.
+TRANSFERS = {"network": (8.192, 5), "guests": (8.192, None)}
 
 
 def mean(values):
@@ -73,15 +76,25 @@ def number(value, unit="", digits=3):
 
 def show(summary):
     show_workloads(summary)
+    show_transfers(summary)
     show_nano(summary)
     for e in summary["engines"]:
         show_groups(summary, e)
         if e in summary["memory_mb"]:
             print(f"\n{e}: at most {summary['memory_mb'][e]:.1f} MB of memory besides the guest's RAM")
+    show_start(summary)
     for line in summary["slower_than_qemu"]:
         print(f"slower: {line}")
     for line in summary["failures"]:
         print(f"FAILED: {line}")
+
+
+def show_start(summary):
+    seconds = {w["name"]: w["seconds"] for w in summary["workloads"] if w["group"] == "start"}
+    for e in summary["engines"]:
+        if seconds.get("micro", {}).get(e) and seconds.get("pc", {}).get(e):
+            part = seconds["micro"][e] / seconds["pc"][e]
+            print(f"\n{e}: --machine micro starts the kernel in {number(part)} of the time that pc takes by its firmware and GRUB")
 
 
 def columns_of(summary):
@@ -100,6 +113,18 @@ def show_workloads(summary):
         print(f"{w['group'] + '/' + w['name']:22}" + "".join(f"{number(w['seconds'].get(c)):>10}" for c in columns)
               + f"{number(w['qemu_slower'], ' x'):>13}"
               + "".join(f"{number(w['share'][e]):>14}{number(w['against_qemu'][e], ' x'):>14}" for e in engines))
+
+
+def show_transfers(summary):
+    rows = [w for w in summary["workloads"] if w["group"] in TRANSFERS]
+    columns = columns_of(summary)[1:]
+    if rows:
+        print("\nGbit/s\n")
+        print(f"{'transfer':22}" + "".join(f"{c:>10}" for c in columns) + f"{'at least':>10}")
+    for w in rows:
+        gbit, goal = TRANSFERS[w["group"]]
+        speeds = (ratio(gbit * summary["scale"], w["seconds"].get(c)) for c in columns)
+        print(f"{w['group'] + '/' + w['name']:22}" + "".join(f"{number(s):>10}" for s in speeds) + f"{number(goal):>10}")
 
 
 def show_nano(summary):

@@ -12,7 +12,7 @@ build="$build apt dpkg cpio gzip util-linux seabios"
 test="qemu-system-x86 qemu-utils iproute2 ipxe-qemu ovmf mtools libcmocka-dev libzydis-dev python3 gdb curl e2fsprogs grub-common grub-pc-bin lz4 xz-utils"
 # visor image build, and what a machine made from its image is asked with.
 test="$test mmdebstrap grub-efi-amd64-bin openssh-client"
-bench="qemu-system-x86 e2fsprogs iperf3 python3"
+bench="qemu-system-x86 e2fsprogs iperf3 python3 grub-common grub-pc-bin xorriso mtools"
 interp="qemu-system-x86 bochs bochsbios vgabios grub-common grub-pc-bin xorriso mtools busybox-static python3"
 
 missing=

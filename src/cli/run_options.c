@@ -98,8 +98,8 @@ const struct option run_options[] = {
 	{ .name = "no-balloon", .kind = OPTION_FLAG, AT(no_balloon),
 	  .help = "no virtio memory balloon, by which the guest gives free memory back to the host and 'visor balloon' changes how much it has" },
 	{ .name = "boot", .kind = OPTION_STRING, AT(boot), .argument = "KIND[,KIND...]",
-	  .help = "the order in which firmware tries what it may boot from: disk, cdrom, floppy, network (PXE); that order without it. Esc at "
-		  "the start shows a menu" },
+	  .help = "the order in which firmware tries what it may boot from: disk, cdrom, floppy, network (PXE); that order without it. With menu "
+		  "in the list firmware waits for two seconds, and Esc shows a menu" },
 	{ .name = "option-rom", .kind = OPTION_LIST, AT(option_roms), .argument = "FILE", .completion = COMPLETE_FILE,
 	  .help = "an option ROM for SeaBIOS to run. May be given several times" },
 	{ .name = "console", .kind = OPTION_STRING, AT(console), .argument = "WHERE",
@@ -273,14 +273,14 @@ static int refuse_with_restore(const struct run_values *v, struct error *err)
 
 static int check_boot_order(const char *order, struct error *err)
 {
-	static const char *const kinds[] = { "disk", "cdrom", "floppy", "network" };
+	static const char *const kinds[] = { "disk", "cdrom", "floppy", "network", "menu" };
 	for (const char *at = order; at;) {
 		size_t length = strcspn(at, ",");
 		bool known = false;
 		for (unsigned i = 0; i < ARRAY_SIZE(kinds); i++)
 			known |= length == strlen(kinds[i]) && !memcmp(at, kinds[i], length);
 		if (!known)
-			return error_set(err, EINVAL, "--boot: '%s': nothing boots from '%.*s'; write disk, cdrom, floppy and network with commas between", order,
+			return error_set(err, EINVAL, "--boot: '%s': nothing boots from '%.*s'; write disk, cdrom, floppy, network and menu with commas between", order,
 					 (int)length, at);
 		at = at[length] ? at + length + 1 : NULL;
 	}

@@ -14,12 +14,20 @@
 
 #include "base/log.h"
 #include "base/util.h"
+#include "host/time.h"
+#include "host/waiter.h"
+
+/* Rounds of posted work, which posts work, before the next look at the descriptors. */
+#define POSTED_ROUNDS 4
+/* A timer that was set so lately is left to fire too early rather than set again for later. */
+#define TIMER_REST_NS 1000000u
 
 /*
  * A wait ends by a descriptor, by the eventfd (posted work, an earlier deadline,
  * stop) or by the timerfd, which gives deadlines finer than epoll_wait's
- * milliseconds. `awake` spares the eventfd's system call while the loop is not
- * waiting: it is cleared just before the last look at posted work.
+ * milliseconds. `state` spares the eventfd's system call while the loop is not
+ * asleep: it is AWAKE from just before the last look at posted work on, and WOKEN when there is more since. Both
+ * descriptors are edge-triggered counters: each write and each expiry is an event, and nobody has to read them.
  *
  * A source removed within a callback may still have an event in the round's
  * array: it is marked dead and freed after the round.
@@ -39,6 +47,8 @@ struct work {
 	void *arg;
 };
 
+enum { AWAKE, WOKEN, ASLEEP };
+
 struct loop {
 	int epoll_fd, event_fd, timer_fd;
 	struct source *sources;
@@ -46,16 +56,18 @@ struct loop {
 	bool have_dead;
 	uint64_t (*timers)(void *opaque);
 	void *timers_opaque;
-	bool timer_set;
-	atomic_bool awake, stopped;
+	uint64_t timer_at, timer_set_at; /* when it fires (UINT64_MAX: not at all), and when that was set */
+	atomic_int state;
+	atomic_bool stopped;
+	struct patience patience;
 	pthread_mutex_t lock; /* over the posted work */
 	struct work *work;
 	size_t work_count, work_room;
 };
 
-static int watch(struct loop *loop, int fd, void *data)
+static int watch(struct loop *loop, int fd)
 {
-	struct epoll_event event = { .events = EPOLLIN, .data.ptr = data };
+	struct epoll_event event = { .events = EPOLLIN | EPOLLET, .data.ptr = NULL };
 	return epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, fd, &event);
 }
 
@@ -66,12 +78,14 @@ struct loop *loop_create(struct error *err)
 		error_set(err, ENOMEM, "out of memory for the event loop");
 		return NULL;
 	}
+	loop->timer_at = UINT64_MAX;
+	atomic_init(&loop->state, WOKEN);
 	loop->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	loop->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	loop->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
 	pthread_mutex_init(&loop->lock, NULL);
 	if (loop->epoll_fd < 0 || loop->event_fd < 0 || loop->timer_fd < 0 ||
-	    watch(loop, loop->event_fd, &loop->event_fd) || watch(loop, loop->timer_fd, &loop->timer_fd)) {
+	    watch(loop, loop->event_fd) || watch(loop, loop->timer_fd)) {
 		error_set(err, errno, "cannot make the event loop: %s; raise the limit of open files (ulimit -n)",
 			  strerror(errno));
 		loop_destroy(loop);
@@ -80,8 +94,8 @@ struct loop *loop_create(struct error *err)
 	return loop;
 }
 
-/* Takes the whole list, so that work may post work. */
-static void run_posted(struct loop *loop)
+/* Takes the whole list, so that work may post work. False: there was none. */
+static bool run_posted(struct loop *loop)
 {
 	pthread_mutex_lock(&loop->lock);
 	struct work *work = loop->work;
@@ -92,6 +106,7 @@ static void run_posted(struct loop *loop)
 	for (size_t i = 0; i < count; i++)
 		work[i].fn(work[i].arg);
 	free(work);
+	return count != 0;
 }
 
 static bool have_posted(struct loop *loop)
@@ -104,8 +119,8 @@ static bool have_posted(struct loop *loop)
 
 void loop_drain(struct loop *loop)
 {
-	while (have_posted(loop))
-		run_posted(loop);
+	while (run_posted(loop))
+		;
 }
 
 static void close_fd(int fd)
@@ -201,7 +216,7 @@ static void free_dead(struct loop *loop)
 void loop_wake(void *opaque)
 {
 	struct loop *loop = opaque;
-	if (atomic_exchange(&loop->awake, true))
+	if (atomic_exchange(&loop->state, WOKEN) != ASLEEP)
 		return;
 	const uint64_t one = 1;
 	if (write(loop->event_fd, &one, sizeof(one)) < 0 && errno != EAGAIN)
@@ -234,39 +249,31 @@ void loop_set_timers(struct loop *loop, uint64_t (*run)(void *opaque), void *opa
 	loop->timers_opaque = opaque;
 }
 
-/* ns from now; UINT64_MAX disarms. A time of 0 would disarm too, hence at least 1. */
+/* ns from now; UINT64_MAX: never. A time of 0 would disarm the timer, hence at least 1. */
 static void set_timer(struct loop *loop, uint64_t ns)
 {
-	if (ns == UINT64_MAX && !loop->timer_set)
+	if (ns == UINT64_MAX && loop->timer_at == UINT64_MAX)
 		return;
 	struct itimerspec spec = { 0 };
+	uint64_t now = host_time_ns(), at = UINT64_MAX;
 	if (ns != UINT64_MAX) {
 		ns = MIN(MAX(ns, 1ull), 1000000000000000ull);
+		at = now + ns;
 		spec.it_value.tv_sec = (time_t)(ns / 1000000000ull);
 		spec.it_value.tv_nsec = (long)(ns % 1000000000ull);
 	}
+	if (loop->timer_at > now && at >= loop->timer_at && now - loop->timer_set_at < TIMER_REST_NS)
+		return;
 	timerfd_settime(loop->timer_fd, 0, &spec, NULL);
-	loop->timer_set = ns != UINT64_MAX;
-}
-
-/* Both the eventfd and the timerfd are counters whose reading clears them. */
-static void drain(int fd)
-{
-	uint64_t count;
-	if (read(fd, &count, sizeof(count)) < 0 && errno != EAGAIN)
-		log_warn("cannot read the event loop's descriptor: %s", strerror(errno));
+	loop->timer_at = at;
+	loop->timer_set_at = now;
 }
 
 static void dispatch(struct loop *loop, const struct epoll_event *events, int count)
 {
 	for (int i = 0; i < count; i++) {
-		void *data = events[i].data.ptr;
-		if (data == &loop->event_fd || data == &loop->timer_fd) {
-			drain(*(int *)data);
-			continue;
-		}
-		struct source *source = data;
-		if (!source->dead)
+		struct source *source = events[i].data.ptr;
+		if (source && !source->dead)
 			source->fn(source->opaque, events[i].events);
 	}
 	if (!loop->always_ready)
@@ -285,23 +292,48 @@ static bool file_ready(const struct loop *loop)
 	return false;
 }
 
+/* A look for events, and some more while others are to be expected soon. */
+static int look(struct loop *loop, struct epoll_event *events, int room, uint64_t start)
+{
+	int count;
+	do
+		count = epoll_wait(loop->epoll_fd, events, room, 0);
+	while (count == 0 && atomic_load(&loop->state) == AWAKE && patience_lasts(&loop->patience, start));
+	return count;
+}
+
+/* At most for `wait` ns, and not at all when there is something to do already. */
+static int wait_for_events(struct loop *loop, struct epoll_event *events, int room, uint64_t wait)
+{
+	uint64_t start = host_time_ns();
+	int count = 0, awake = AWAKE;
+	if (loop->patience.ns && loop->patience.ns < wait)
+		count = look(loop, events, room, start);
+	if (count == 0 && atomic_compare_exchange_strong(&loop->state, &awake, ASLEEP)) {
+		set_timer(loop, wait);
+		count = epoll_wait(loop->epoll_fd, events, room, -1);
+		atomic_store(&loop->state, WOKEN);
+	}
+	patience_learn(&loop->patience, host_time_ns() - start);
+	return count;
+}
+
 int loop_once(struct loop *loop, uint64_t max_ns, struct error *err)
 {
 	struct epoll_event events[32];
-	run_posted(loop);
+	for (unsigned i = 0; i < POSTED_ROUNDS && run_posted(loop); i++)
+		;
 	/* What fires now re-arms timers: that needs no wake-up as long as the loop is known to be awake. */
 	if (loop->timers)
 		loop->timers(loop->timers_opaque);
-	atomic_store(&loop->awake, false);
+	atomic_store(&loop->state, AWAKE);
 	uint64_t wait = loop->timers ? loop->timers(loop->timers_opaque) : UINT64_MAX;
 	wait = MIN(wait, max_ns);
-	bool poll = wait == 0 || have_posted(loop) || atomic_load(&loop->stopped) || file_ready(loop);
-	if (!poll)
-		set_timer(loop, wait);
-	int count = epoll_wait(loop->epoll_fd, events, ARRAY_SIZE(events), poll ? 0 : -1);
+	bool busy = wait == 0 || have_posted(loop) || atomic_load(&loop->stopped) || file_ready(loop);
+	int room = ARRAY_SIZE(events);
+	int count = busy ? epoll_wait(loop->epoll_fd, events, room, 0) : wait_for_events(loop, events, room, wait);
 	if (count < 0 && errno != EINTR)
 		return error_set(err, errno, "the event loop cannot wait: %s", strerror(errno));
-	atomic_store(&loop->awake, true);
 	if (count >= 0)
 		dispatch(loop, events, count);
 	if (loop->have_dead)

@@ -4,7 +4,6 @@
 
 #include <linux/futex.h>
 #include <sched.h>
-#include <stdbool.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -28,18 +27,37 @@ void waiter_wake(struct waiter *w)
 		futex(w, FUTEX_WAKE, 1);
 }
 
-/* Whoever else wants this host CPU gets it, and may be the very thread that is to wake this one: then to look costs more
+/* Whoever else wants this host CPU gets it, and may be the very thread that is waited for: then to look costs more
  * than to sleep, for some time. */
-static bool others_run(struct waiter *w, uint64_t *now)
+static bool others_run(struct patience *p, uint64_t *now)
 {
-	sched_yield();
 	uint64_t before = *now;
+	sched_yield();
 	*now = host_time_ns();
 	if (*now - before < CROWDED_NS)
 		return false;
-	w->poll_ns = 0;
-	w->crowded = CROWDED_WAITS;
+	p->ns = 0;
+	p->crowded = CROWDED_WAITS;
 	return true;
+}
+
+bool patience_lasts(struct patience *p, uint64_t start)
+{
+	if (!p->ns)
+		return false;
+	uint64_t now = host_time_ns();
+	return !others_run(p, &now) && now - start < p->ns;
+}
+
+/* As long as a longer look would have spared the sleep. */
+void patience_learn(struct patience *p, uint64_t took)
+{
+	if (p->crowded)
+		p->crowded--;
+	else if (took > PATIENCE_MAX)
+		p->ns = 0;
+	else if (took > p->ns)
+		p->ns = MIN(MAX(2 * p->ns, PATIENCE_MIN), PATIENCE_MAX);
 }
 
 static bool woken(const struct waiter *w)
@@ -49,25 +67,13 @@ static bool woken(const struct waiter *w)
 
 static bool poll(struct waiter *w, uint64_t start)
 {
-	uint64_t now = start;
 	while (!woken(w)) {
-		if (now - start >= w->poll_ns || others_run(w, &now))
+		if (!patience_lasts(&w->patience, start))
 			return false;
 		for (unsigned i = 0; i < 20 && !woken(w); i++)
 			__builtin_ia32_pause();
 	}
 	return true;
-}
-
-/* As long as a longer look would have spared the sleep. */
-static void adapt(struct waiter *w, uint64_t took)
-{
-	if (w->crowded)
-		w->crowded--;
-	else if (took > WAITER_POLL_MAX)
-		w->poll_ns = 0;
-	else if (took > w->poll_ns)
-		w->poll_ns = MIN(MAX(2 * w->poll_ns, WAITER_POLL_MIN), WAITER_POLL_MAX);
 }
 
 uint64_t waiter_wait(struct waiter *w)
@@ -81,6 +87,6 @@ uint64_t waiter_wait(struct waiter *w)
 	}
 	atomic_store(&w->state, WAITER_NOTHING);
 	uint64_t took = host_time_ns() - start;
-	adapt(w, took);
+	patience_learn(&w->patience, took);
 	return took;
 }

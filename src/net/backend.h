@@ -29,7 +29,7 @@ struct net {
 	char name[64];            /* for messages: "net0 (switch lab)" */
 	unsigned mtu;
 	unsigned offloads;        /* that `send` takes */
-	_Atomic unsigned port_offloads;
+	_Atomic unsigned port_offloads, port_mtu;
 	struct net_port port;
 	struct capture *capture;
 	struct net_forward forwards[NET_MAX_FORWARDS];

@@ -18,6 +18,8 @@
 #include "net/capture.h"
 #include "net/packet.h"
 
+#define MTU_USUAL 1500u /* RFC 894 */
+
 struct net_queued {
 	struct net_queued *next;
 	struct net_offload offload;
@@ -70,6 +72,18 @@ static bool soften(struct net *net, const struct net_frame *frame, bool (*emit)(
 	return true;
 }
 
+/* What goes over a wire: nobody finishes a checksum for who reads a capture. */
+static void capture(struct net *net, const struct net_frame *frame)
+{
+	uint8_t *room = needs(&frame->offload) ? flat_room(net) : NULL;
+	const struct iovec whole = { room, frame->size };
+	const struct net_frame finished = { .iov = &whole, .count = 1, .size = frame->size };
+	bool good = room && net_flatten(frame, room);
+	if (good && frame->offload.gso != NET_GSO_NONE)
+		good = packet_finish_whole(room, frame->size, &frame->offload);
+	capture_frame(net->capture, good ? &finished : frame);
+}
+
 /* --- from the guest --- */
 
 struct softened {
@@ -111,7 +125,7 @@ bool net_send(struct net *net, const struct net_frame *frame)
 	net->stats.sent++;
 	net->stats.sent_bytes += frame->size;
 	if (net->capture)
-		capture_frame(net->capture, frame);
+		capture(net, frame);
 	return true;
 }
 
@@ -232,7 +246,7 @@ bool net_deliver(struct net *net, const struct net_frame *frame)
 		return true;
 	}
 	if (net->capture)
-		capture_frame(net->capture, frame);
+		capture(net, frame);
 	if (!(needs(&frame->offload) & ~atomic_load(&net->port_offloads)))
 		pass_on(net, frame);
 	else if (!soften(net, frame, emit_to_port, net))
@@ -258,6 +272,7 @@ void *net_alloc(size_t size, const struct net_ops *ops, const struct net_config 
 	net->config = *config;
 	net->config.name = net->config.owner = net->config.capture = NULL; /* they are the caller's */
 	net->last = &net->first;
+	atomic_init(&net->port_mtu, MTU_USUAL);
 	snprintf(net->name, sizeof(net->name), "%s (%s%s%s)", config->owner, kind_names[config->kind], config->name ? " " : "",
 		 config->name ? config->name : "");
 	return net;
@@ -325,6 +340,11 @@ void net_attach(struct net *net, const struct net_port *port)
 void net_set_offloads(struct net *net, unsigned offloads)
 {
 	atomic_store(&net->port_offloads, offloads);
+}
+
+void net_set_mtu(struct net *net, unsigned mtu)
+{
+	atomic_store(&net->port_mtu, mtu);
 }
 
 void net_get_stats(const struct net *net, struct net_stats *stats)

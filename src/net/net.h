@@ -98,6 +98,8 @@ unsigned net_mtu(const struct net *net);
 void net_attach(struct net *net, const struct net_port *port);
 /* What the port's `receive` takes, at first nothing; any thread. */
 void net_set_offloads(struct net *net, unsigned offloads);
+/* The largest IP packet that the guest is prepared for, 1500 at first; any thread. */
+void net_set_mtu(struct net *net, unsigned mtu);
 
 /* A frame from the guest; what is in the pieces may change under our hands. False: there is no room now, send it again after `writable`.
  * A frame that is malformed or that the network cannot carry is dropped (true). May be called with the device's lock taken. */

@@ -18,7 +18,10 @@
 #define TCP_FLAGS 13
 #define TCP_CHECKSUM 16
 #define TCP_FIN 0x01
+#define TCP_SYN 0x02
+#define TCP_RST 0x04
 #define TCP_PSH 0x08
+#define TCP_URG 0x20
 #define TCP_CWR 0x80
 
 /* RFC 791, 3.1 and RFC 8200, 3 */
@@ -130,17 +133,21 @@ static bool prepare(const uint8_t *frame, size_t size, const struct net_offload 
 	return true;
 }
 
-/* The transport checksum over pseudo header, header and payload. */
-static void finish_tcp(uint8_t *segment, size_t size, const struct packet_layers *layers)
+static uint64_t pseudo_header_sum(const uint8_t *segment, size_t size, const struct packet_layers *layers)
 {
 	bool v4 = layers->ethertype == ETHERTYPE_IPV4;
 	const uint8_t *addresses = segment + layers->network + (v4 ? IPV4_SOURCE : IPV6_SOURCE);
 	size_t length = size - layers->transport;
 	uint8_t tail[4] = { 0, PROTOCOL_TCP, (uint8_t)(length >> 8), (uint8_t)length };
+	return packet_sum(packet_sum(0, addresses, v4 ? 8 : 32), tail, 4);
+}
+
+/* The transport checksum over pseudo header, header and payload. */
+static void finish_tcp(uint8_t *segment, size_t size, const struct packet_layers *layers)
+{
 	uint8_t *field = segment + layers->transport + TCP_CHECKSUM;
 	store_le16(field, 0);
-	uint64_t sum = packet_sum(0, addresses, v4 ? 8 : 32);
-	sum = packet_sum(packet_sum(sum, tail, 4), segment + layers->transport, length);
+	uint64_t sum = packet_sum(pseudo_header_sum(segment, size, layers), segment + layers->transport, size - layers->transport);
 	store_le16(field, (uint16_t)~packet_fold(sum));
 }
 
@@ -192,6 +199,28 @@ bool packet_segment(const uint8_t *frame, size_t size, const struct net_offload 
 			break;
 		done += part;
 	} while (done < payload);
+	return true;
+}
+
+bool packet_to_cut(const uint8_t *frame, size_t size, unsigned mtu, struct net_offload *offload, uint8_t sum[2])
+{
+	bool v4 = size > NET_FRAME_MIN && load_be16(frame + 12) == ETHERTYPE_IPV4;
+	struct net_offload cuts = { .gso = v4 ? NET_GSO_TCP4 : NET_GSO_TCP6, .gso_size = 1, .checksum = true, .checksum_offset = TCP_CHECKSUM };
+	struct cut cut;
+	if (!prepare(frame, size, &cuts, &cut))
+		return false;
+	unsigned network = cut.layers.network, headers = cut.header - network;
+	uint8_t flags = frame[cut.layers.transport + TCP_FLAGS];
+	size_t length = v4 ? load_be16(frame + network + IPV4_LENGTH) : IPV6_HEADER + load_be16(frame + network + IPV6_LENGTH);
+	/* Padding would become payload, and the urgent pointer counts from the first segment alone. */
+	if (length != size - network || length <= mtu || headers >= mtu || flags & (TCP_SYN | TCP_RST | TCP_URG))
+		return false;
+	cuts.ecn = flags & TCP_CWR;
+	cuts.gso_size = (uint16_t)MIN(mtu - headers, 65535u);
+	cuts.header_size = (uint16_t)cut.header;
+	cuts.checksum_start = (uint16_t)cut.layers.transport;
+	store_le16(sum, packet_fold(pseudo_header_sum(frame, size, &cut.layers)));
+	*offload = cuts;
 	return true;
 }
 

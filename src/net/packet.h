@@ -35,6 +35,12 @@ bool packet_segment(const uint8_t *frame, size_t size, const struct net_offload 
  * the frame is not what its offload part says. */
 bool packet_finish_whole(uint8_t *frame, size_t size, const struct net_offload *offload);
 
+/*
+ * What is to be said of a finished TCP packet, so that its receiver, or packet_segment, cuts it into IP packets of at most `mtu` bytes: its
+ * offload part, and in `sum` what then has to stand in place of its checksum. False: it is no such packet, or one that cannot be cut.
+ */
+bool packet_to_cut(const uint8_t *frame, size_t size, unsigned mtu, struct net_offload *offload, uint8_t sum[2]);
+
 /* Copies `size` bytes, beginning `skip` bytes in, of the pieces; the number copied. */
 size_t packet_gather(const struct iovec *iov, unsigned count, size_t skip, void *buffer, size_t size);
 

@@ -5,14 +5,17 @@
  * 10.0.2.0/24 with the host's loopback at 10.0.2.2, name server 10.0.2.3, the guest at 10.0.2.15 by DHCP; fec0::/64
  * with 2 and 3 likewise.
  *
- * libslirp is made for poll(2): before each wait it says what it waits for, and after it looks for what came. Its descriptors are in an
- * epoll descriptor of ours, which is in the machine's loop together with a timer. What libslirp waits for changes only when
- * something was done with it; then `refresh` runs once, posted to the worker, and compares.
+ * libslirp is made for poll(2): before each wait it says what it waits for, and after it looks for what came. What it waits for changes
+ * only when something was done with it; then `refresh` runs once, posted to the worker, and compares. What is newly waited for is looked at
+ * there and then: in a fast connection it is ready, and would only be put into an epoll set to be taken out again.
+ * What is not ready goes into an epoll descriptor of ours, which is in the machine's loop together with a timer.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
+#include <poll.h>
 #include <slirp/libslirp.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,13 +38,9 @@
 
 #define GUEST_ADDRESS "10.0.2.15"
 
-struct polled {
-	int fd, revents;
-};
-
 /* By descriptor: what our epoll has of it. */
 struct slot {
-	bool registered;
+	bool registered, known;
 	int events;
 	unsigned stamp, index;
 };
@@ -58,8 +57,10 @@ struct user {
 	Slirp *slirp;
 	int epoll_fd, timer_fd;
 	bool looped;              /* epoll_fd is in the loop */
-	struct polled *polled;    /* what libslirp has asked for last, by its index */
+	int *polled;              /* what came at the descriptors that libslirp has asked for last, by its index */
 	unsigned polled_count, polled_room;
+	struct pollfd *fresh;     /* what of it was not registered before */
+	unsigned fresh_count, fresh_room;
 	int *watched;             /* descriptors that may be registered */
 	unsigned watched_count, watched_room;
 	struct slot *slots;
@@ -77,16 +78,16 @@ static uint64_t now(const struct user *user)
 
 /* --- descriptors --- */
 
-static uint32_t to_epoll(int events)
+/* The same bits for poll and epoll. */
+static short to_poll(int events)
 {
-	return (events & SLIRP_POLL_IN ? EPOLLIN : 0) | (events & SLIRP_POLL_OUT ? EPOLLOUT : 0) |
-		(events & SLIRP_POLL_PRI ? EPOLLPRI : 0);
+	return (short)((events & SLIRP_POLL_IN ? POLLIN : 0) | (events & SLIRP_POLL_OUT ? POLLOUT : 0) | (events & SLIRP_POLL_PRI ? POLLPRI : 0));
 }
 
-static int from_epoll(uint32_t events)
+static int from_poll(uint32_t events)
 {
-	return (events & EPOLLIN ? SLIRP_POLL_IN : 0) | (events & EPOLLOUT ? SLIRP_POLL_OUT : 0) | (events & EPOLLPRI ? SLIRP_POLL_PRI : 0) |
-		(events & EPOLLERR ? SLIRP_POLL_ERR : 0) | (events & EPOLLHUP ? SLIRP_POLL_HUP : 0);
+	return (events & POLLIN ? SLIRP_POLL_IN : 0) | (events & POLLOUT ? SLIRP_POLL_OUT : 0) | (events & POLLPRI ? SLIRP_POLL_PRI : 0) |
+		(events & POLLERR ? SLIRP_POLL_ERR : 0) | (events & POLLHUP ? SLIRP_POLL_HUP : 0);
 }
 
 static bool grow(void **array, unsigned *room, unsigned wanted, size_t width)
@@ -125,28 +126,54 @@ static int add_poll(int fd, int events, void *opaque)
 	struct user *user = opaque;
 	if (fd < 0 || !grow((void **)&user->polled, &user->polled_room, user->polled_count + 1, sizeof(*user->polled)) ||
 	    !grow((void **)&user->slots, &user->slot_count, (unsigned)fd + 1, sizeof(*user->slots)) ||
-	    !grow((void **)&user->watched, &user->watched_room, user->watched_count + 1, sizeof(*user->watched)))
+	    !grow((void **)&user->watched, &user->watched_room, user->watched_count + user->fresh_count + 1, sizeof(*user->watched)) ||
+	    !grow((void **)&user->fresh, &user->fresh_room, user->fresh_count + 1, sizeof(*user->fresh)))
 		return -1;
 	struct slot *slot = &user->slots[fd];
-	struct epoll_event event = { .events = to_epoll(events), .data.fd = fd };
 	slot->stamp = user->stamp;
 	slot->index = user->polled_count;
-	user->polled[user->polled_count] = (struct polled){ .fd = fd };
-	if (!slot->registered && epoll_ctl(user->epoll_fd, EPOLL_CTL_ADD, fd, &event) == 0) {
-		slot->registered = true;
-		user->watched[user->watched_count++] = fd;
+	user->polled[user->polled_count] = 0;
+	if (!slot->known)
 		lengthen_queue(fd);
-	} else if (slot->registered && slot->events != events) {
+	slot->known = true;
+	if (!slot->registered) {
+		user->fresh[user->fresh_count++] = (struct pollfd){ .fd = fd, .events = to_poll(events) };
+	} else if (slot->events != events) {
+		struct epoll_event event = { .events = (uint32_t)to_poll(events), .data.fd = fd };
 		epoll_ctl(user->epoll_fd, EPOLL_CTL_MOD, fd, &event);
 	}
 	slot->events = events;
 	return (int)user->polled_count++;
 }
 
+/* True: some are ready, and their events noted; the others are in the epoll set. */
+static bool look_at_fresh(struct user *user)
+{
+	bool any = false;
+	/* While the guest is behind with what it got the set waits, and these with it. */
+	if (!user->fresh_count || user->net.held || poll(user->fresh, user->fresh_count, 0) <= 0)
+		for (unsigned i = 0; i < user->fresh_count; i++)
+			user->fresh[i].revents = 0;
+	for (unsigned i = 0; i < user->fresh_count; i++) {
+		const struct pollfd *fresh = &user->fresh[i];
+		struct slot *slot = &user->slots[fresh->fd];
+		struct epoll_event event = { .events = (uint32_t)fresh->events, .data.fd = fresh->fd };
+		if (fresh->revents & ~POLLNVAL) {
+			user->polled[slot->index] = from_poll((uint32_t)fresh->revents);
+			any = true;
+		} else if (epoll_ctl(user->epoll_fd, EPOLL_CTL_ADD, fresh->fd, &event) == 0) {
+			slot->registered = true;
+			user->watched[user->watched_count++] = fresh->fd;
+		}
+	}
+	user->fresh_count = 0;
+	return any;
+}
+
 static int get_revents(int index, void *opaque)
 {
 	const struct user *user = opaque;
-	return index >= 0 && (unsigned)index < user->polled_count ? user->polled[index].revents : 0;
+	return index >= 0 && (unsigned)index < user->polled_count ? user->polled[index] : 0;
 }
 
 /* --- time --- */
@@ -163,14 +190,9 @@ static void set_timer(struct user *user, uint64_t from_now_ns)
 	timerfd_settime(user->timer_fd, 0, &spec, NULL);
 }
 
-static void refresh(struct user *user)
+static void drop_unwatched(struct user *user)
 {
-	uint32_t timeout = UINT32_MAX;
 	unsigned kept = 0;
-	user->stale = false;
-	user->stamp++;
-	user->polled_count = 0;
-	slirp_pollfds_fill(user->slirp, &timeout, add_poll, user);
 	for (unsigned i = 0; i < user->watched_count; i++) {
 		int fd = user->watched[i];
 		if (user->slots[fd].stamp != user->stamp)
@@ -179,6 +201,10 @@ static void refresh(struct user *user)
 			user->watched[kept++] = fd;
 	}
 	user->watched_count = kept;
+}
+
+static void set_next_timer(struct user *user, uint32_t timeout)
+{
 	uint64_t wait = timeout == UINT32_MAX ? UINT64_MAX : timeout * NS_PER_MS;
 	int64_t now_ms = (int64_t)(now(user) / NS_PER_MS);
 	for (unsigned i = 0; i < MAX_TIMERS; i++) {
@@ -194,6 +220,21 @@ static void something_done(struct user *user)
 {
 	user->stale = true;
 	net_post(&user->net);
+}
+
+static void refresh(struct user *user)
+{
+	uint32_t timeout = UINT32_MAX;
+	user->stale = false;
+	user->stamp++;
+	user->polled_count = 0;
+	slirp_pollfds_fill(user->slirp, &timeout, add_poll, user);
+	drop_unwatched(user);
+	if (look_at_fresh(user)) {
+		slirp_pollfds_poll(user->slirp, false, get_revents, user);
+		something_done(user);
+	}
+	set_next_timer(user, timeout);
 }
 
 static void work(struct net *net)
@@ -221,7 +262,7 @@ static void on_events(void *opaque, uint32_t ready)
 	struct epoll_event events[MAX_EVENTS];
 	uint64_t expirations;
 	for (unsigned i = 0; i < user->polled_count; i++)
-		user->polled[i].revents = 0;
+		user->polled[i] = 0;
 	int count = epoll_wait(user->epoll_fd, events, MAX_EVENTS, 0);
 	for (int i = 0; i < count; i++) {
 		int fd = events[i].data.fd;
@@ -232,7 +273,7 @@ static void on_events(void *opaque, uint32_t ready)
 		}
 		const struct slot *slot = &user->slots[fd];
 		if (slot->registered && slot->stamp == user->stamp)
-			user->polled[slot->index].revents = from_epoll(events[i].events);
+			user->polled[slot->index] = from_poll(events[i].events);
 	}
 	run_timers(user);
 	slirp_pollfds_poll(user->slirp, count < 0, get_revents, user);
@@ -241,11 +282,22 @@ static void on_events(void *opaque, uint32_t ready)
 
 /* --- libslirp's calls --- */
 
+/* Segments are as large as the MTU that the device offers, whatever the driver has agreed to: libslirp forgets the guest's maximum segment
+ * size when it connects. */
 static ssize_t on_packet(const void *data, size_t size, void *opaque)
 {
 	struct user *user = opaque;
-	const struct iovec iov = { (void *)data, size };
-	const struct net_frame frame = { .iov = &iov, .count = 1, .size = size, .offload.valid = true };
+	uint8_t *bytes = (uint8_t *)data, sum[2];
+	struct iovec iov[3] = { { bytes, size } };
+	struct net_frame frame = { .iov = iov, .count = 1, .size = size, .offload.valid = true };
+	unsigned mtu = atomic_load(&user->net.port_mtu);
+	if (size > NET_FRAME_MIN + mtu && packet_to_cut(data, size, mtu, &frame.offload, sum)) {
+		size_t at = frame.offload.checksum_start + frame.offload.checksum_offset;
+		iov[0].iov_len = at;
+		iov[1] = (struct iovec){ sum, sizeof(sum) };
+		iov[2] = (struct iovec){ bytes + at + sizeof(sum), size - at - sizeof(sum) };
+		frame.count = 3;
+	}
 	/* The guest falls behind: no more from the host's sockets meanwhile. */
 	if (!net_deliver(&user->net, &frame) && user->looped)
 		loop_modify(user->net.config.loop, user->epoll_fd, 0, NULL);
@@ -303,8 +355,10 @@ static void on_register(int fd, void *opaque)
 static void on_unregister(int fd, void *opaque)
 {
 	struct user *user = opaque;
-	if (fd >= 0 && (unsigned)fd < user->slot_count)
+	if (fd >= 0 && (unsigned)fd < user->slot_count) {
 		unwatch(user, fd);
+		user->slots[fd].known = false;
+	}
 }
 
 static void on_notify(void *opaque)
@@ -416,6 +470,7 @@ static void close_user(struct net *net)
 	if (user->timer_fd >= 0)
 		close(user->timer_fd);
 	free(user->polled);
+	free(user->fresh);
 	free(user->watched);
 	free(user->slots);
 }

@@ -21,7 +21,7 @@
 #define SHADOW_MAX 0x20000u
 #define PM_BASE_OVMF 0xb000u
 #define BOOT_MENU_WAIT_MS 2000
-#define BOOT_KINDS 4 /* that the user may name: disk, cdrom, floppy, network */
+#define BOOT_KINDS 5 /* that the user may name: disk, cdrom, floppy, network; and the menu, which boots nothing */
 #define KEY_IRQ0_OVERRIDE 0x8002u /* of the x86 local keys: IRQ0 is on pin 2 of the I/O APIC */
 
 static const char *const usual_paths[] = {
@@ -231,7 +231,7 @@ static int describe(struct machine *m, struct error *err)
 	    add_number(m, FW_CFG_NOGRAPHIC, 1, 2, err) < 0 ||
 	    add_number(m, FW_CFG_NB_CPUS, m->cpu_count, 2, err) < 0 ||
 	    add_number(m, FW_CFG_MAX_CPUS, m->cpu_count, 2, err) < 0 ||
-	    add_number(m, FW_CFG_BOOT_MENU, 1, 2, err) < 0 ||
+	    add_number(m, FW_CFG_BOOT_MENU, m->config.boot && strstr(m->config.boot, "menu"), 2, err) < 0 ||
 	    add_number(m, KEY_IRQ0_OVERRIDE, 1, 4, err) < 0 ||
 	    add_number_file(m, "etc/boot-menu-wait", BOOT_MENU_WAIT_MS, 2, err) < 0 ||
 	    add_number_file(m, "etc/sercon-port", 0x3f8, 2, err) < 0)

@@ -234,10 +234,10 @@ class Machine(Guest):
         super().__init__("debian", "--name", name, "--memory", "1G", "--cpus", "2", "-p", f"{self.ssh_port}:22", "-p", f"{self.port}:7000", *arguments)
 
     def wait_for_login(self):
-        """The prompt comes on the serial line; SSH may be a moment later."""
+        """The prompt comes on the serial line; SSH may be a moment later, and cloud-init starts it anew before it is done."""
         self.expect(rf"{self.name}-host login:", 240)
         end = time.monotonic() + 120 * PATIENCE
-        while self.ssh("true", status=None).returncode == 255:
+        while self.ssh("cloud-init status --wait", 240, status=None).returncode == 255:
             check(time.monotonic() < end and self.process.poll() is None, f"no SSH\n{self.log[-3000:]}\n{self.stderr()}")
             self.read(1)
 
@@ -344,6 +344,7 @@ check(images()["debian"]["machines"] == ["db", "web"], f"{images()}")
 refused = visor("image", "rm", "debian", status=1).stderr
 check("db" in refused and "web" in refused, f"the image is in use: {refused}")
 db.stop()
+check(os.path.getsize(f"{DATA}/visor/machines/db/disk.qcow2") < os.path.getsize(disk), "the machine's disk is as large as the image")
 visor("rm", "db")
 check("no machine" in visor("rm", "db", status=1).stderr, "a machine that is gone")
 print(f"passed: a second machine{' by UEFI' if uefi else ''}", flush=True)
@@ -358,7 +359,6 @@ check(web.ssh("cat marker; hostname").split() == ["of-web", "web-host"], "what t
 check(web.ssh(FACTS).split() == web_facts, "the first machine is another")
 web.stop()
 check("No errors" in subprocess.run(["qemu-img", "check", machine_disk], capture_output=True, text=True).stdout, "qemu-img check")
-check(os.path.getsize(machine_disk) < os.path.getsize(disk), "the machine's disk is as large as the image")
 visor("rm", "web")
 visor("image", "rm", "debian")
 check(not os.listdir(f"{DATA}/visor/machines") and images() == {}, "something is left")

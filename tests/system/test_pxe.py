@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Boot from the network: each model of card gets its address by iPXE, a script and Debian's kernel by TFTP from the user network."""
-import shutil
+"""Boot from the network: each model of card gets its address by iPXE, a script and Debian's kernel by TFTP from the user network,
+and the kernel's first file system by HTTP from the host."""
+import functools, http.server, shutil, threading
 from harness import *
 
 if not os.path.exists("/usr/lib/ipxe/qemu/pxe-virtio.rom"):
@@ -12,8 +13,11 @@ served = os.path.join(TMP, "served")
 os.mkdir(served)
 for name in "vmlinuz", "initrd.gz":
     shutil.copy(os.path.join(folder, name), served)
+handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=served)
+server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+threading.Thread(target=server.serve_forever, daemon=True).start()
 with open(os.path.join(served, "boot.ipxe"), "w") as f:
-    f.write("#!ipxe\nkernel vmlinuz console=ttyS0\ninitrd initrd.gz\nboot\n")
+    f.write(f"#!ipxe\nkernel vmlinuz console=ttyS0\ninitrd http://10.0.2.2:{server.server_port}/initrd.gz\nboot\n")
 # A disk without anything to boot comes first when the order does not say otherwise.
 disk = os.path.join(TMP, "disk")
 with open(disk, "wb") as f:

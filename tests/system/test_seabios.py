@@ -46,7 +46,7 @@ def make_disk(path, kernel):
 
 
 def boot_menu(bios, disk):
-    g = Guest("--bios", bios, "--memory", "256M", "--disk", disk, "--debugcon", os.path.join(TMP, "debugcon"))
+    g = Guest("--bios", bios, "--memory", "256M", "--disk", disk, "--boot", "menu", "--debugcon", os.path.join(TMP, "debugcon"))
     g.expect("SeaBIOS \\(version")
     g.expect("Press ESC for boot menu")
     g.send("\x1b")
@@ -94,6 +94,7 @@ print("SeaBIOS: reboot: ok")
 
 g = Guest("--bios", bios, "--memory", "256M", "--cpus", "4", "--disk", disk, "--debugcon", os.path.join(TMP, "debugcon"))
 g.expect(PROMPT, 90)
+check("boot menu" not in g.log, "a menu, and a wait, that nobody asked for")
 check(g.command("nproc").strip() == "4", "not all processors")
 check("Found 4 cpu(s)" in read(os.path.join(TMP, "debugcon")), "the firmware did not find all processors")
 g.power_off()

@@ -30,8 +30,8 @@ static int make_file(off_t size)
 	return fd;
 }
 
-/* A worker that comes too late: block_drain does all, and what was posted runs when the disk is closed. */
-#define LATE_MAX 64
+/* A worker that comes too late: block_drain does all, and what was posted runs when the disk is closed. Once for each request at most. */
+#define LATE_MAX 1024
 static struct { void (*fn)(void *); void *arg; } late[LATE_MAX];
 static _Atomic unsigned late_count;
 

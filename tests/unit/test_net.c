@@ -123,6 +123,52 @@ static bool count_segment(void *opaque, const uint8_t *segment, size_t size)
 	return true;
 }
 
+static void finished_packets_are_offered_for_cutting(void **state)
+{
+	static uint8_t frame[NET_FRAME_MAX], room[NET_FRAME_MAX];
+	for (unsigned v6 = 0; v6 < 2; v6++) {
+		const unsigned headers = TEST_HEADERS(v6), tcp = TEST_TCP(v6), flags = tcp + 13;
+		struct net_offload open, offload;
+		uint8_t sum[2], pseudo[2];
+		size_t size = make_tcp(frame, v6, 16000, &open);
+		memcpy(pseudo, frame + tcp + 16, 2);
+		assert_true(packet_finish_checksum(frame, size, &open));
+		assert_true(packet_to_cut(frame, size, 1500, &offload, sum));
+		assert_true(offload.checksum && !offload.valid && offload.ecn);
+		assert_int_equal(offload.gso, v6 ? NET_GSO_TCP6 : NET_GSO_TCP4);
+		assert_int_equal(offload.gso_size, 1500 - (headers - 14));
+		assert_int_equal(offload.header_size, headers);
+		assert_int_equal(offload.checksum_start, tcp);
+		assert_int_equal(offload.checksum_offset, 16);
+		assert_int_equal(packet_fold(load_le16(sum)), packet_fold(load_le16(pseudo)));
+		struct segments s = { .v6 = v6, .whole = frame, .gso_size = offload.gso_size, .total = 16000 };
+		assert_true(packet_segment(frame, size, &offload, room, take_segment, &s));
+		assert_int_equal(s.payload, 16000);
+		/* Those that fit, down to the byte. */
+		assert_false(packet_to_cut(frame, size, (unsigned)size - 14, &offload, sum));
+		assert_true(packet_to_cut(frame, size, (unsigned)size - 15, &offload, sum));
+		assert_false(packet_to_cut(frame, size, headers - 14, &offload, sum));
+		/* SYN, RST, URG; without CWR. */
+		for (unsigned bit = 0; bit < 8; bit++) {
+			frame[flags] = (uint8_t)(0x10 | 1u << bit);
+			bool cut = packet_to_cut(frame, size, 1500, &offload, sum);
+			assert_int_equal(cut, bit != 1 && bit != 2 && bit != 5);
+			assert_true(!cut || offload.ecn == (bit == 7));
+		}
+		frame[flags] = 0x18;
+		/* Padding behind the packet, or a part of it missing; another protocol; a fragment. */
+		assert_false(packet_to_cut(frame, size + 1, 1500, &offload, sum));
+		assert_false(packet_to_cut(frame, size - 1, 1500, &offload, sum));
+		for (size_t i = 0; i < headers; i++)
+			assert_false(packet_to_cut(frame, i, 1, &offload, sum));
+		frame[14 + (v6 ? 6 : 9)] = 17;
+		assert_false(packet_to_cut(frame, size, 1500, &offload, sum));
+		frame[14 + (v6 ? 6 : 9)] = v6 ? 44 : 6;
+		frame[14 + 6] |= 0x20;
+		assert_false(packet_to_cut(frame, size, 1500, &offload, sum));
+	}
+}
+
 /* Whatever the bytes: no access outside of them (the sanitizers look), and what is no TCP packet is refused. */
 static void damaged_packets(void **state)
 {
@@ -346,6 +392,19 @@ static void capture_has_all_frames(void **state)
 	assert_int_equal(load_le32(file + 24 + 12), 100);
 	assert_memory_equal(file + 24 + 16, data, 100);
 	assert_memory_equal(file + 24 + 116 + 16, data, 100);
+	/* What a guest leaves open is finished. */
+	static uint8_t packet[NET_FRAME_MAX], seen[NET_FRAME_MAX];
+	for (unsigned i = 0; i < 4; i++) {
+		struct net_offload offload;
+		size_t size = make_tcp(packet, i % 2, i < 2 ? 100 : 50000, &offload);
+		const struct iovec whole = { packet, size };
+		offload.gso = i < 2 ? NET_GSO_NONE : i % 2 ? NET_GSO_TCP6 : NET_GSO_TCP4;
+		offload.gso_size = 1448;
+		assert_true(net_send(net, &(struct net_frame){ .iov = &whole, .count = 1, .size = size, .offload = offload }));
+		assert_int_equal(read(fd, seen, sizeof(seen)), 16 + size);
+		check_tcp(seen + 16, size, i % 2);
+		assert_memory_equal(seen + 16 + TEST_HEADERS(i % 2), packet + TEST_HEADERS(i % 2), size - TEST_HEADERS(i % 2));
+	}
 	net_close(net);
 	close(fd);
 	unlink(path);
@@ -548,6 +607,7 @@ int main(void)
 		cmocka_unit_test(open_checksums_are_filled_in),
 		cmocka_unit_test(large_packets_are_cut),
 		cmocka_unit_test(large_packets_are_finished_whole),
+		cmocka_unit_test(finished_packets_are_offered_for_cutting),
 		cmocka_unit_test(damaged_packets),
 		cmocka_unit_test(mac_addresses),
 		cmocka_unit_test(forwards_as_text),

@@ -168,6 +168,21 @@ static void configuration_space(void **state)
 	net_rig_destroy(&r);
 }
 
+/* What the network is told of the driver's. */
+static void agreed_mtu(void **state)
+{
+	static struct net_rig r;
+	net_rig_init(&r, 1, NET_OFFLOAD_ALL);
+	net_rig_start(&r, F_USUAL, 3);
+	assert_int_equal(atomic_load(&r.net->net.port_mtu), 1500);
+	device_reset((struct device *)r.dev);
+	net_rig_start(&r, F_USUAL | F_MTU, 3);
+	assert_int_equal(atomic_load(&r.net->net.port_mtu), 9000);
+	device_reset((struct device *)r.dev);
+	assert_int_equal(atomic_load(&r.net->net.port_mtu), 1500);
+	net_rig_destroy(&r);
+}
+
 static void frames_are_sent(void **state)
 {
 	static struct net_rig r;
@@ -533,15 +548,26 @@ static void interrupts(void **state)
 	driver_set_vector(&r.driver, 0, 1);
 	driver_set_vector(&r.driver, 1, 2);
 	offer_buffers(&r, 0, 8, 2048);
+	/* One for a burst, when it is over; and before a save, which keeps nothing of it. */
 	unsigned before = r.rig.msi_count;
 	test_net_deliver(r.net, frame, sizeof(frame), NULL);
+	test_net_deliver(r.net, frame, sizeof(frame), NULL);
+	assert_int_equal(r.rig.msi_count, before);
+	rig_run(&r.rig, false);
 	assert_int_equal(r.rig.msi_count, before + 1);
 	assert_int_equal(r.rig.msi_data, 0x41);
+	test_net_deliver(r.net, frame, sizeof(frame), NULL);
+	struct device *device = (struct device *)r.dev;
+	device->type->saving(device);
+	assert_int_equal(r.rig.msi_count, before + 2);
+	rig_run(&r.rig, false);
+	assert_int_equal(r.rig.msi_count, before + 2);
 	transmit(&r, &(struct header){ 0 }, frame, sizeof(frame));
 	assert_int_equal(r.rig.msi_data, 0x42);
 	guest_store(&r.rig, r.queue[0].avail, 1, 2);
 	before = r.rig.msi_count;
 	test_net_deliver(r.net, frame, sizeof(frame), NULL);
+	rig_run(&r.rig, false);
 	assert_int_equal(r.rig.msi_count, before);
 	net_rig_destroy(&r);
 }
@@ -623,6 +649,7 @@ int main(void)
 	log_threshold = LOG_ERROR;
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(configuration_space),
+		cmocka_unit_test(agreed_mtu),
 		cmocka_unit_test(frames_are_sent),
 		cmocka_unit_test(offloads_are_passed_on),
 		cmocka_unit_test(frames_are_received),

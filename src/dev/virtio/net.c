@@ -19,6 +19,7 @@
 #define CONTROL_MAX (8u + 2 * (4 + 256 * NET_MAC_SIZE)) /* bytes of a command that is looked at */
 #define RX_MAX_BUFFERS 128u   /* of one frame: 64 KiB in buffers of half a kilobyte */
 #define STEER_SLOTS 256u
+#define MTU_WITHOUT 1500      /* of a driver that has not asked for another */
 
 /* 5.1.3 */
 #define F_CSUM 0
@@ -299,7 +300,7 @@ static void fill(struct virtio_net *net, unsigned queue, unsigned count, const s
 		virtqueue_put(q, element, (uint32_t)written, i);
 	}
 	virtqueue_publish(q, count);
-	virtio_signal(&net->virtio, queue);
+	virtio_signal_soon(&net->virtio, queue);
 }
 
 static unsigned choose_queue(const struct virtio_net *net, const struct net_frame *frame)
@@ -426,7 +427,7 @@ static void serve(struct virtio_device *virtio, unsigned queue)
 		net->starved &= ~BIT(queue);
 		return;
 	}
-	virtio_signal(virtio, queue);
+	virtio_signal_soon(virtio, queue);
 }
 
 static void started(struct virtio_device *virtio)
@@ -435,6 +436,8 @@ static void started(struct virtio_device *virtio)
 	net->state.guest_offloads = virtio->features & GUEST_OFFLOADS;
 	net->state.filter.vlan_filter = virtio_has_feature(virtio, F_CTRL_VLAN);
 	apply_offloads(net);
+	if (virtio_has_feature(virtio, F_MTU))
+		net_set_mtu(net->net, net_mtu(net->net));
 	net_room(net->net);
 }
 
@@ -447,6 +450,7 @@ static void reset(struct virtio_device *virtio)
 	memset(net->steer, 0, sizeof(net->steer));
 	net->full = net->starved = 0;
 	apply_offloads(net);
+	net_set_mtu(net->net, MTU_WITHOUT);
 	net_room(net->net); /* what waited for buffers goes nowhere now */
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "dev/virtio/virtio.h"
 
+#include <stdatomic.h>
 #include <string.h>
 
 #include "base/log.h"
@@ -56,29 +57,35 @@ static bool ready(const struct virtio_device *device)
 static void serve_notified(void *opaque)
 {
 	struct virtio_device *device = opaque;
+	atomic_store(&device->work_posted, false);
 	lock_take(&device->lock);
-	device->work_posted = false;
-	for (uint32_t round = device->notified; round && ready(device); round &= round - 1) {
+	for (uint32_t round = atomic_load(&device->notified); round && ready(device); round &= round - 1) {
 		unsigned queue = (unsigned)__builtin_ctz(round);
-		device->notified &= ~BIT(queue);
-		device->ops->serve(device, queue);
+		atomic_fetch_and(&device->notified, ~BIT(queue));
+		if (device->queue[queue].enabled)
+			device->ops->serve(device, queue);
 	}
 	virtio_resume(device);
 	lock_release(&device->lock);
 }
 
-void virtio_resume(struct virtio_device *device)
+static void post_work(struct virtio_device *device)
 {
-	if (!device->notified || device->work_posted || !ready(device))
-		return;
-	device->work_posted = true;
-	worker_post(&device->worker, serve_notified, device);
+	if (!atomic_exchange(&device->work_posted, true))
+		worker_post(&device->worker, serve_notified, device);
 }
 
+void virtio_resume(struct virtio_device *device)
+{
+	if (atomic_load(&device->notified) && ready(device))
+		post_work(device);
+}
+
+/* Whether the device is ready is for the worker to see, which has the lock. */
 void virtio_kick(struct virtio_device *device, unsigned queue)
 {
-	device->notified |= BIT(queue);
-	virtio_resume(device);
+	atomic_fetch_or(&device->notified, BIT(queue));
+	post_work(device);
 }
 
 void virtio_serve_chains(struct virtio_device *device, unsigned queue, virtio_chain_fn *take)
@@ -99,7 +106,7 @@ void virtio_serve_chains(struct virtio_device *device, unsigned queue, virtio_ch
 
 void virtio_notify(struct virtio_device *device, unsigned queue)
 {
-	if (queue < device->queue_count && device->queue[queue].enabled)
+	if (queue < device->queue_count)
 		virtio_kick(device, queue);
 }
 
@@ -140,6 +147,27 @@ void virtio_signal(struct virtio_device *device, unsigned queue)
 {
 	if (virtqueue_should_interrupt(&device->queue[queue]) && device->transport.queue_interrupt)
 		device->transport.queue_interrupt(device->transport.opaque, queue);
+}
+
+static void signal_now(struct virtio_device *device)
+{
+	for (; device->unsignalled; device->unsignalled &= device->unsignalled - 1)
+		virtio_signal(device, (unsigned)__builtin_ctz(device->unsignalled));
+}
+
+static void signal_posted(void *opaque)
+{
+	struct virtio_device *device = opaque;
+	lock_take(&device->lock);
+	signal_now(device);
+	lock_release(&device->lock);
+}
+
+void virtio_signal_soon(struct virtio_device *device, unsigned queue)
+{
+	if (!device->unsignalled)
+		worker_post(&device->worker, signal_posted, device);
+	device->unsignalled |= BIT(queue);
 }
 
 /* Buffers that the device still holds are waited for: after a reset it must not touch guest memory (2.4.1). */
@@ -241,6 +269,7 @@ void virtio_device_saving(void *opaque)
 	struct virtio_device *device = opaque;
 	if (device->ops->quiesce)
 		device->ops->quiesce(device);
+	signal_now(device);
 }
 
 int virtio_device_loaded(void *opaque, struct error *err)

@@ -13,7 +13,7 @@
 /*
  * A virtio device without its transport: identity, features, status, queues,
  * configuration space. The transport calls the functions below on a vCPU's
- * thread with the device's lock taken; a notification posts work, and queues are
+ * thread with the device's lock taken, virtio_notify without; a notification posts work, and queues are
  * served by the worker, with the lock taken. Interrupts leave through
  * `struct virtio_transport`.
  */
@@ -79,14 +79,15 @@ struct virtio_device {
 	unsigned config_size;
 	struct worker worker;
 	struct virtio_transport transport;
-	bool work_posted;
+	_Atomic bool work_posted;
+	uint32_t unsignalled;     /* queues for virtio_signal_soon, by bit; their signal is posted */
 	uint8_t complaints;       /* lines that the log has had about this device's driver */
 	struct iovec iov[VIRTQUEUE_MAX_SEGMENTS]; /* of the element in the hand of `serve` */
 	/* State. */
 	uint64_t features;        /* accepted by the driver */
 	uint8_t status;
 	uint8_t config_generation;
-	uint32_t notified;        /* queues with work to do, by bit */
+	_Atomic uint32_t notified; /* queues with work to do, by bit */
 	struct virtqueue queue[VIRTIO_MAX_QUEUES];
 };
 
@@ -122,6 +123,8 @@ bool virtio_pop(struct virtio_device *device, unsigned queue, struct virtqueue_e
 void virtio_push(struct virtio_device *device, unsigned queue, const struct virtqueue_element *element,
 		 uint32_t written);
 void virtio_signal(struct virtio_device *device, unsigned queue);
+/* The same when what the worker has in hand is done: for devices that push in bursts to several queues, whose driver is to wake once. */
+void virtio_signal_soon(struct virtio_device *device, unsigned queue);
 
 /* The driver broke the rules: NEEDS_RESET, one line in the log, and nothing more is served. */
 void virtio_fail(struct virtio_device *device, const char *reason);
@@ -131,7 +134,7 @@ void virtio_fail(struct virtio_device *device, const char *reason);
 typedef bool virtio_chain_fn(struct virtio_device *device, unsigned queue, struct virtqueue_element *element);
 void virtio_serve_chains(struct virtio_device *device, unsigned queue, virtio_chain_fn *take);
 
-/* Posts work for a queue, as a notification does; any thread with the lock taken. */
+/* Posts work for a queue, as a notification does; any thread. */
 void virtio_kick(struct virtio_device *device, unsigned queue);
 
 /* The configuration space has changed: the driver is to read it again. */

@@ -295,11 +295,9 @@ static uint64_t isr_read(struct virtio_pci *pci, unsigned offset)
 	return isr;
 }
 
-static uint64_t registers_read(void *opaque, uint64_t offset, unsigned size)
+static uint64_t read_locked(struct virtio_pci *pci, unsigned page, unsigned in_page, unsigned size)
 {
-	struct virtio_pci *pci = opaque;
-	unsigned in_page = (unsigned)(offset % PAGE_SIZE);
-	switch (offset / PAGE_SIZE) {
+	switch (page) {
 	case PAGE_COMMON:
 		return common_read(pci, in_page, size);
 	case PAGE_ISR:
@@ -311,16 +309,30 @@ static uint64_t registers_read(void *opaque, uint64_t offset, unsigned size)
 	}
 }
 
+static uint64_t registers_read(void *opaque, uint64_t offset, unsigned size)
+{
+	struct virtio_pci *pci = opaque;
+	lock_take(&pci->virtio->lock);
+	uint64_t value = read_locked(pci, (unsigned)(offset / PAGE_SIZE), (unsigned)(offset % PAGE_SIZE), size);
+	lock_release(&pci->virtio->lock);
+	return value;
+}
+
+/* A notification takes no lock: the worker, which it wakes or which is serving just now, wants that very one. */
 static void registers_write(void *opaque, uint64_t offset, uint64_t value, unsigned size)
 {
 	struct virtio_pci *pci = opaque;
-	unsigned in_page = (unsigned)(offset % PAGE_SIZE);
-	if (offset / PAGE_SIZE == PAGE_COMMON)
-		common_write(pci, in_page, value, size);
-	else if (offset / PAGE_SIZE == PAGE_DEVICE)
-		virtio_write_config(pci->virtio, in_page, value, size);
-	else if (offset / PAGE_SIZE == PAGE_NOTIFY)
+	unsigned page = (unsigned)(offset / PAGE_SIZE), in_page = (unsigned)(offset % PAGE_SIZE);
+	if (page == PAGE_NOTIFY) {
 		virtio_notify(pci->virtio, in_page / NOTIFY_MULTIPLIER);
+		return;
+	}
+	lock_take(&pci->virtio->lock);
+	if (page == PAGE_COMMON)
+		common_write(pci, in_page, value, size);
+	else if (page == PAGE_DEVICE)
+		virtio_write_config(pci->virtio, in_page, value, size);
+	lock_release(&pci->virtio->lock);
 }
 
 static uint64_t msix_read(void *opaque, uint64_t offset, unsigned size)
@@ -469,6 +481,7 @@ static int add_resources(struct virtio_pci *pci, struct error *err)
 	    add_structure(pci, TYPE_NOTIFY, PAGE_NOTIFY, virtio->queue_count * NOTIFY_MULTIPLIER, err) < 0 ||
 	    add_structure(pci, TYPE_ISR, PAGE_ISR, 4, err) < 0)
 		return -1;
+	function->bar[REGISTERS_BAR].region.lock = NULL; /* taken above */
 	if (virtio->config_size && add_structure(pci, TYPE_DEVICE, PAGE_DEVICE, virtio->config_size, err) < 0)
 		return -1;
 	return add_structure(pci, TYPE_PCI_ACCESS, 0, 0, err);

@@ -99,6 +99,7 @@ int jit_memory_init(struct jit *jit, size_t total, struct error *err)
 	jit->unit_room = UNIT_ROOM;
 	jit->buckets = map(NULL, UNIT_BUCKETS * sizeof(*jit->buckets), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS);
 	jit->order = map(NULL, UNIT_ROOM * sizeof(*jit->order), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS);
+	jit->order_from = calloc(total / 2 / GUEST_PAGE_SIZE + 1, sizeof(*jit->order_from));
 	struct jump *jumps = map(NULL, JUMP_TABLES * JUMP_COUNT * sizeof(*jumps), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS);
 	if (jit->buckets)
 		madvise(jit->buckets, UNIT_BUCKETS * sizeof(*jit->buckets), MADV_HUGEPAGE);
@@ -109,7 +110,7 @@ int jit_memory_init(struct jit *jit, size_t total, struct error *err)
 		unmap_code(jit);
 		mapped = map_code(jit, size);
 	}
-	if (!jit->buckets || !jit->order || !jumps || !mapped) {
+	if (!jit->buckets || !jit->order || !jit->order_from || !jumps || !mapped) {
 		int code = errno;
 		jit_memory_destroy(jit);
 		return error_set(err, code, "cannot map %zu MiB of memory for translated code, writable and executable: %s; use a smaller "
@@ -132,10 +133,12 @@ void jit_memory_destroy(struct jit *jit)
 		munmap(jit->buckets, UNIT_BUCKETS * sizeof(*jit->buckets));
 	if (jit->order)
 		munmap(jit->order, UNIT_ROOM * sizeof(*jit->order));
+	free(jit->order_from);
 	if (words->jumps)
 		munmap(words->jumps, JUMP_TABLES * JUMP_COUNT * sizeof(*words->jumps));
 	*words = (struct jit_words){ 0 };
 	jit->buckets = jit->order = NULL;
+	jit->order_from = NULL;
 }
 
 /* Memory that was used goes back to the host and reads as zero again. */
@@ -145,7 +148,7 @@ void jit_flush(struct jit *jit)
 	madvise(jit->buckets, UNIT_BUCKETS * sizeof(*jit->buckets), MADV_DONTNEED);
 	madvise(jit_words(jit->cpu)->jumps, JUMP_TABLES * JUMP_COUNT * sizeof(struct jump), MADV_DONTNEED);
 	jit->data_used = SPARE_SIZE;
-	jit->unit_count = 0;
+	jit->unit_count = jit->order_pages = 0;
 	jit->code_at = jit->code_floor;
 	jit->cold_at = jit_cold_floor(jit);
 	jit->stats.flushes++;
@@ -184,8 +187,9 @@ uint64_t jit_unit_page(const struct jit *jit, uint64_t linear, unsigned set)
 /* With the space: a library's code has units of the many that came and went. */
 static unsigned hash(const uint8_t *host, uint64_t page, unsigned set, uint32_t space)
 {
-	uintptr_t h = (uintptr_t)host;
-	return (unsigned)(h ^ h >> 16 ^ page >> 9 ^ set * 0x9e37u ^ space * 0x9e3779b1u >> 8) & (UNIT_BUCKETS - 1);
+	uint32_t h = (uint32_t)((uintptr_t)host >> GUEST_PAGE_SHIFT) ^ (uint32_t)(page >> GUEST_PAGE_SHIFT) ^ set << 28 ^ space * 0x85ebca6bu;
+	unsigned region = (h * 0x9e3779b1u) >> 16 & (UNIT_REGIONS - 1), bucket = ((uintptr_t)host & GUEST_PAGE_MASK) / (GUEST_PAGE_SIZE / REGION_BUCKETS);
+	return region * REGION_BUCKETS + bucket;
 }
 
 struct unit *jit_find(struct jit *jit, const uint8_t *host, uint64_t linear, unsigned set)
@@ -204,11 +208,19 @@ struct unit *jit_find(struct jit *jit, const uint8_t *host, uint64_t linear, uns
 	return NULL;
 }
 
+static size_t code_page(const struct jit *jit, const uint8_t *code)
+{
+	return (size_t)(code - jit->code_x) / GUEST_PAGE_SIZE;
+}
+
 void jit_insert(struct jit *jit, struct unit *unit)
 {
 	struct unit **bucket = &jit->buckets[hash(unit->host, unit->page, unit->set, unit->space)];
 	unit->next = *bucket;
 	*bucket = unit;
+	const size_t page = code_page(jit, unit->code);
+	while (jit->order_pages <= page)
+		jit->order_from[jit->order_pages++] = jit->unit_count;
 	jit->order[jit->unit_count++] = unit;
 }
 
@@ -244,7 +256,10 @@ void jit_retire(struct jit *jit, struct unit *unit)
 
 struct unit *jit_unit_at(const struct jit *jit, const uint8_t *code)
 {
-	unsigned low = 0, high = jit->unit_count;
+	const size_t page = code_page(jit, code);
+	unsigned low = page < jit->order_pages ? jit->order_from[page] : jit->unit_count;
+	unsigned high = page + 1 < jit->order_pages ? jit->order_from[page + 1] : jit->unit_count;
+	low -= low > 0; /* it may begin in a page before */
 	while (high - low > 1) {
 		unsigned middle = (low + high) / 2;
 		if (jit->order[middle]->code <= code)

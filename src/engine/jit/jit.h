@@ -165,7 +165,10 @@ struct jump {
 #define JUMP_COUNT 65536u
 #define JUMP_TABLES 2u
 
-#define UNIT_BUCKETS 262144u
+/* Units of the same page are near one another: code that is looked for together stands together. */
+#define UNIT_REGIONS 4096u
+#define REGION_BUCKETS 128u
+#define UNIT_BUCKETS (UNIT_REGIONS * REGION_BUCKETS)
 
 struct jit_stats {
 	uint64_t units, guest_bytes, code_bytes, flushes, retags, links, crosses, indirect, entries, guards, interpreted, vector_loads, fills, filled_pages, unlinked_pages, slow_sites, mispredicted, shapes, tlb_events[4], exits[RECORD_KINDS];
@@ -173,6 +176,18 @@ struct jit_stats {
 };
 
 #define SLOW_SITES 4096u
+
+/* Guest instructions by host address, 64 bytes of code together: most tables of sites have nothing for most code. */
+struct site_filter {
+	uint64_t bits[1024];
+};
+
+static inline uint64_t *site_filter_word(struct site_filter *filter, const void *host)
+{
+	return &filter->bits[((uintptr_t)host >> 12) % ARRAY_SIZE(filter->bits)];
+}
+
+static inline uint64_t site_filter_bit(const void *host) { return 1ull << ((uintptr_t)host >> 6 & 63); }
 
 struct translator;
 
@@ -188,7 +203,8 @@ struct jit {
 	uint8_t *code_backed, *cold_backed; /* up to here the host has been asked for large pages */
 	struct unit **buckets;
 	struct unit **order;  /* units by ascending code address, for the signal handler */
-	unsigned unit_count, unit_room;
+	uint32_t *order_from; /* by 4 KiB of code: the first unit that begins there or behind */
+	unsigned unit_count, unit_room, order_pages;
 	/* Stubs. */
 	struct record *(*enter)(struct cpu *cpu, const uint8_t *code);
 	/* With the vector state: the first 16 registers whole, or XMM; the upper 16 and masks, or not; x87 state, or not. */
@@ -225,6 +241,7 @@ struct jit {
 	bool faulted;         /* the signal handler led here */
 	uintptr_t fault_address; /* of the access; 0: the host did not say */
 	const uint8_t *slow[SLOW_SITES]; /* guest instructions (host addresses) that windows do not serve: slow.c */
+	struct site_filter slow_filter, proof_filter;
 	uintptr_t *proof_sites;  /* guest instructions whose operands were guessed wrong (predict.h); NULL: operands' windows are not guessed */
 	/* Where the guest's page faults come from. */
 	struct fault_site {
@@ -317,7 +334,13 @@ bool mirror_fill(struct jit *jit, uint64_t linear);
 
 /* --- slow.c --- */
 /* The guest instruction at this host address is not for windows. */
-bool jit_slow_site(const struct jit *jit, const uint8_t *host);
+bool jit_slow_listed(const struct jit *jit, const uint8_t *host);
+
+static inline bool jit_slow_site(struct jit *jit, const uint8_t *host)
+{
+	return unlikely(*site_filter_word(&jit->slow_filter, host) & site_filter_bit(host)) && jit_slow_listed(jit, host);
+}
+
 /* What the instruction is about to access: its addresses; returns how many. */
 unsigned jit_addresses(struct cpu *c, const struct insn *insn, uint64_t linear[2]);
 /* After a record's instruction was executed by its function because a window did not serve it. */

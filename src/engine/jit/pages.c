@@ -164,7 +164,7 @@ static void empty(struct jit *jit, struct code_space *space)
 	clear_table(jit, space);
 	returns_clear(jit, space, is_kernel(jit, space) ? TLB_SUPERVISOR : TLB_USER);
 	space->pages = space->locals = NULL;
-	space->units = space->guessed = space->missed = 0;
+	space->units = space->missed = 0;
 	space->stale = space->local_stale = space->written = false;
 	memset(space->bucket, 0, sizeof(space->bucket));
 }

@@ -44,7 +44,7 @@ struct code_space {
 	uint64_t root, used;
 	const uint8_t **branches; /* where indirect branches lead, by the low 16 bits of the address; NULL: not made yet */
 	unsigned units;          /* made so far */
-	unsigned guessed, missed; /* operands' windows: predict.c */
+	unsigned missed;         /* operands whose windows were guessed wrong: predict.c */
 	struct window_shape shape; /* that its units take for granted */
 	uint64_t *returns;       /* the table of returns.c; NULL: not made yet */
 	struct code_page *pages, *locals, *bucket[SPACE_PAGE_BUCKETS];

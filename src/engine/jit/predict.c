@@ -115,6 +115,7 @@ void predict_missed(struct jit *jit, const struct unit *unit, const uint8_t *hos
 	struct code_space *space = pages_space(jit, unit);
 	uintptr_t key = site_key(unit, host);
 	*site_of(jit, key) = key;
+	*site_filter_word(&jit->proof_filter, host) |= site_filter_bit(host);
 	if (space)
 		space->missed++;
 	jit->stats.mispredicted++;
@@ -142,6 +143,8 @@ void predict_begin(struct translator *t)
 	struct code_space *space = t->known && t->set == TLB_USER ? pages_space(t->jit, t->unit) : NULL;
 	t->shape = space ? space->shape : (struct window_shape){ 0 };
 	t->unit->shape_bias = t->shape.bias;
+	if (t->shape.id && !windows_astray(t->jit->space)) /* whatever a register holds, it is guessed to be in the shape */
+		t->known = 0;
 }
 
 static bool address(const struct translator *t, const struct insn *i, uint64_t *linear)
@@ -278,19 +281,21 @@ void predict_step(struct translator *t)
 		learn(t, to->reg, true, extend(value, to->size, false));
 }
 
-/* A miss costs as much as hundreds of looks at the table of windows, and another translation. */
-#define MISSES_FREE 64
-#define GUESSES_FOR_MISS 12
+/* A miss costs as much as hundreds of looks at the table of windows, and another translation. Units go on being made where nothing
+ * is guessed any more, so that bad luck at a program's start does not last. */
+#define MISSES_FREE 256
+#define UNITS_FOR_MISS 8
 
 static bool good_guesser(const struct code_space *space)
 {
-	return space && space->missed < MISSES_FREE + space->guessed / GUESSES_FOR_MISS;
+	return space && space->missed < MISSES_FREE + space->units / UNITS_FOR_MISS;
 }
 
 bool predict_missed_before(const struct translator *t)
 {
-	uintptr_t key = site_key(t->unit, t->page + t->at[t->now]);
-	return t->jit->proof_sites && *site_of(t->jit, key) == key;
+	const uint8_t *host = t->page + t->at[t->now];
+	uintptr_t key = site_key(t->unit, host);
+	return unlikely(*site_filter_word(&t->jit->proof_filter, host) & site_filter_bit(host)) && *site_of(t->jit, key) == key;
 }
 
 int predict_window(const struct translator *t, const struct insn *i, bool base_only)
@@ -305,6 +310,5 @@ int predict_window(const struct translator *t, const struct insn *i, bool base_o
 		window = WINDOW_SHAPED;
 	else if (!is_known || !is_canonical(linear))
 		return -1;
-	space->guessed++;
 	return window;
 }

@@ -26,7 +26,7 @@ static unsigned place(const struct jit *jit, const uint8_t *host)
 	return first;
 }
 
-bool jit_slow_site(const struct jit *jit, const uint8_t *host)
+bool jit_slow_listed(const struct jit *jit, const uint8_t *host)
 {
 	return jit->slow[place(jit, host)] == host;
 }
@@ -77,6 +77,7 @@ static void make_slow(struct jit *jit, const struct record *record)
 	const uint8_t *site = page + record->target - record->insn->length;
 	if (!jit_slow_site(jit, site)) {
 		jit->slow[place(jit, site)] = site;
+		*site_filter_word(&jit->slow_filter, site) |= site_filter_bit(site);
 		jit->stats.slow_sites++;
 	}
 	jit_retire(jit, record->unit); /* it may be older than what is known of the site */

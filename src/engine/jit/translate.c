@@ -44,7 +44,12 @@ struct thunk *new_thunk(struct translator *t, struct record *record)
 		t->thunks--;
 	}
 	struct thunk *thunk = &t->thunk[t->thunks++];
-	*thunk = (struct thunk){ .record = record, .x87 = t->x87 };
+	/* The rest of it is lists, with their lengths. */
+	thunk->record = record;
+	thunk->memory_flags = thunk->stores_rip = thunk->undo_movs = false;
+	thunk->sites = thunk->guards = 0;
+	thunk->undo = NULL;
+	thunk->x87 = t->x87;
 	return thunk;
 }
 

@@ -49,6 +49,7 @@ struct space {
 	unsigned retired_windows; /* from before the space had a shape: they show nothing, but some vCPU may still reach for them */
 	uint16_t retired[SPACE_WINDOWS];
 	struct window_shape shape;
+	_Atomic unsigned astray; /* windows that are not in the shape */
 	uint32_t owner;          /* of the blocks of that shape */
 	unsigned zones;          /* that its windows are in: bits 36 to 47 of addresses */
 	uint16_t zone[SPACE_WINDOWS];
@@ -185,6 +186,7 @@ static void give_back_slots(struct windows *w, struct space *space)
 	for (unsigned i = 0; i < space->zones; i++)
 		blocks_free((unsigned)shaped_block(space, space->zone[i] * ZONE_WINDOWS), ZONE_WINDOWS);
 	space->windows = space->retired_windows = space->zones = 0;
+	atomic_store(&space->astray, 0);
 	predict_give_back(space->shape.proof);
 	space->shape = (struct window_shape){ 0 };
 }
@@ -369,6 +371,8 @@ static struct window *add_window(struct windows *w, struct space *space, uint16_
 	w->window[slot].block = (uint16_t)block;
 	w->slot_of[block] = slot;
 	space->slot[space->windows++] = slot;
+	if (!in_shape(space, &w->window[slot]))
+		atomic_fetch_add(&space->astray, 1);
 	atomic_fetch_add(&space->version, 1);
 	return &w->window[slot];
 }
@@ -435,6 +439,7 @@ static bool shape(struct windows *w, struct space *space, const uint16_t *zone, 
 	memcpy(space->retired, space->slot, sizeof(space->slot));
 	space->retired_windows = space->windows;
 	space->windows = 0;
+	atomic_store(&space->astray, 0);
 	space->owner = owner;
 	space->shape = (struct window_shape){ .id = blocks_owner(), .bias = (uint64_t)shift << WINDOW_SHIFT, .proof = proof };
 	atomic_fetch_add(&space->version, 1);
@@ -455,6 +460,11 @@ struct window_shape windows_shape_of(struct windows *w, const struct space *spac
 	struct window_shape shape = space->shape;
 	pthread_mutex_unlock(&w->lock);
 	return shape;
+}
+
+unsigned windows_astray(const struct space *space)
+{
+	return atomic_load_explicit(&space->astray, memory_order_relaxed);
 }
 
 enum window_place windows_place(struct windows *w, const struct space *space, uint16_t index)

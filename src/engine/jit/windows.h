@@ -107,6 +107,8 @@ bool windows_shape(struct windows *w, struct space *space, const uint16_t *zone,
 struct window_shape windows_shape_of(struct windows *w, const struct space *space);
 /* Where addresses with these bits are: in a window with another bias than the shape's, in none yet, in one with the shape's. */
 enum window_place { WINDOW_ASTRAY, WINDOW_NOT_YET, WINDOW_IN_SHAPE };
+/* How many windows are astray. */
+unsigned windows_astray(const struct space *space);
 enum window_place windows_place(struct windows *w, const struct space *space, uint16_t index);
 /* Lists the windows of a space; returns how many. */
 unsigned windows_list(struct windows *w, const struct space *space, struct window_bias list[SPACE_WINDOWS]);
