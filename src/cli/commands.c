@@ -9,7 +9,7 @@
 const struct command *const commands[] = {
 	&command_run, &command_list, &command_stats, &command_pause, &command_resume, &command_reset, &command_save, &command_engine,
 	&command_stop, &command_insert, &command_eject, &command_screenshot, &command_type, &command_key, &command_net, &command_disk, &command_balloon,
-	&command_spool, &command_image, &command_rm, &command_version, &command_help, NULL,
+	&command_spool, &command_image, &command_rm, &command_doctor, &command_version, &command_help, NULL,
 };
 
 const char *command_word(const struct command *command)

@@ -15,7 +15,7 @@ enum {
 
 /* One row each, in the file that carries the command out. */
 extern const struct command command_run;
-extern const struct command command_balloon, command_list, command_stats, command_pause, command_resume, command_reset, command_save, command_engine, command_stop;
+extern const struct command command_balloon, command_doctor, command_list, command_stats, command_pause, command_resume, command_reset, command_save, command_engine, command_stop;
 extern const struct command command_insert, command_eject, command_screenshot, command_type, command_key;
 extern const struct command command_net, command_disk, command_spool, command_image, command_rm;
 extern const struct command command_version, command_help;

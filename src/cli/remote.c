@@ -218,7 +218,7 @@ static int engine_run(const void *values, const struct operands *operands)
 	json_t *body = json_pack("{s:s}", "engine", operands->values[1]);
 	struct error err;
 	if (!body) {
-		error_set(&err, EINVAL, "%s: no engine's name; jit or interp", operands->values[1]);
+		error_set(&err, EINVAL, "%s: no engine's name; jit, interp or kvm", operands->values[1]);
 		return fail(&err);
 	}
 	return post(operands->values[0], "/engine", body);
@@ -230,7 +230,7 @@ const struct command command_engine = {
 	.min_operands = 2,
 	.max_operands = 2,
 	.completion = { COMPLETE_MACHINE },
-	.summary = "change what runs a machine's instructions: jit or interp",
+	.summary = "change what runs a machine's instructions: jit, interp or kvm",
 	.description = "The guest goes on from the instruction where it was, and does not notice.",
 	.options = no_options,
 	.run = engine_run,

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "base/util.h"
 #include "host/channel.h"
 #include "host/rundir.h"
@@ -18,8 +19,7 @@
 #define NO_WATCHDOG (~0u)
 #define MEMORY_DEFAULT (512ull << 20)
 
-static const char *const engines[] = { "auto", "interp", "jit", NULL };
-#define ENGINE_AUTO "jit" /* the fastest there is */
+static const char *const engine_names[] = { "auto", "interp", "jit", "kvm", NULL };
 
 static const char *const firmwares[] = { "bios", "uefi", NULL };
 
@@ -37,8 +37,9 @@ const struct option run_options[] = {
 	{ .name = "cpu", .kind = OPTION_CHOICE, AT(cpu), .argument = "MODEL", .choices = cpu_model_names,
 	  .help = "the processor that the guest sees: host, or a level x86-64-v1 to x86-64-v4, each less what this host lacks; "
 		  "host without it" },
-	{ .name = "engine", .kind = OPTION_CHOICE, AT(engine), .argument = "ENGINE", .choices = engines,
-	  .help = "what runs the guest's instructions: jit (translator), interp (interpreter), or auto, the fastest there is" },
+	{ .name = "engine", .kind = OPTION_CHOICE, AT(engine), .argument = "ENGINE", .choices = engine_names,
+	  .help = "what runs the guest's instructions: kvm (the host's KVM), jit (translator), interp (interpreter), or auto, the fastest that "
+		  "works on this host; 'visor doctor' says which and why" },
 	{ .name = "jit-cache", .kind = OPTION_SIZE, AT(jit_cache), .argument = "SIZE", .min = 4 << 20, .max = 1ull << 31,
 	  .help = "memory for translated code, of all processors together; 256M without it" },
 	{ .name = "jit-dump", .kind = OPTION_OPTIONAL, AT(jit_dump), .argument = "SYMBOLS", .completion = COMPLETE_FILE,
@@ -481,6 +482,23 @@ static const char *uefi_vars(const struct run_values *v, struct error *err)
 	return state_path(path, sizeof(path), v->name, ".uefi-vars", err) < 0 ? NULL : path;
 }
 
+/* A saved machine keeps its engine, if that works here. */
+static void set_engine(const struct run_values *v, struct machine_config *config)
+{
+	struct engine_report report = { .works = true };
+	char why[sizeof(report.text)];
+	if (v->engine) {
+		config->engine = engine_by_name(engine_names[v->engine]);
+		return;
+	}
+	if (config->engine && config->engine->examine)
+		config->engine->examine(&report);
+	if (config->engine && report.works)
+		return;
+	config->engine = engine_choose(why, sizeof(why));
+	log_info("engine %s: %s", config->engine->name, why);
+}
+
 int run_configure(const struct run_values *v, const struct snapshot *snapshot, struct machine_config *config,
 		  bool has_port[MACHINE_PORTS], struct error *err)
 {
@@ -516,8 +534,7 @@ int run_configure(const struct run_values *v, const struct snapshot *snapshot, s
 	if (set_forwards(v, config, err) < 0)
 		return -1;
 	config->capture = v->capture;
-	if (v->engine || !config->engine)
-		config->engine = engine_by_name(v->engine ? engines[v->engine] : ENGINE_AUTO);
+	set_engine(v, config);
 	config->audio = v->audio;
 	config->no_reboot = v->no_reboot;
 	config->count_instructions = v->stats != NULL;

@@ -31,7 +31,7 @@ const struct text_section text_sections[] = {
 		{ NULL, "What --stats and 'visor stats' give is one JSON object. Numbers of one processor are in \"cpus\", what its engine counts in "
 			"a member with the engine's name." },
 		{ "instructions, mips", "Guest instructions that were executed; millions of them a second while processors did not sleep. null for engine "
-			"jit without --stats, since counting slows it down." },
+			"jit without --stats, since counting slows it down, and for kvm, which cannot count." },
 		{ "efficiency", "The share of guest instructions that were executed without a call into the monitor (Popek and Goldberg's efficiency). "
 			"Each time that translated code is left counts as one instruction that was not, whatever the reason, and so does each "
 			"instruction that is interpreted: the true share is never less." },
@@ -44,6 +44,8 @@ const struct text_section text_sections[] = {
 			"in bytes and counts, some seconds old." },
 		{ "wall_ns, halted_ns", "Time that the machine ran; time that processors slept in HLT, of all together." },
 		{ "interrupts, exceptions, exits", "Interrupts taken; exceptions by name; how often a processor's thread left its engine, and what for." },
+		{ "handovers, handed_over", "Times that an engine left code to the interpreter which it cannot execute itself, and the instructions." },
+		{ "kvm: runs, exits, state_out, state_in", "Times that KVM was entered, and came back, by reason; moves of a processor's whole state out of it and into it." },
 		{ "io_reads, io_writes, mmio_reads, mmio_writes, devices", "Accesses to ports and device memory, by processor and by device." },
 		{ "tlb_fills, tlb_flushes, blocks_decoded", "Pages that were looked up in the guest's page tables; flushes; runs of instructions decoded for the interpreter." },
 		{ "jit: units, guest_bytes, code_bytes, code_bytes_per_guest_byte", "Runs of guest code that were translated, their size, the size of the "

@@ -175,6 +175,7 @@ struct cpu_event; /* exceptions on their way, see cpu/exception.c */
 struct cpu_stats {
 	uint64_t instructions;
 	uint64_t assisted; /* of those: executed with a call into the monitor, as all are that are interpreted */
+	uint64_t handovers, handed_over; /* to the interpreter, by an engine that could not go on, and instructions it executed */
 	uint64_t interrupts, exceptions[32], io_reads, io_writes, mmio_reads, mmio_writes, tlb_fills, tlb_flushes, blocks_decoded, halts;
 };
 
@@ -215,6 +216,8 @@ struct cpu {
 	uint64_t tsc_hz;            /* the guest's, which stays when it is restored on another host */
 	uint64_t tsc_scale;         /* guest ticks for 2^48 of the host's; 0: the host's rate */
 	int64_t tsc_offset;         /* guest TSC = host TSC, scaled, + offset */
+	bool tsc_of_host;           /* the engine shows the host's TSC as it is: no offset (the guest's jumps over pauses) */
+	uint64_t tsc_jump;          /* by so much at the last start of time, then */
 	uint64_t tsc_stopped;       /* guest TSC while time stands still (cpu_stop_time) */
 	uint64_t tsc_adjust;
 
@@ -321,6 +324,12 @@ struct cpu {
 	bool debug_hit;             /* gdb: debug_check has seen a watchpoint; ends run() with EXIT_DEBUG */
 	bool debug_breakpoints;     /* gdb: breakpoints are set: debug_check is asked before each instruction */
 	bool debug_watchpoints;     /* gdb: watchpoints are set: debug_check is told of every data access */
+	/* gdb: the points themselves, for an engine that has the processor look for them; a count of more than there is room for: too many. */
+	struct {
+		uint64_t address, size;
+		unsigned access;    /* 0: an instruction */
+	} debug_point[4];
+	unsigned debug_point_count;
 	/* access 0: an instruction at `linear` is about to run, true stops before it. Else ACCESS_* of size bytes were
 	 * accessed; it sets debug_hit to stop after the instruction. */
 	bool (*debug_check)(void *opaque, struct cpu *cpu, uint64_t linear, unsigned size, unsigned access);
@@ -433,6 +442,10 @@ void cpu_cpuid(struct cpu *c, uint32_t leaf, uint32_t subleaf, uint32_t out[4]);
 enum cpu_model { CPU_HOST, CPU_V1, CPU_V2, CPU_V3, CPU_V4 };
 /* Builds the guest's CPUID leaves and `features`: the model's level, and only what the host has and visor executes. */
 int cpu_init_cpuid(struct cpu *c, enum cpu_model model, struct error *err);
+/* Before the guest has run: takes away the features that are not in the mask. err: the model is not without them. */
+int cpu_limit_features(struct cpu *c, const uint64_t features[2], struct error *err);
+/* The names of features, for a message. */
+void cpu_list_features(char *text, size_t size, const uint64_t features[2]);
 void cpu_set_cr0(struct cpu *c, uint64_t value);
 void cpu_set_cr3(struct cpu *c, uint64_t value);
 void cpu_set_cr4(struct cpu *c, uint64_t value);

@@ -197,7 +197,7 @@ static void drop_dependents(struct cpu *c)
 			set_feature(c, needs[i][0], false);
 }
 
-static int choose_features(struct cpu *c, enum cpu_model model, struct error *err)
+static void choose_features(struct cpu *c, enum cpu_model model)
 {
 	memset(c->features, 0, sizeof(c->features));
 	set_feature(c, FEATURE_BASE, true);
@@ -207,9 +207,13 @@ static int choose_features(struct cpu *c, enum cpu_model model, struct error *er
 			set_feature(c, f->feature, true);
 	}
 	drop_dependents(c);
+}
+
+static int check_level(const struct cpu *c, enum cpu_model model, struct error *err)
+{
 	for (unsigned i = 0; model != CPU_HOST && i < ARRAY_SIZE(feature_bits); i++) {
 		const struct feature_bit *f = &feature_bits[i];
-		bool optional = f->leaf == 0xd; /* not in the levels of the psABI */
+		bool optional = f->leaf == 0xd || (f->level & SOFT); /* not in the levels of the psABI */
 		if (!optional && level_includes(model, f->level) && !cpu_has(c, f->feature))
 			return error_set(err, 0, "cpu x86-64-v%d: this host lacks CPUID leaf %#x bit %u, which the model needs; "
 					 "choose a lower level or \"host\"", (int)model - CPU_V1 + 1, f->leaf, f->bit);
@@ -426,7 +430,8 @@ int cpu_init_cpuid(struct cpu *c, enum cpu_model model, struct error *err)
 {
 	struct cpuid_leaf id = host_leaf(0, 0);
 	bool hygon = !memcmp(&id.reg[EBX], "Hygo", 4);
-	if (choose_features(c, model, err) < 0)
+	choose_features(c, model);
+	if (check_level(c, model, err) < 0)
 		return -1;
 	cpu_free_cpuid(c);
 	c->cpuid = calloc(CPUID_MAX_LEAVES, sizeof(*c->cpuid));
@@ -437,6 +442,24 @@ int cpu_init_cpuid(struct cpu *c, enum cpu_model model, struct error *err)
 	memcpy(c->saved_features, c->features, sizeof(c->features));
 	build_leaves(c);
 	return 0;
+}
+
+void cpuid_features(const struct cpuid_leaf *leaves, unsigned count, uint64_t features[2])
+{
+	memset(features, 0, 2 * sizeof(features[0]));
+	for (unsigned i = 0; i < ARRAY_SIZE(feature_bits); i++) {
+		const struct feature_bit *f = &feature_bits[i];
+		for (unsigned n = 0; n < count; n++)
+			if (leaves[n].leaf == f->leaf && leaves[n].subleaf == f->subleaf && (leaves[n].reg[f->reg] >> f->bit & 1))
+				features[f->feature >> 6] |= BIT64(f->feature & 63);
+	}
+}
+
+int cpu_limit_features(struct cpu *c, const uint64_t features[2], struct error *err)
+{
+	cpuid_keep_features(c, features);
+	memcpy(c->saved_features, c->features, sizeof(c->features));
+	return check_level(c, c->model, err);
 }
 
 void cpuid_keep_features(struct cpu *c, const uint64_t features[2])

@@ -10,4 +10,7 @@ struct cpuid_leaf {
 	uint32_t reg[4]; /* EAX, EBX, ECX, EDX */
 };
 
+/* The features (bit per enum isa_feature) that these leaves show. */
+void cpuid_features(const struct cpuid_leaf *leaves, unsigned count, uint64_t features[2]);
+
 #endif

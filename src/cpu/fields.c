@@ -107,8 +107,8 @@ static bool state_valid(const struct cpu *c)
 	return cpu_protected(c) || !c->cpl;
 }
 
-/* The names of the features in the mask; what a later visor knows has none. */
-static void list_features(char *text, size_t size, const uint64_t features[2])
+/* What a later visor knows has no name. */
+void cpu_list_features(char *text, size_t size, const uint64_t features[2])
 {
 	size_t at = 0;
 	text[0] = 0;
@@ -129,8 +129,8 @@ static int keep_processor(struct cpu *c, struct error *err)
 	for (unsigned i = 0; i < ARRAY_SIZE(missing); i++)
 		missing[i] = c->saved_features[i] & ~c->features[i];
 	if (missing[0] | missing[1]) {
-		list_features(names, sizeof(names), missing);
-		return error_set(err, 0, "cpu %u: this host's processor lacks what the guest was started with: %s; restore it on a host "
+		cpu_list_features(names, sizeof(names), missing);
+		return error_set(err, 0, "cpu %u: this host's processor, or the engine, lacks what the guest was started with: %s; restore it on a host "
 				 "that has it, or start it there with --cpu x86-64-v1 to v4", c->index, names);
 	}
 	cpuid_keep_features(c, c->saved_features);

@@ -75,6 +75,11 @@ static int find_plain(const struct cpu *c, uint32_t msr)
 /* Fast strings, thermal control, xTPR and others that only keep their value. */
 #define MISC_ENABLE_WRITABLE 0x40000c9ull
 
+static void set_tsc_offset(struct cpu *c, int64_t offset)
+{
+	c->tsc_offset = c->tsc_of_host ? 0 : offset;
+}
+
 void cpu_reset_msrs(struct cpu *c)
 {
 	c->star = c->lstar = c->cstar = c->sfmask = c->kernel_gs_base = c->tsc_aux = 0;
@@ -94,7 +99,7 @@ void cpu_reset_msrs(struct cpu *c)
 	c->kvm_clock_base_tsc = c->kvm_clock_base_ns = 0;
 	c->tsc_adjust = 0;
 	/* One TSC for all: the first processor's reset starts it. */
-	c->tsc_offset = c->index && c->peers && c->peers[0] ? c->peers[0]->tsc_offset : -(int64_t)cpu_scale_tsc(c, cpu_host_tsc(c));
+	set_tsc_offset(c, c->index && c->peers && c->peers[0] ? c->peers[0]->tsc_offset : -(int64_t)cpu_scale_tsc(c, cpu_host_tsc(c)));
 }
 
 uint64_t cpu_scale_tsc(const struct cpu *c, uint64_t host)
@@ -120,7 +125,8 @@ void cpu_stop_time(struct cpu *c, uint64_t host_now)
 
 void cpu_start_time(struct cpu *c, uint64_t host_now)
 {
-	c->tsc_offset = (int64_t)(c->tsc_stopped - cpu_scale_tsc(c, host_now));
+	set_tsc_offset(c, (int64_t)(c->tsc_stopped - cpu_scale_tsc(c, host_now)));
+	c->tsc_jump = c->tsc_of_host ? host_now - c->tsc_stopped : 0;
 	c->kvm_clock_base_tsc = host_now;
 	c->kvm_clock_base_ns = c->clock ? vclock_now(c->clock) : 0;
 	kvm_clock_update(c);
@@ -128,7 +134,7 @@ void cpu_start_time(struct cpu *c, uint64_t host_now)
 
 static void move_tsc(struct cpu *c, uint64_t delta)
 {
-	c->tsc_offset = (int64_t)((uint64_t)c->tsc_offset + delta);
+	set_tsc_offset(c, (int64_t)((uint64_t)c->tsc_offset + delta));
 	c->tsc_adjust += delta;
 	kvm_clock_update(c);
 }

@@ -52,12 +52,16 @@ void block_cache_destroy(struct block_cache *cache)
 	*cache = (struct block_cache){ 0 };
 }
 
+void block_cache_clear(struct block_cache *cache)
+{
+	memset(cache->buckets, 0, BLOCK_BUCKETS * sizeof(*cache->buckets));
+	cache->used = 0;
+}
+
 static struct block *arena_block(struct block_cache *cache)
 {
-	if (cache->used + block_size(BLOCK_MAX_INSNS) > cache->room) {
-		memset(cache->buckets, 0, BLOCK_BUCKETS * sizeof(*cache->buckets));
-		cache->used = 0;
-	}
+	if (cache->used + block_size(BLOCK_MAX_INSNS) > cache->room)
+		block_cache_clear(cache);
 	return (struct block *)(cache->arena + cache->used);
 }
 

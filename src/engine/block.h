@@ -38,11 +38,15 @@ struct block_cache {
 	size_t used, room;
 	struct block *single; /* scratch for an instruction that cannot be cached */
 	FILE *trace;
+	/* Blocks of user code, or all, are `single`: there are writes to it that nobody notices. */
+	enum { BLOCKS_KEPT, BLOCKS_NOT_OF_USER, BLOCKS_NOT_KEPT } keeping;
 };
 
 /* vcpus: how many share the memory meant for all caches. */
 int block_cache_init(struct block_cache *cache, unsigned vcpus, struct error *err);
 void block_cache_destroy(struct block_cache *cache);
+/* Forgets all blocks. */
+void block_cache_clear(struct block_cache *cache);
 
 static inline unsigned block_hash(const uint8_t *host, unsigned mode)
 {

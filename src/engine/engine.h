@@ -19,6 +19,7 @@ enum exit_reason {
 	EXIT_SHUTDOWN, /* triple fault */
 	EXIT_DEBUG,    /* breakpoint, watchpoint or step of a debugger */
 	EXIT_ERROR,    /* the monitor cannot go on; cpu->exit_detail says why */
+	EXIT_ENGINE,   /* another engine is to go on (engine_stand_in); cpu->exit_detail says why */
 	EXIT_COUNT
 };
 
@@ -29,14 +30,25 @@ struct engine_counter {
 	uint64_t per;      /* not 0: what is counted is value / per */
 };
 
+/* What an engine finds on this host. */
+struct engine_report {
+	bool works;
+	bool fast;          /* guests' kernels too are executed by the processor itself */
+	char text[512];     /* in what way it works; or why not, and what to do */
+	char details[1000]; /* lines, each "what: how it is" */
+};
+
 struct engine_type {
 	const char *name;
+	/* Finds out, in milliseconds; NULL: it works on every host. */
+	void (*examine)(struct engine_report *report);
 	/* Once per vCPU, before its first run; later frees it. */
 	int (*create)(struct cpu *cpu, struct error *err);
 	void (*destroy)(struct cpu *cpu);
 	/* On the vCPU's own thread. */
 	enum exit_reason (*run)(struct cpu *cpu);
-	/* State between engine and struct cpu, with the vCPU stopped; NULL where struct cpu is always current. */
+	/* State between engine and struct cpu, with the vCPU stopped; NULL where struct cpu is always current. The vCPU's thread calls
+	 * get_state before others may look at struct cpu; run() finds out by itself that it is to go on from there. */
 	int (*get_state)(struct cpu *cpu, struct error *err);
 	int (*set_state)(struct cpu *cpu, struct error *err);
 	/* Logs every instruction of a stopped vCPU to the file, which stays the caller's; NULL ends it. NULL where the engine
@@ -46,8 +58,11 @@ struct engine_type {
 	unsigned (*counters)(const struct cpu *cpu, struct engine_counter *list, unsigned room);
 	/* Bytes of private memory that its cache of translated code takes. NULL: none. */
 	uint64_t (*cache_memory)(const struct cpu *cpu);
-	/* cpu->stats.instructions is right even without cpu->count_instructions. */
-	bool counts_always;
+	/* cpu->stats.instructions is right even without cpu->count_instructions; the engine cannot count. */
+	bool counts_always, counts_never;
+	/* Takes away from the processor's features what the engine cannot give a guest; NULL: it can give all. err: the engine does not
+	 * work on this host. */
+	int (*limit)(uint64_t features[2], struct error *err);
 	/* Makes run() return EXIT_KICK soon; from any thread. */
 	void (*kick)(struct cpu *cpu);
 };
@@ -55,6 +70,18 @@ struct engine_type {
 /* Attention, and an end to the wait for an interrupt: the kick of engines that look at cpu->attention. */
 void engine_kick(struct cpu *cpu);
 
-extern const struct engine_type engine_interp, engine_jit;
+extern const struct engine_type engine_interp, engine_jit, engine_kvm;
+
+/* All there are, the fastest first; NULL at the end. */
+extern const struct engine_type *const engine_list[];
+/* NULL when there is none of that name. */
+const struct engine_type *engine_by_name(const char *name);
+/* The processor has VMX or SVM, as far as whoever runs us lets us see. */
+bool engine_host_virtualizes(void);
+/* The fastest that works on this host, and why it is that one, in one line. In microseconds where KVM has no hardware to work with. */
+const struct engine_type *engine_choose(char *why, size_t size);
+
+/* The engine that goes on where this one gives up; NULL: none. */
+const struct engine_type *engine_stand_in(const struct engine_type *engine);
 
 #endif

@@ -86,6 +86,10 @@ static const uint8_t *code_host(const struct cpu *c, uint64_t linear)
 static __attribute__((noinline)) struct block *find_block(struct cpu *c, struct block_cache *cache)
 {
 	uint64_t linear = code_linear(c);
+	if (unlikely(cache->keeping) && (c->cpl == 3 || cache->keeping == BLOCKS_NOT_KEPT)) {
+		c->insn = NULL;
+		return block_decode_single(c, cache, linear);
+	}
 	const uint8_t *host = code_host(c, linear);
 	struct block *b = host ? lookup(cache, host, c->code_mode) : NULL;
 	if (unlikely(!b))

@@ -96,7 +96,7 @@ static void post_engine(struct control *c, json_t *body, struct http_reply *repl
 	if (json_get_string(body, "engine", &name, &err) < 0)
 		http_reply_error(reply, 400, err.text);
 	else if (!(engine = engine_by_name(name)))
-		http_reply_error(reply, 400, "\"engine\": there is none of that name; jit or interp");
+		http_reply_error(reply, 400, "\"engine\": there is none of that name; jit, interp or kvm");
 	else if (machine_set_engine(c->machine, engine, &err) < 0)
 		http_reply_error(reply, 500, err.text);
 }

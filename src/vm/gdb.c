@@ -142,12 +142,17 @@ static size_t parse_bytes(const char *text, uint8_t *to, size_t room)
 
 /* --- break- and watchpoints --- */
 
+static unsigned point_access(const struct point *p)
+{
+	static const unsigned access[] = { [POINT_WRITE] = ACCESS_W, [POINT_READ] = ACCESS_R, [POINT_ACCESS] = ACCESS_RW };
+	return p->kind <= POINT_CODE_HARDWARE ? 0 : access[p->kind];
+}
+
 static bool point_matches(const struct point *p, uint64_t linear, unsigned size, unsigned access)
 {
 	if (p->kind <= POINT_CODE_HARDWARE)
 		return !access && p->address == linear;
-	unsigned wanted = p->kind == POINT_WRITE ? ACCESS_W : p->kind == POINT_READ ? ACCESS_R : ACCESS_RW;
-	return (access & wanted) && linear < p->address + p->size && p->address < linear + size;
+	return (access & point_access(p)) && linear < p->address + p->size && p->address < linear + size;
 }
 
 /* On the vCPU's thread, while the list stands still. */
@@ -181,6 +186,12 @@ static void apply_points(struct gdb *g)
 		*(g->points[i].kind <= POINT_CODE_HARDWARE ? &code : &data) = true;
 	for (unsigned i = 0; i < machine_cpu_count(g->machine); i++) {
 		struct cpu *c = machine_cpu(g->machine, i);
+		c->debug_point_count = g->point_count;
+		for (unsigned n = 0; n < MIN(g->point_count, ARRAY_SIZE(c->debug_point)); n++) {
+			c->debug_point[n].address = g->points[n].address;
+			c->debug_point[n].size = g->points[n].size;
+			c->debug_point[n].access = point_access(&g->points[n]);
+		}
 		c->debug_check = check;
 		c->debug_opaque = g;
 		c->debug_breakpoints = code;

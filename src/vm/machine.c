@@ -265,6 +265,19 @@ bool machine_panicked(const struct machine *m)
 	return atomic_load(&m->panicked);
 }
 
+static void stand_in(struct machine *m, const char *text)
+{
+	const struct engine_type *engine = engine_stand_in(m->config.engine);
+	struct error err;
+	if (!engine)
+		return; /* somebody else has changed it meanwhile */
+	for (unsigned i = 0; i < m->cpu_count; i++)
+		m->cpus[i]->exit_detail[0] = 0;
+	log_warn("engine %s: %s; engine %s goes on", m->config.engine->name, text, engine->name);
+	if (machine_set_engine(m, engine, &err) < 0)
+		end(m, MACHINE_FAILED, STATUS_FAILURE, err.text);
+}
+
 static void handle_requests(void *opaque)
 {
 	struct machine *m = opaque;
@@ -282,6 +295,8 @@ static void handle_requests(void *opaque)
 		handle_reset(m, requests, text);
 	else if (requests & REQUEST_DEBUG_STOP)
 		handle_debug_stop(m);
+	if (requests & REQUEST_ENGINE && !m->ended)
+		stand_in(m, text);
 	if (requests & REQUEST_HOLD && !m->ended)
 		hold(m, text);
 	run(m);
@@ -296,6 +311,10 @@ static void vcpu_stopped(void *opaque, unsigned index, enum exit_reason reason)
 	if (reason == EXIT_DEBUG) {
 		atomic_fetch_or(&m->debug_stops, 1u << index);
 		machine_request(m, REQUEST_DEBUG_STOP, NULL);
+		return;
+	}
+	if (reason == EXIT_ENGINE && engine_stand_in(m->config.engine)) {
+		machine_request(m, REQUEST_ENGINE, c->exit_detail);
 		return;
 	}
 	const char *what = reason == EXIT_SHUTDOWN ? "triple fault" : c->exit_detail[0] ? c->exit_detail : "the engine failed";
@@ -415,7 +434,9 @@ static int add_cpu(struct machine *m, unsigned index, struct error *err)
 	c->pio = &m->ports;
 	c->clock = &m->clock;
 	c->tsc_hz = c->host_tsc_hz = host_tsc_hz();
-	return cpu_init_cpuid(c, m->config.cpu_model, err);
+	if (cpu_init_cpuid(c, m->config.cpu_model, err) < 0)
+		return -1;
+	return m->engine_limits ? cpu_limit_features(c, m->engine_features, err) : 0;
 }
 
 static uint64_t clock_now(void *opaque)
@@ -449,6 +470,9 @@ static int create_core(struct machine *m, struct error *err)
 	m->memory.code_written = code_written;
 	m->memory.changed_opaque = m;
 	if (io_space_init(&m->ports, 0x10000, err) < 0 || io_space_init(&m->mmio, 1ull << 52, err) < 0)
+		return -1;
+	m->engine_limits = m->config.engine->limit != NULL;
+	if (m->engine_limits && m->config.engine->limit(m->engine_features, err) < 0)
 		return -1;
 	for (unsigned i = 0; i < m->config.cpus; i++)
 		if (add_cpu(m, i, err) < 0)

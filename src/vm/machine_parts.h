@@ -28,6 +28,7 @@ enum machine_request {
 	REQUEST_TRIPLE_FAULT = 16,
 	REQUEST_DEBUG_STOP = 32,
 	REQUEST_FAIL = 64,
+	REQUEST_ENGINE = 256,        /* the stand-in goes on */
 	REQUEST_HOLD = 128,          /* a pause until machine_release */
 	REQUEST_END = REQUEST_POWER_OFF | REQUEST_STOP | REQUEST_DEBUG_EXIT | REQUEST_FAIL,
 };
@@ -59,6 +60,8 @@ struct machine {
 	struct cpu *cpus[MACHINE_MAX_CPUS];
 	unsigned cpu_count;
 	struct vcpus vcpus;
+	bool engine_limits;         /* the engine that the machine was made with gives these features alone */
+	uint64_t engine_features[2];
 
 	/* Devices, in the order of `devices`. */
 	struct device *devices, **last_device;

@@ -6,7 +6,7 @@
 
 static const char *const exit_names[EXIT_COUNT] = {
 	[EXIT_KICK] = "kick", [EXIT_HALT] = "halt", [EXIT_SPIN] = "spin", [EXIT_SHUTDOWN] = "shutdown",
-	[EXIT_DEBUG] = "debug", [EXIT_ERROR] = "error",
+	[EXIT_DEBUG] = "debug", [EXIT_ERROR] = "error", [EXIT_ENGINE] = "engine",
 };
 
 static const char *const exception_names[32] = {
@@ -63,8 +63,10 @@ static json_t *cpu_stats_json(const struct vcpu *v, bool counted)
 		if (s->exceptions[i] && exception_names[i])
 			set(exceptions, exception_names[i], s->exceptions[i]);
 	json_t *cpu = json_object();
-	set(cpu, "instructions", s->instructions);
+	json_object_set_new(cpu, "instructions", counted ? json_integer((json_int_t)s->instructions) : json_null());
 	json_object_set_new(cpu, "efficiency", efficiency(counted, s->instructions, s->assisted));
+	set(cpu, "handovers", s->handovers);
+	set(cpu, "handed_over", s->handed_over);
 	set(cpu, "interrupts", s->interrupts);
 	set(cpu, "io_reads", s->io_reads);
 	set(cpu, "io_writes", s->io_writes);
@@ -117,7 +119,8 @@ json_t *machine_stats_json(struct machine *m)
 	json_t *stats = json_object(), *cpus = json_array(), *devices = json_object(), *exits = json_object();
 	uint64_t instructions = 0, assisted = 0, interrupts = 0, halted = 0;
 	/* Instructions are not counted where that would slow the guest down (--stats asks for it). */
-	bool counted = m->config.engine->counts_always || m->config.count_instructions;
+	const struct engine_type *engine = m->config.engine;
+	bool counted = !engine->counts_never && (engine->counts_always || m->config.count_instructions);
 	for (unsigned i = 0; i < m->vcpus.count; i++) {
 		const struct vcpu *v = &m->vcpus.vcpu[i];
 		instructions += v->cpu->stats.instructions;

@@ -34,16 +34,6 @@ const char *const machine_disk_bus_names[] = {
 	[MACHINE_CDROM] = "cdrom", [MACHINE_FLOPPY] = "floppy", NULL,
 };
 
-static const struct engine_type *const engines[] = { &engine_jit, &engine_interp };
-
-const struct engine_type *engine_by_name(const char *name)
-{
-	for (size_t i = 0; i < ARRAY_SIZE(engines); i++)
-		if (!strcmp(engines[i]->name, name))
-			return engines[i];
-	return NULL;
-}
-
 /* Size and time of change, to notice a disk that changed after the save. */
 static void add_disk_stamp(json_t *disk, const char *path)
 {

@@ -8,8 +8,6 @@
 
 /* The names of CPU models, as on the command line; NULL at the end, in the order of enum cpu_model. */
 extern const char *const cpu_model_names[];
-/* The engines by name; NULL when there is none of that name. */
-const struct engine_type *engine_by_name(const char *name);
 
 /* A machine's configuration: memory in bytes, cpus, cpu, engine, disks and so on. NULL: out of memory. */
 json_t *machine_config_json(const struct machine *machine);

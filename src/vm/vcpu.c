@@ -48,12 +48,23 @@ static void idle(struct vcpu *v)
 		v->halted_ns += waiter_wait(&v->waiter);
 }
 
+/* Others are about to look at it. What fails is in cpu->exit_detail, and ends the next run(). */
+static void bring_state(struct vcpu *v)
+{
+	struct error err;
+	if (v->engine_made && v->engine->get_state)
+		v->engine->get_state(v->cpu, &err);
+}
+
 static void *vcpu_thread(void *opaque)
 {
 	struct vcpu *v = opaque;
 	for (;;) {
-		if (!may_run(v) && !park(v))
-			return NULL;
+		if (!may_run(v)) {
+			bring_state(v);
+			if (!park(v))
+				return NULL;
+		}
 		if (unlikely(!atomic_load_explicit(&v->set->first_run_ns, memory_order_relaxed)))
 			v->set->first_run_ns = host_time_ns();
 		enum exit_reason reason = v->engine_made ? v->engine->run(v->cpu) : EXIT_ERROR;
@@ -66,6 +77,7 @@ static void *vcpu_thread(void *opaque)
 			host_thread_yield();
 		} else if (reason != EXIT_KICK) {
 			vcpus_hold(v->set);
+			bring_state(v);
 			v->set->stopped(v->set->opaque, v->index, reason);
 		}
 	}

@@ -40,7 +40,7 @@ struct vcpus {
 	pthread_mutex_t park_lock; /* over changes of held, only, quit, and parked */
 	pthread_cond_t parked_cond, release_cond;
 	unsigned parked;
-	/* On the vCPU's thread, for EXIT_SHUTDOWN, EXIT_DEBUG and EXIT_ERROR; it holds the set (vcpus_hold), and the
+	/* On the vCPU's thread, for EXIT_SHUTDOWN, EXIT_DEBUG, EXIT_ENGINE and EXIT_ERROR; it holds the set (vcpus_hold), and the
 	 * thread parks afterwards. */
 	void (*stopped)(void *opaque, unsigned index, enum exit_reason reason);
 	void *opaque;

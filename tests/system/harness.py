@@ -61,6 +61,14 @@ def free_port():
         return s.getsockname()[1]
 
 
+def kvm_works():
+    """Whether engine kvm works on this host; says why not."""
+    kvm = next(e for e in json.loads(visor("doctor", "--json").stdout)["engines"] if e["engine"] == "kvm")
+    if not kvm["works"]:
+        print("engine kvm is skipped:", kvm["text"])
+    return kvm["works"]
+
+
 class Guest:
     """visor run, or another program with a guest, with its console on pipes."""
 

@@ -36,8 +36,8 @@ def want(output, *patterns):
         at = m.end()
 
 
-def breakpoints_and_steps():
-    g = start("smc")
+def breakpoints_and_steps(*more):
+    g = start("smc", *more)
     out = gdb("smc", "p/x $eflags & 0x200", "break guest_main", "continue", "p/x $rip == (long)&guest_main", "x/i $rip",
               "set $before = $rsp", "stepi", "p $before - $rsp", "p/x $cr0 & 0x80000001", "p/x *(unsigned *)0x100000",
               "set $rax = 0x1122334455667788", "p/x $rax", "p/x $eax", "set *(long *)0x8000 = 0x55aa", "p/x *(long *)0x8000",
@@ -47,8 +47,8 @@ def breakpoints_and_steps():
     g.wait(33)
 
 
-def watchpoints():
-    g = start("smc")
+def watchpoints(*more):
+    g = start("smc", *more)
     out = gdb("smc", "break guest_main", "continue", "delete", "watch *(unsigned long *)&next_page", "continue", "continue",
               "p *(unsigned long *)&next_page > 0", "delete", "rwatch *(unsigned long *)&next_page", "continue", "delete",
               "awatch *(unsigned long *)&next_page", "continue", "continue", "delete", "detach")
@@ -57,8 +57,8 @@ def watchpoints():
     g.wait(33)
 
 
-def processors():
-    g = start("smp", "--cpus", "2")
+def processors(*more):
+    g = start("smp", "--cpus", "2", *more)
     out = gdb("smp", "info threads", "break ap_main", "continue", "info threads", "thread 1", "p/x $cs", "thread 2", "p/x $cs", "bt 1",
               "delete", "detach")
     want(out, r"vCPU 0", r"vCPU 1 \(halted\)|vCPU 1", r"hit Breakpoint|Breakpoint 1", r"ap_main", r"= 0x8$", r"= 0x8$", r"ap_main")
@@ -129,5 +129,12 @@ breakpoints_and_steps()
 watchpoints()
 processors()
 interrupt_and_reconnect()
+if kvm_works():
+    watchpoints("--engine", "kvm")
+    # The processor's debug registers, where KVM has kernel code, too; one that emulates that does not look at data.
+    os.environ["VISOR_KVM_KERNEL"] = "1"
+    breakpoints_and_steps("--engine", "kvm")
+    processors("--engine", "kvm")
+    del os.environ["VISOR_KVM_KERNEL"]
 r = visor("run", "--kernel", f"{programs}/smc.elf", "--gdb", "nohost.invalid:x", status=1)
 check("--gdb" in r.stderr, "a wrong address is named")

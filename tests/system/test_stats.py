@@ -28,12 +28,16 @@ for name in COUNTED:
     check(name != "wild" or cpu["jit"]["shapes"] > 0, f"{name}: nothing ran on windows of one bias")
     print(f"{name}: {jit['instructions']} instructions, efficiency {jit['efficiency']:.4f}")
 
+engines = {"jit": cpu["jit"], "kvm": run("exceptions", "kvm")["cpus"][0]["kvm"] if kvm_works() else None}
 manual = visor("help", "--man").stdout.replace("\\-", "-")
 section = manual[manual.index(".SH STATISTICS"):]
 section = section[:section.index("\n.SH")]
 for term in re.findall(r"^\.B (.*)$", section, re.M):
-    where = cpu["jit"] if term.startswith("jit: ") else None
-    for name in term.removeprefix("jit: ").split(", "):
+    engine, names = term.split(": ") if ": " in term else (None, term)
+    if engine and not engines[engine]:
+        continue
+    where = engines.get(engine)
+    for name in names.split(", "):
         check(name in where if where else name in jit or name in cpu, f"the manual page names {name}, statistics do not have it")
-for name in cpu["jit"].keys() | jit.keys() | cpu.keys():
+for name in cpu["jit"].keys() | (engines["kvm"] or {}).keys() | jit.keys() | cpu.keys():
     check(re.search(rf"\b{name}\b", section), f"the manual page does not say what {name} is")

@@ -359,9 +359,11 @@ static enum exit_reason run_engine(void)
 	enum exit_reason reason;
 	ticks = 0;
 	in_engine = true;
-	do
+	do {
 		reason = engine->run(cpu);
-	while (reason == EXIT_SPIN || (reason == EXIT_KICK && ticks < TICKS_MAX));
+		if (reason == EXIT_ENGINE) /* it would rather not, but can */
+			cpu->exit_detail[0] = 0;
+	} while (reason == EXIT_SPIN || reason == EXIT_ENGINE || (reason == EXIT_KICK && ticks < TICKS_MAX));
 	in_engine = false;
 	if (engine->get_state)
 		engine->get_state(cpu, NULL);

@@ -1,0 +1,100 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""visor doctor, and hosts where KVM is missing, forbidden, or lacks something: a clear line with the remedy, and --engine auto goes on without."""
+import shutil
+from harness import *
+
+NOBODY = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+# A KVM that has all but one capability; it never gets to make a machine.
+SHIM = r"""
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <linux/kvm.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+static int kvm = -1;
+int open(const char *path, int flags, ...)
+{
+	va_list a;
+	va_start(a, flags);
+	int mode = va_arg(a, int);
+	if (strcmp(path, "/dev/kvm"))
+		return (int)syscall(SYS_openat, AT_FDCWD, path, flags, mode);
+	return kvm = (int)syscall(SYS_openat, AT_FDCWD, "/dev/null", flags, mode);
+}
+int open64(const char *path, int flags, ...) __attribute__((alias("open")));
+int ioctl(int fd, unsigned long request, ...)
+{
+	va_list a;
+	va_start(a, request);
+	unsigned long argument = va_arg(a, unsigned long);
+	if (fd == kvm && request == KVM_GET_API_VERSION)
+		return KVM_API_VERSION;
+	if (fd == kvm && request == KVM_CHECK_EXTENSION)
+		return argument != (unsigned long)atoi(getenv("LACKS"));
+	return (int)syscall(SYS_ioctl, fd, request, argument);
+}
+"""
+
+
+def run(*command, status, **more):
+    r = subprocess.run([*command], capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60 * PATIENCE, **more)
+    check(r.returncode == status, f"{command}: status {r.returncode} instead of {status}\n{r.stdout}\n{r.stderr}")
+    return r
+
+
+def missing(what, prefix, pattern, **more):
+    """--engine kvm fails with a line that matches; auto serves the guest; doctor says the same."""
+    r = run(*prefix, VISOR, "run", *GUEST, "--engine", "kvm", status=1, **more)
+    check(re.search(pattern, r.stderr) and r.stderr.count("\n") == 1, f"{what}: {r.stderr}")
+    check("--engine jit" in r.stderr, f"{what}: no remedy: {r.stderr}")
+    run(*prefix, VISOR, "run", *GUEST, status=33, **more)
+    r = run(*prefix, VISOR, "doctor", status=0, **more)
+    check(re.search(r"^engine kvm: does not work: .*" + pattern, r.stdout, re.M), f"{what}: {r.stdout}")
+    check("--engine auto: jit" in r.stdout, f"{what}: {r.stdout}")
+    print(f"{what}: passed")
+
+
+build = os.path.join(TMP, "guest")
+r = subprocess.run([os.path.join(TOP, "tests", "guest", "build.sh"), build], capture_output=True, text=True)
+check(r.returncode == 0, r.stderr)
+GUEST = ["--memory", "64M", "--kernel", os.path.join(build, "smp.elf"), "--debug-exit", "--no-reboot"]
+
+found = json.loads(visor("doctor", "--json").stdout)
+kvm = found["engines"][0]
+check([e["engine"] for e in found["engines"]] == ["kvm", "jit", "interp"], found)
+check(all(e["works"] for e in found["engines"][1:]), found)
+check(found["auto"] == ("kvm" if kvm["works"] and kvm["fast"] else "jit"), found)
+check(kvm["text"] and "processor:" in kvm["details"] and "modules:" in kvm["details"], found)
+print(f"KVM here: {kvm['text']}")
+stats = json.loads(run(VISOR, "run", *GUEST, "--stats", status=33).stderr)
+check(found["auto"] in stats["cpus"][0], "auto took another engine than doctor said")
+
+if os.getuid() == 0 and shutil.which("unshare") and subprocess.run(["unshare", "-m", "true"]).returncode == 0:
+    # A /dev of our own: without the device, with something else in its place, with one that is not for us.
+    nodes = "mount -t tmpfs none /dev && mknod /dev/null c 1 3 && mknod /dev/urandom c 1 9 && chmod 666 /dev/null /dev/urandom"
+    own = lambda more: ["unshare", "-m", "sh", "-c", f'{nodes}; {more}; exec "$@"', "sh"]
+    missing("no device", own(":"), r"/dev/kvm: No such file.*modprobe")
+    missing("no KVM behind the device", own("mknod /dev/kvm c 1 3"), r"/dev/kvm speaks no KVM")
+    open_to_all = dict(os.environ, XDG_RUNTIME_DIR=tempfile.mkdtemp(prefix="run-", dir="/tmp"))
+    os.chmod(open_to_all["XDG_RUNTIME_DIR"], 0o777)
+    reach = subprocess.run([*NOBODY, VISOR, "version"], capture_output=True).returncode == 0 and \
+        subprocess.run([*NOBODY, "test", "-r", GUEST[3]]).returncode == 0
+    if reach:
+        missing("no permission", [*own("mknod -m 600 /dev/kvm c 1 3"), *NOBODY], r"/dev/kvm: Permission denied.*usermod -aG kvm", env=open_to_all)
+    else:
+        print("no permission: not tried, since another user cannot reach this folder")
+    shutil.rmtree(open_to_all["XDG_RUNTIME_DIR"])
+else:
+    print("a /dev of our own: not tried, it takes root")
+
+shim = os.path.join(TMP, "shim.so")
+with open(os.path.join(TMP, "shim.c"), "w") as f:
+    f.write(SHIM)
+run("gcc", "-shared", "-fPIC", "-O1", "-o", shim, f.name, status=0)
+CAP_X86_USER_SPACE_MSR = "188"
+missing("a capability that is missing", [], r"lacks KVM_CAP_X86_USER_SPACE_MSR.*newer kernel", env=dict(os.environ, LD_PRELOAD=shim, LACKS=CAP_X86_USER_SPACE_MSR))
