@@ -409,11 +409,11 @@ static int vmdk_info(struct image *image, json_t *info)
 	return rc;
 }
 
-static void report(struct image_check *check, uint64_t offset, const char *what)
+static void report(struct image_check *check, uint64_t *count, uint64_t offset, const char *what)
 {
 	char text[120];
 	snprintf(text, sizeof(text), "the grain for byte %llu %s", (unsigned long long)offset, what);
-	check->errors++;
+	++*count;
 	if (check->report)
 		check->report(check->opaque, text);
 }
@@ -428,7 +428,10 @@ static int get_entry(struct vmdk *vmdk, struct vmdk_extent *extent, const uint32
 	return error;
 }
 
-/* Each grain lies within the file, is nobody else's, and both sets of tables say the same. */
+/*
+ * Each grain lies within the file, is nobody else's, and both sets of tables say the same. A writer that is killed has written one set
+ * and not yet the other: the first is what counts, and such a grain is one that nobody has flushed.
+ */
 static int check_extent(struct vmdk *vmdk, struct vmdk_extent *extent, struct image_check *check)
 {
 	uint64_t units = extent->end / BLOCK_SECTOR + 1, unit = vmdk->image.unit;
@@ -445,16 +448,18 @@ static int check_extent(struct vmdk *vmdk, struct vmdk_extent *extent, struct im
 		if (error)
 			return error;
 		describe(vmdk, extent, entry, &to);
-		if (copy != entry)
-			report(check, offset, "is at different places by the two tables");
+		if (copy != entry && (!copy || !entry))
+			report(check, &check->leaks, offset, "is in one of the two tables alone");
+		else if (copy != entry)
+			report(check, &check->errors, offset, "is at different places by the two tables");
 		if (to.kind != EXTENT_DATA && to.kind != EXTENT_PACKED)
 			continue;
 		if (to.at >= extent->end) {
-			report(check, offset, "is beyond the end of the file");
+			report(check, &check->errors, offset, "is beyond the end of the file");
 			continue;
 		}
 		if (seen[entry / 8] & BIT(entry % 8))
-			report(check, offset, "is another one's, too");
+			report(check, &check->errors, offset, "is another one's, too");
 		seen[entry / 8] |= (uint8_t)BIT(entry % 8);
 		check->allocated += unit;
 		check->compressed += to.kind == EXTENT_PACKED ? unit : 0;
