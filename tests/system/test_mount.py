@@ -25,7 +25,7 @@ def md5(path):
 
 def tool(*command, **more):
     r = subprocess.run(command, capture_output=True, text=True, **more)
-    check(r.returncode == 0, f"{command}: {r.stdout[-1000:]}{r.stderr[-1000:]}")
+    check(r.returncode == 0, f"{r.stdout[-1000:]}{r.stderr[-1000:]}\n{command}")
     return r.stdout
 
 
