@@ -204,7 +204,9 @@ def mounted(folder):
         return any(line.split()[4] == folder for line in f)
 
 
-# Killed: the one with the image, whose mount the other one removes; then both, which the next command does.
+# Killed: the one with the image, whose mount the other one removes; then both, which the next command does. What the killed leave of the file
+# system is as after a power failure, so another image goes on.
+shutil.copy("d.qcow2", "whole.qcow2")
 disk("mount", "d.qcow2", MNT)
 os.kill(processes(MNT)[-1], signal.SIGKILL)
 wait_until(lambda: not mounted(MNT), "the dead mount stays")
@@ -240,7 +242,7 @@ cd {user}
 if os.geteuid() == 0 and shutil.which("fusermount3") and shutil.which("setpriv"):
     os.chmod(TMP, 0o755)
     os.makedirs(f"{user}/m")
-    shutil.copy("d.qcow2", user)
+    shutil.copy("whole.qcow2", f"{user}/d.qcow2")
     for name in (user, f"{user}/m", f"{user}/d.qcow2"):
         os.chown(name, 65534, 65534)
     if subprocess.run(["setpriv", "--reuid", "65534", "--clear-groups", VISOR, "version"], capture_output=True).returncode == 0:
