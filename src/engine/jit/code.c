@@ -187,8 +187,10 @@ uint64_t jit_unit_page(const struct jit *jit, uint64_t linear, unsigned set)
 /* With the space: a library's code has units of the many that came and went. */
 static unsigned hash(const uint8_t *host, uint64_t page, unsigned set, uint32_t space)
 {
-	uint32_t h = (uint32_t)((uintptr_t)host >> GUEST_PAGE_SHIFT) ^ (uint32_t)(page >> GUEST_PAGE_SHIFT) ^ set << 28 ^ space * 0x85ebca6bu;
-	unsigned region = (h * 0x9e3779b1u) >> 16 & (UNIT_REGIONS - 1), bucket = ((uintptr_t)host & GUEST_PAGE_MASK) / (GUEST_PAGE_SIZE / REGION_BUCKETS);
+	/* Where guest memory is mapped in one piece the two page numbers rise together: they must not cancel each other out. */
+	uint32_t h = (uint32_t)((uintptr_t)host >> GUEST_PAGE_SHIFT) * 0x9e3779b1u + (uint32_t)(page >> GUEST_PAGE_SHIFT) * 0xc2b2ae35u;
+	unsigned region = (h + space * 0x85ebca6bu + set * 0x27d4eb2fu) >> 16 & (UNIT_REGIONS - 1);
+	unsigned bucket = ((uintptr_t)host & GUEST_PAGE_MASK) / (GUEST_PAGE_SIZE / REGION_BUCKETS);
 	return region * REGION_BUCKETS + bucket;
 }
 
