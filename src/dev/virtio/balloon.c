@@ -127,10 +127,7 @@ static void forget_stats(struct virtio_balloon *balloon)
 static void ask_for_stats(struct virtio_balloon *balloon)
 {
 	struct virtio_device *virtio = &balloon->virtio;
-	const struct virtio_transport *transport = &virtio->transport;
-	bool up = virtio->status & VIRTIO_STATUS_DRIVER_OK && !(virtio->status & VIRTIO_STATUS_NEEDS_RESET) &&
-		(!transport->dma_allowed || transport->dma_allowed(transport->opaque));
-	if (!balloon->has_stats_buffer || !up)
+	if (!balloon->has_stats_buffer || !virtio_ready(virtio))
 		return;
 	const struct virtqueue_element element = { .head = balloon->stats_head };
 	balloon->has_stats_buffer = false;

@@ -141,7 +141,7 @@ bool virtio_gpu_resize(struct virtio_gpu *gpu, unsigned width, unsigned height)
 {
 	struct virtio_device *virtio = &gpu->virtio;
 	lock_take(&virtio->lock);
-	bool driven = virtio->status & VIRTIO_STATUS_DRIVER_OK && !(virtio->status & VIRTIO_STATUS_NEEDS_RESET);
+	bool driven = virtio_driven(virtio);
 	gpu->width = MIN(MAX(width, VIRTIO_GPU_LEAST), VIRTIO_GPU_MOST);
 	gpu->height = MIN(MAX(height, VIRTIO_GPU_LEAST), VIRTIO_GPU_MOST);
 	gpu->space.events_read |= EVENT_DISPLAY;

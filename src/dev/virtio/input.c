@@ -115,12 +115,6 @@ static void config_written(struct virtio_device *virtio, unsigned offset, uint64
 
 /* --- events --- */
 
-/* Memory may be out of reach for a while: then events wait. */
-static bool driven(const struct virtio_device *virtio)
-{
-	return virtio->status & VIRTIO_STATUS_DRIVER_OK && !(virtio->status & VIRTIO_STATUS_NEEDS_RESET);
-}
-
 static void flush(struct virtio_input *input)
 {
 	struct virtio_device *virtio = &input->virtio;
@@ -140,10 +134,10 @@ static void flush(struct virtio_input *input)
 		virtio_signal(virtio, QUEUE_EVENTS);
 }
 
-/* The events of one moment, and the one that ends them. */
+/* The events of one moment, and the one that ends them. Where memory is out of reach for a while they wait. */
 static void report(struct virtio_input *input, const struct input_event *events, unsigned count)
 {
-	if (!driven(&input->virtio) || !count || count + 1 > WAITING_MAX - input->count)
+	if (!virtio_driven(&input->virtio) || !count || count + 1 > WAITING_MAX - input->count)
 		return;
 	for (unsigned i = 0; i <= count; i++)
 		input->waiting[(input->first + input->count++) % WAITING_MAX] = i < count ? events[i] : (struct input_event){ EV_SYN, 0, 0 };

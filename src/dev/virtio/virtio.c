@@ -48,9 +48,8 @@ void virtio_set_transport(struct virtio_device *device, const struct virtio_tran
 
 bool virtio_ready(const struct virtio_device *device)
 {
-	bool up = device->status & VIRTIO_STATUS_DRIVER_OK && !(device->status & VIRTIO_STATUS_NEEDS_RESET);
 	const struct virtio_transport *transport = &device->transport;
-	return up && (!transport->dma_allowed || transport->dma_allowed(transport->opaque));
+	return virtio_driven(device) && (!transport->dma_allowed || transport->dma_allowed(transport->opaque));
 }
 
 /* One round; queues that were kicked meanwhile wait for the next one, so that other devices have their turn. */

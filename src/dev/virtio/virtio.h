@@ -118,13 +118,19 @@ static inline bool virtio_has_feature(const struct virtio_device *device, unsign
 	return device->features >> bit & 1;
 }
 
-/* The driver is up, keeps the rules, and lets the device touch memory: else virtio_pop finds nothing. */
+/* The driver is up and has kept the rules; it may have taken bus mastering away for a while. */
+static inline bool virtio_driven(const struct virtio_device *device)
+{
+	return (device->status & (VIRTIO_STATUS_DRIVER_OK | VIRTIO_STATUS_NEEDS_RESET)) == VIRTIO_STATUS_DRIVER_OK;
+}
+
+/* The same, and it lets the device touch memory: else virtio_pop finds nothing. */
 bool virtio_ready(const struct virtio_device *device);
 
 /* The next chain of a queue in device->iov; false: none, or the queue is broken and the device now needs a reset. */
 bool virtio_pop(struct virtio_device *device, unsigned queue, struct virtqueue_element *element);
 
-/* The queue may be used: its driver is up, has done nothing wrong, and lets the device reach memory. */
+/* The device is ready and the queue enabled. */
 bool virtio_up(const struct virtio_device *device, unsigned queue);
 /* Asks the driver to notify of the next chain; true: there is one already, so virtio_pop is to be called again. */
 bool virtio_ask(struct virtio_device *device, unsigned queue);
