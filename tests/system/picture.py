@@ -105,3 +105,17 @@ def wait_for(name, text, seconds=30):
             return shown
         time.sleep(0.1)
     check(False, f"'{text}' does not come onto the screen:\n{shown}")
+
+
+def expect_grub_graphics(name, width, height):
+    """At the menu of grub-rescue: a graphics mode by the VESA BIOS, black, with letters in the console's grey."""
+    wait_for(name, "highlighted entry", 60)
+    visor("key", name, "c")
+    wait_for(name, "grub>")
+    visor("type", name, f"insmod all_video; set gfxmode={width}x{height}x32; loadfont unicode; terminal_output gfxterm\n")
+
+    def problem(shown_width, shown_height, rows):
+        letters = sum(row.count(b"\xa8\xa8\xa8") for row in rows)
+        right = (shown_width, shown_height) == (width, height) and letters > 50
+        return "" if right else f"{shown_width} x {shown_height} pixels, {letters} of them of letters"
+    expect_screen(name, problem, "GRUB's graphics terminal", 30)

@@ -114,18 +114,7 @@ print("passed: micro")
 
 # The VGA adapter in it: text, and a mode by the VESA BIOS.
 g = Guest("--name", NAME, "--gpu", "virtio", "--memory", "128M", "--cdrom", f"{grub}/grub-rescue-cdrom.iso")
-wait_for(NAME, "highlighted entry", 60)
-visor("key", NAME, "c")
-wait_for(NAME, "grub>")
-visor("type", NAME, "insmod all_video; set gfxmode=800x600x32; loadfont unicode; terminal_output gfxterm\n")
-
-
-def letters_problem(width, height, shown):
-    letters = sum(row.count(b"\xa8\xa8\xa8") for row in shown)
-    return "" if (width, height) == (800, 600) and letters > 50 else f"{width} x {height} pixels, {letters} of them of letters"
-
-
-expect_screen(NAME, letters_problem, "GRUB's graphics terminal", 30)
+expect_grub_graphics(NAME, 800, 600)
 visor("stop", NAME, "--force")
 g.wait(0)
 print("passed: BIOS")

@@ -6,7 +6,7 @@ from wav import *
 
 (folder,) = prepare("pc-i386")
 NAME = f"sound-{os.getpid()}"
-heard, heard2 = os.path.join(TMP, "heard.wav"), os.path.join(TMP, "heard2.wav")
+heard = os.path.join(TMP, "heard.wav")
 
 
 bytes_ = [128] * SILENCE + noise(9000, 0, 255)
@@ -46,24 +46,4 @@ find(left, [(b - 128) * 256 for b in bytes_[SILENCE:]], "8 bits, left")
 find(right, [(b - 128) * 256 for b in bytes_[SILENCE:]], "8 bits, right")
 print("passed: 8 bits, mono")
 
-# 16 bits, stereo; the machine is saved while it plays, and another goes on.
-g = boot()
-saved = os.path.join(TMP, "saved")
-g.command("/play 16 2 11025 </words & true")
-end = time.monotonic() + 20 * PATIENCE
-while os.path.getsize(heard) < 4096 and time.monotonic() < end:
-    time.sleep(0.05)
-visor("save", NAME, saved, "--stop")
-g.wait(0)
-g = Guest("--restore", saved, "--audio", f"wav:{heard2}")
-g.send("\n")
-g.expect(PROMPT, 60)
-g.command("wait")
-g.power_off()
-g.check_log()
-_, left, right = samples(heard)
-rate, left2, right2 = samples(heard2)
-check(rate == 11025 and len(left2) > 1000, f"rate {rate}, {len(left2)} frames after the restore")
-find(left + left2, words[SILENCE::2], "16 bits, left")
-find(right + right2, words[SILENCE + 1::2], "16 bits, right")
-print("passed: 16 bits, stereo, save and restore")
+play_over_save(boot(), NAME, heard, words, 11025)

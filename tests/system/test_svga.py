@@ -11,19 +11,7 @@ WIDTH, HEIGHT = 1280, 800
 
 
 g = Guest("--name", NAME, "--machine", "classic", "--memory", "128M", "--cdrom", f"{grub}/grub-rescue-cdrom.iso")
-wait_for(NAME, "highlighted entry", 60)
-visor("key", NAME, "c")
-wait_for(NAME, "grub>")
-# A graphics mode by the VESA BIOS: black, with letters in the console's grey.
-visor("type", NAME, "insmod all_video; set gfxmode=1024x768x32; loadfont unicode; terminal_output gfxterm\n")
-
-
-def problem(width, height, rows):
-    letters = sum(row.count(b"\xa8\xa8\xa8") for row in rows)
-    return "" if (width, height) == (1024, 768) and letters > 50 else f"{width} x {height} pixels, {letters} of them of letters"
-
-
-expect_screen(NAME, problem, "GRUB's graphics terminal", 30)
+expect_grub_graphics(NAME, 1024, 768)
 visor("stop", NAME, "--force")
 g.wait(0)
 print("passed: BIOS")

@@ -46,3 +46,26 @@ def find(channel, wanted, what):
     at = channel.tobytes().find(array.array("h", wanted).tobytes())
     check(at >= 0 and at % 2 == 0, f"{what}: what was played is not in what was heard")
     return at // 2
+
+
+def play_over_save(g, name, heard, words, rate):
+    """The guest plays its /words, 16 bits and stereo; it is saved in the middle, and another machine goes on. `heard` is its WAV file."""
+    saved, heard2 = os.path.join(TMP, "saved"), os.path.join(TMP, "heard2.wav")
+    g.command(f"/play 16 2 {rate} </words & true")
+    end = time.monotonic() + 20 * PATIENCE
+    while os.path.getsize(heard) < 4096 and time.monotonic() < end:
+        time.sleep(0.05)
+    visor("save", name, saved, "--stop")
+    g.wait(0)
+    g = Guest("--restore", saved, "--audio", f"wav:{heard2}")
+    g.send("\n")
+    g.expect(PROMPT, 60)
+    g.command("wait")
+    g.power_off()
+    g.check_log()
+    _, left, right = samples(heard)
+    rate2, left2, right2 = samples(heard2)
+    check(rate2 == rate and len(left2) > 1000, f"rate {rate2}, {len(left2)} frames after the restore")
+    find(left + left2, words[SILENCE::2], "16 bits, left")
+    find(right + right2, words[SILENCE + 1::2], "16 bits, right")
+    print("passed: 16 bits, stereo, save and restore")
