@@ -435,6 +435,11 @@ void cpu_deliver(struct cpu *c, enum event_kind kind, unsigned vector, uint32_t 
  * it with fault_env set again, since delivery may fault in turn. */
 void cpu_deliver_fault(struct cpu *c);
 
+/* --- cpu/new.c --- */
+/* Zeroed, in the low 2 GiB, where translated code names its fields by absolute addresses. NULL: no memory there. */
+struct cpu *cpu_new(void);
+void cpu_free(struct cpu *c);
+
 /* --- cpu/msr.c, cpu/cpuid.c, cpu/control.c --- */
 void cpu_read_msr(struct cpu *c, uint32_t msr, uint64_t *value);  /* #GP(0) for what does not exist */
 void cpu_write_msr(struct cpu *c, uint32_t msr, uint64_t value);

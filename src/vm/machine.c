@@ -418,10 +418,9 @@ static void code_written(void *opaque)
 
 static int add_cpu(struct machine *m, unsigned index, struct error *err)
 {
-	struct cpu *c = aligned_alloc(64, ALIGN_UP(sizeof(*c), (size_t)64));
+	struct cpu *c = cpu_new();
 	if (!c)
 		return error_set(err, ENOMEM, "out of memory for vCPU %u", index);
-	memset(c, 0, sizeof(*c));
 	m->cpus[m->cpu_count++] = c;
 	c->index = index;
 	c->count = m->config.cpus;
@@ -565,10 +564,8 @@ void machine_destroy(struct machine *m)
 	machine_remove_virtio(m);
 	machine_remove_services(m);
 	loop_destroy(m->loop);
-	for (unsigned i = 0; i < m->cpu_count; i++) {
-		free(m->cpus[i]->cpuid);
-		free(m->cpus[i]);
-	}
+	for (unsigned i = 0; i < m->cpu_count; i++)
+		cpu_free(m->cpus[i]);
 	io_space_destroy(&m->ports);
 	io_space_destroy(&m->mmio);
 	vclock_destroy(&m->clock);

@@ -51,9 +51,8 @@ static void set_segment(struct cpu *c, unsigned n, uint16_t selector, uint16_t a
 struct cpu *diff_machine(void)
 {
 	struct error err = { 0 };
-	struct cpu *c = aligned_alloc(64, ALIGN_UP(sizeof(struct cpu), 64u));
+	struct cpu *c = cpu_new();
 	struct hostrun_state first = { 0 };
-	memset(c, 0, sizeof *c);
 	if (memory_init(&memory, 4 << 20, &err) < 0 || mmap(data, DATA_SIZE, PROT_READ | PROT_WRITE,
 	    MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) != data) {
 		fprintf(stderr, "no memory for the test at 0x%lx: %s\n", DATA_BASE, err.text);

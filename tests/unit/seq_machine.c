@@ -182,8 +182,7 @@ static void make_kernel(void)
 static void make_cpu(void)
 {
 	struct error err = { 0 };
-	cpu = aligned_alloc(64, ALIGN_UP(sizeof *cpu, 64u));
-	memset(cpu, 0, sizeof *cpu);
+	cpu = cpu_new();
 	cpu->memory = &memory;
 	cpu->count = 1;
 	cpu->peers = peers;

@@ -18,7 +18,7 @@
  * Every loop looks at cpu->attention: at direct jumps backwards, at all that may
  * leave the page where tags decide, and by cpu->branches.
  */
-#define ATTENTION GS_FIELD(attention)
+#define ATTENTION CPU_FIELD(attention)
 
 static void poll(struct translator *t, struct thunk *thunk)
 {
@@ -53,7 +53,7 @@ static struct thunk *leave_at(struct translator *t, int64_t offset)
 /* Where windows are used cpu_attention makes this fault: no flags change. Nothing but S_A does. */
 static void poll_by_fault(struct translator *t, struct thunk *thunk)
 {
-	emit_load(&t->e, S_A, GS_FIELD(poll));
+	emit_load(&t->e, S_A, CPU_FIELD(poll));
 	guard(t, thunk);
 	emit_mem(&t->e, 0, 0x8b, S_A, MEM_BASE(S_A, 0));
 }
@@ -157,7 +157,7 @@ static void exit_by_tag(struct translator *t, int undo)
 void emit_branch_by_table(struct emitter *e, unsigned set)
 {
 	emit_reg(e, EMIT_0F, 0xb7, S_B, S_A);
-	emit_load(e, S_C, GS_FIELD(branches[set == TLB_USER ? 0 : 1]));
+	emit_load(e, S_C, CPU_FIELD(branches[set == TLB_USER ? 0 : 1]));
 	emit_mem(e, 0, 0xff, 4, (struct host_mem){ .base = S_C, .index = S_B, .scale = 3 });
 }
 

@@ -232,7 +232,7 @@ static void forward(struct jit *jit, struct unit *unit, uint8_t *entry, bool mem
 	struct record *record = jit_alloc(jit, sizeof(*record));
 	if (!record || jit_code_room(jit) < 64)
 		return;
-	struct emitter e = { .at = jit->code_at, .end = jit_cold_floor(jit), .delta = jit_delta(jit) };
+	struct emitter e = jit_emitter(jit, jit->code_at, jit_cold_floor(jit));
 	uint8_t *thunk = emit_here(&e);
 	emit_address(&e, S_A, record);
 	emit_jump(&e, memory_flags ? jit->leave_memory_flags : jit->leave);

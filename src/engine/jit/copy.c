@@ -133,7 +133,7 @@ static void load_registers(struct translator *t, const struct insn *i, unsigned 
 {
 	for (unsigned r = S_C; r <= S_A; r++)
 		if ((mask >> r & 1) && !reuse_holds(t, r) && !only_written(i, r))
-			emit_load(&t->e, r, GS_FIELD(gpr[r]));
+			emit_load(&t->e, r, CPU_FIELD(gpr[r]));
 }
 
 /* Copied without a look at anything but its operands. */
@@ -162,7 +162,7 @@ static void store_registers(struct translator *t, unsigned written, unsigned use
 {
 	for (unsigned r = S_C; r <= S_A; r++) {
 		if ((written >> r & 1) && !stored_soon(t, r))
-			emit_store(&t->e, GS_FIELD(gpr[r]), r);
+			emit_store(&t->e, CPU_FIELD(gpr[r]), r);
 		if (used >> r & 1)
 			reuse_hold(t, r);
 	}
@@ -196,7 +196,7 @@ static void prepare_stack(struct translator *t, struct thunk *thunk)
 {
 	t->stack_replaced = true;
 	emit_store(&t->e, WORD(saved_stack), REG_RSP);
-	emit_store(&t->e, GS_FIELD(gpr[REG_RSP]), emit_gpr(t, REG_RSP, S_A));
+	emit_store(&t->e, CPU_FIELD(gpr[REG_RSP]), emit_gpr(t, REG_RSP, S_A));
 	if (thunk)
 		thunk->undo = undo_stack;
 }
@@ -245,7 +245,7 @@ static void copy(struct translator *t, enum copy_kind kind)
 		flags_to_host(t);
 	load_registers(t, i, data);
 	if (stack)
-		emit_load(&t->e, REG_RSP, GS_FIELD(gpr[REG_RSP]));
+		emit_load(&t->e, REG_RSP, CPU_FIELD(gpr[REG_RSP]));
 	if (kind == COPY_GUARDED || (memory && (uses_windows(t) || thunk->record->window)))
 		guard(t, thunk);
 	t->full |= !raw_copy(&t->e, i, bytes, memory ? &m : NULL);
@@ -326,7 +326,7 @@ static bool lea_kept(struct translator *t, const struct insn *i, unsigned to)
 	if (!page)
 		emit_mem(&t->e, i->opsize == 8 ? EMIT_W : 0, 0x8d, to, m);
 	if (scratch_register(to)) {
-		emit_store(&t->e, GS_FIELD(gpr[to]), to);
+		emit_store(&t->e, CPU_FIELD(gpr[to]), to);
 		reuse_hold(t, to);
 	}
 	t->kept = true;
@@ -345,14 +345,14 @@ static bool translate_lea(struct translator *t, const struct insn *i)
 	if (i->opsize == 2) {
 		emit_lea(&t->e, S_A, m);
 		if (scratch_register(to))
-			emit_mem(&t->e, EMIT_66, 0x89, S_A, GS_FIELD(gpr[to]));
+			emit_mem(&t->e, EMIT_66, 0x89, S_A, CPU_FIELD(gpr[to]));
 		else
 			emit_reg(&t->e, EMIT_66, 0x89, S_A, to);
 		return true;
 	}
 	emit_mem(&t->e, i->opsize == 8 ? EMIT_W : 0, 0x8d, host, m);
 	if (scratch_register(to))
-		emit_store(&t->e, GS_FIELD(gpr[to]), S_A);
+		emit_store(&t->e, CPU_FIELD(gpr[to]), S_A);
 	return true;
 }
 

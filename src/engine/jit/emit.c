@@ -38,21 +38,22 @@ unsigned emit_rex_xb(const struct host_mem *m)
 void emit_modrm(struct emitter *e, unsigned reg, const struct host_mem *m)
 {
 	unsigned r = (reg & 7) << 3, index = m->index == HOST_NONE ? 4u : m->index & 7u;
+	int32_t disp = m->disp + (m->cpu ? e->cpu : 0);
 	if (m->base == HOST_NONE) {
 		put8(e, r | 4);
 		put8(e, (unsigned)m->scale << 6 | index << 3 | 5);
-		put32(e, (uint32_t)m->disp);
+		put32(e, (uint32_t)disp);
 		return;
 	}
-	unsigned base = m->base & 7, mod = m->disp == 0 && base != 5 ? 0 : m->disp == (int8_t)m->disp ? 1 : 2;
+	unsigned base = m->base & 7, mod = disp == 0 && base != 5 ? 0 : disp == (int8_t)disp ? 1 : 2;
 	bool sib = m->index != HOST_NONE || base == 4;
 	put8(e, mod << 6 | r | (sib ? 4 : base));
 	if (sib)
 		put8(e, (unsigned)m->scale << 6 | index << 3 | base);
 	if (mod == 1)
-		put8(e, (uint8_t)m->disp);
+		put8(e, (uint8_t)disp);
 	else if (mod == 2)
-		put32(e, (uint32_t)m->disp);
+		put32(e, (uint32_t)disp);
 }
 
 static void emit_opcode(struct emitter *e, unsigned flags, unsigned opcode, unsigned rex, bool need_rex)

@@ -8,27 +8,29 @@
 /*
  * Host instructions, byte by byte. Code is written through one mapping and runs
  * at another address: `at` is where the next byte is written, + `delta` where
- * it runs. What does not fit is dropped and `full` is set.
+ * it runs. What does not fit is dropped and `full` is set. `cpu` is the address of struct cpu, which is in the low 2 GiB.
  */
 struct emitter {
 	uint8_t *at, *end;
 	intptr_t delta;
+	int32_t cpu;
 	bool full;
 };
 
-/* A host memory operand. base, index: a register or HOST_NONE; gs: relative to the GS base, which is struct cpu. */
+/* A host memory operand. base, index: a register or HOST_NONE; cpu: relative to struct cpu; gs: to the GS base, the bias of the user
+ * space's shape (windows.h). */
 struct host_mem {
 	uint8_t base, index, scale;
 	int32_t disp;
-	bool gs;
+	bool cpu, gs;
 };
 
 enum { HOST_NONE = 0xff };
 /* Host registers that hold no guest register. */
 enum { S_A = 11, S_B = 10, S_C = 9 };
 
-#define GS_FIELD(field) ((struct host_mem){ .base = HOST_NONE, .index = HOST_NONE, .disp = (int32_t)offsetof(struct cpu, field), .gs = true })
-#define GS_OFFSET(offset) ((struct host_mem){ .base = HOST_NONE, .index = HOST_NONE, .disp = (int32_t)(offset), .gs = true })
+#define CPU_FIELD(field) ((struct host_mem){ .base = HOST_NONE, .index = HOST_NONE, .disp = (int32_t)offsetof(struct cpu, field), .cpu = true })
+#define CPU_OFFSET(offset) ((struct host_mem){ .base = HOST_NONE, .index = HOST_NONE, .disp = (int32_t)(offset), .cpu = true })
 #define MEM_BASE(reg, d) ((struct host_mem){ .base = (reg), .index = HOST_NONE, .disp = (int32_t)(d) })
 
 /* What an opcode is like: W: REX.W; 66, F2, F3 prefixes; byte: registers 4..7 need a REX prefix; map 0F, 0F38. */
@@ -53,7 +55,7 @@ static inline uint8_t *emit_here(const struct emitter *e)
 	return e->at + e->delta;
 }
 
-/* ModRM, SIB and displacement of a memory operand; reg: the other three bits. */
+/* ModRM, SIB and displacement of a memory operand; reg: the other three bits. The prefix for m->gs is the caller's. */
 void emit_modrm(struct emitter *e, unsigned reg, const struct host_mem *m);
 /* REX bits X and B that the operand needs (2 and 1). */
 unsigned emit_rex_xb(const struct host_mem *m);

@@ -78,13 +78,13 @@ void flags_emit_save(struct emitter *e, unsigned rax)
 	put8(e, 0x0f);
 	put8(e, 0x90);
 	put8(e, 0xc0);
-	emit_mem(e, EMIT_66, 0x89, rax, GS_FIELD(cc));
+	emit_mem(e, EMIT_66, 0x89, rax, CPU_FIELD(cc));
 }
 
 /* movzx eax, [cc]; add al, 127; sahf */
 void flags_emit_load(struct emitter *e, unsigned rax)
 {
-	emit_mem(e, EMIT_0F, 0xb7, rax, GS_FIELD(cc));
+	emit_mem(e, EMIT_0F, 0xb7, rax, CPU_FIELD(cc));
 	put8(e, 0x04);
 	put8(e, 127);
 	put8(e, 0x9e);

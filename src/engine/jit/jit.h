@@ -263,13 +263,17 @@ struct jit {
 };
 
 static inline struct jit_words *jit_words(struct cpu *c) { return (struct jit_words *)c->engine_words; }
-#define WORD(field) GS_OFFSET(offsetof(struct cpu, engine_words) + offsetof(struct jit_words, field))
+#define WORD(field) CPU_OFFSET(offsetof(struct cpu, engine_words) + offsetof(struct jit_words, field))
 
 /* What runs and what is seldom run have parts of their own, so that the former is dense. */
 static inline uint8_t *jit_cold_floor(const struct jit *jit) { return jit->code_w + ALIGN_UP(jit->code_size / 16 * 9, 4096u); }
 static inline size_t jit_code_room(const struct jit *jit) { return (size_t)(jit_cold_floor(jit) - jit->code_at); }
 
 static inline intptr_t jit_delta(const struct jit *jit) { return jit->code_x - jit->code_w; }
+static inline struct emitter jit_emitter(const struct jit *jit, uint8_t *at, uint8_t *end)
+{
+	return (struct emitter){ .at = at, .end = end, .delta = jit_delta(jit), .cpu = (int32_t)(uintptr_t)jit->cpu };
+}
 
 /* --- code.c: memory for code and records, units by guest address --- */
 #define JIT_CACHE_MIN (2ull << 20)

@@ -40,10 +40,10 @@ bool legacy_translatable(const struct cpu *c, uint64_t linear)
 static void add_segment(struct translator *t, unsigned seg, struct thunk *thunk)
 {
 	struct emitter *e = &t->e;
-	emit_mem(e, 0, 0x80, 7, GS_FIELD(segment_check[seg]));
+	emit_mem(e, 0, 0x80, 7, CPU_FIELD(segment_check[seg]));
 	put8(e, 0);
 	jump_to_thunk(t, thunk, COND_NE);
-	emit_load(e, S_B, GS_FIELD(segment_base[seg]));
+	emit_load(e, S_B, CPU_FIELD(segment_base[seg]));
 	emit_mem(e, 0, 0x8d, S_A, (struct host_mem){ .base = S_A, .index = S_B });
 }
 
@@ -176,7 +176,7 @@ static bool push_segment(struct translator *t, const struct insn *i)
 		return false;
 	struct thunk *thunk = begin(t, t->live[t->now]);
 	struct host_mem m = push_place(t, 2, thunk);
-	emit_mem(&t->e, EMIT_0F, 0xb7, S_C, GS_FIELD(seg[i->operand[0].reg].selector));
+	emit_mem(&t->e, EMIT_0F, 0xb7, S_C, CPU_FIELD(seg[i->operand[0].reg].selector));
 	emit_mem(&t->e, EMIT_66, 0x89, S_C, m);
 	pushed(t);
 	return true;

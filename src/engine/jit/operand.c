@@ -14,13 +14,13 @@ unsigned emit_gpr(struct translator *t, unsigned reg, unsigned scratch)
 	}
 	if (!scratch_register(reg))
 		return reg;
-	emit_load(&t->e, scratch, GS_FIELD(gpr[reg]));
+	emit_load(&t->e, scratch, CPU_FIELD(gpr[reg]));
 	return scratch;
 }
 
 static void add_segment(struct translator *t, struct host_mem *m, unsigned seg, unsigned a, unsigned b)
 {
-	emit_load(&t->e, b, GS_FIELD(segment_base[seg]));
+	emit_load(&t->e, b, CPU_FIELD(segment_base[seg]));
 	if (m->base == HOST_NONE) {
 		m->base = (uint8_t)b;
 	} else {
@@ -78,7 +78,7 @@ static void pick(unsigned keep, unsigned *y, unsigned *a, unsigned *x)
 struct host_mem tlb_field(const struct translator *t, unsigned index, size_t field)
 {
 	size_t set = offsetof(struct cpu, tlbs) + t->set * TLB_SIZE * sizeof(struct tlb_entry);
-	return (struct host_mem){ .base = (uint8_t)index, .index = HOST_NONE, .disp = (int32_t)(set + field), .gs = true };
+	return (struct host_mem){ .base = (uint8_t)index, .index = HOST_NONE, .disp = (int32_t)(set + field), .cpu = true };
 }
 
 /* The page of the last byte against the entry of the first, as in cpu/access.h. */

@@ -342,7 +342,7 @@ static bool make_pad(struct jit *jit, struct unit *unit)
 {
 	if (jit_code_room(jit) < 128)
 		return false;
-	struct emitter e = { .at = jit->code_at, .end = jit_cold_floor(jit), .delta = jit_delta(jit) };
+	struct emitter e = jit_emitter(jit, jit->code_at, jit_cold_floor(jit));
 	pages_emit_pad(jit, &e, unit);
 	emit_jump(&e, unit->entry);
 	jit->code_at = (uint8_t *)ALIGN_UP((uintptr_t)e.at, 16);

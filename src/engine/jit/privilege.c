@@ -19,7 +19,7 @@
  */
 #define SYSRET_FLAGS 0x3c7fd7
 #define UNUSUAL (FLAG_TF | FLAG_RF | FLAG_VM | FLAG_AC)
-#define SEG_FIELD(n, field) GS_OFFSET(offsetof(struct cpu, seg) + (n) * sizeof(struct segment) + offsetof(struct segment, field))
+#define SEG_FIELD(n, field) CPU_OFFSET(offsetof(struct cpu, seg) + (n) * sizeof(struct segment) + offsetof(struct segment, field))
 
 enum { CODE_ATTRIBUTES = SEGATTR_P | SEGATTR_S | SEG_CODE | SEG_READABLE | SEG_ACCESSED | SEGATTR_G | SEGATTR_L,
        STACK_ATTRIBUTES = SEGATTR_P | SEGATTR_S | SEG_WRITABLE | SEG_ACCESSED | SEGATTR_G | SEGATTR_DB };
@@ -67,14 +67,14 @@ static uint8_t *make_slow(struct jit *jit, struct emitter *e)
 /* RFLAGS in `to`; S_B is lost. */
 static void get_rflags(struct emitter *e, unsigned to)
 {
-	emit_mem(e, EMIT_0F, 0xb7, to, GS_FIELD(cc));
+	emit_mem(e, EMIT_0F, 0xb7, to, CPU_FIELD(cc));
 	emit_reg(e, 0, 0x89, to, S_B);
 	shift(e, 0, 5, to, 8);
 	constant(e, 0, 4, to, 0xd5);
 	constant(e, 0, 4, S_B, 1);
 	shift(e, 0, 4, S_B, 11);
 	emit_reg(e, 0, 0x09, S_B, to);
-	emit_mem(e, EMIT_W, 0x0b, to, GS_FIELD(rflags));
+	emit_mem(e, EMIT_W, 0x0b, to, CPU_FIELD(rflags));
 }
 
 /* cc and rflags from `from`, which is lost, as are S_A and S_B. */
@@ -88,10 +88,10 @@ static void set_rflags(struct emitter *e, unsigned from)
 	shift(e, 0, 5, S_B, 11);
 	constant(e, 0, 4, S_B, 1);
 	emit_reg(e, 0, 0x09, S_B, S_A);
-	emit_mem(e, EMIT_66, 0x89, S_A, GS_FIELD(cc));
+	emit_mem(e, EMIT_66, 0x89, S_A, CPU_FIELD(cc));
 	constant(e, 0, 4, from, (uint32_t)(RFLAGS_VALID & ~FLAG_ARITH));
 	constant(e, 0, 1, from, 2);
-	emit_store(e, GS_FIELD(rflags), from);
+	emit_store(e, CPU_FIELD(rflags), from);
 }
 
 /* A flat segment with the selector in `selector`, which is lost, as is S_B. */
@@ -110,7 +110,7 @@ static void set_segment(struct emitter *e, unsigned seg, unsigned selector, unsi
 /* CS and SS from the selector in bits star_shift.. of STAR, + add. All scratch registers are lost. */
 static void set_segments(struct emitter *e, unsigned star_shift, unsigned cs_add, unsigned cpl)
 {
-	emit_load(e, S_C, GS_FIELD(star));
+	emit_load(e, S_C, CPU_FIELD(star));
 	shift(e, EMIT_W, 5, S_C, star_shift);
 	emit_lea(e, S_A, MEM_BASE(S_C, cs_add));
 	set_segment(e, SEG_CS, S_A, cpl, CODE_ATTRIBUTES);
@@ -118,7 +118,7 @@ static void set_segments(struct emitter *e, unsigned star_shift, unsigned cs_add
 		constant(e, 0, 4, S_C, 0xfffc);
 	emit_lea(e, S_A, MEM_BASE(S_C, 8));
 	set_segment(e, SEG_SS, S_A, cpl, STACK_ATTRIBUTES);
-	store_byte(e, GS_FIELD(cpl), cpl);
+	store_byte(e, CPU_FIELD(cpl), cpl);
 }
 
 /* cmp byte [m], 0 */
@@ -156,7 +156,7 @@ static void go_by_table(struct jit *jit, struct emitter *e, unsigned set)
 /* Leaves for the address in S_A. */
 static void leave_for(struct jit *jit, struct emitter *e)
 {
-	emit_store(e, GS_FIELD(gpr[REG_RIP]), S_A);
+	emit_store(e, CPU_FIELD(gpr[REG_RIP]), S_A);
 	emit_mem(e, 0, 0x8b, S_A, WORD(branch));
 	emit_address(e, S_B, jit->data);
 	emit_lea(e, S_A, (struct host_mem){ .base = S_A, .index = S_B });
@@ -181,7 +181,7 @@ static void load_tag(struct emitter *e, unsigned set)
 		emit_mem(e, 0, 0x8b, S_C, WORD(tag[TLB_USER]));
 		return;
 	}
-	test_memory(e, GS_FIELD(cr4), CR4_SMAP);
+	test_memory(e, CPU_FIELD(cr4), CR4_SMAP);
 	emit_mem(e, 0, 0x8b, S_C, WORD(tag[TLB_SUPERVISOR]));
 	emit_mem(e, EMIT_0F, 0x44, S_C, WORD(tag[TLB_SUPERVISOR_AC])); /* cmovz */
 }
@@ -200,7 +200,7 @@ static void go_by_tag(struct jit *jit, struct emitter *e, unsigned set)
 	uint8_t *other = emit_short(e, COND_NE);
 	emit_mem(e, 0, 0x3b, S_C, MEM_BASE(S_B, offsetof(struct jump, tag)));
 	uint8_t *stale = emit_short(e, COND_NE);
-	emit_mem(e, 0, 0x83, 7, GS_FIELD(attention));
+	emit_mem(e, 0, 0x83, 7, CPU_FIELD(attention));
 	put8(e, 0);
 	uint8_t *wanted = emit_short(e, COND_NE);
 	constant(e, EMIT_W, 4, S_A, (uint32_t)-GUEST_PAGE_SIZE);
@@ -223,7 +223,7 @@ static void go(struct jit *jit, struct emitter *e, unsigned set)
 	compare_byte(e, set == TLB_USER ? WORD(user_window) : WORD(kernel_window));
 	uint8_t *cold = emit_jump_if(e, COND_E, emit_here(e)), *no_smap = NULL;
 	if (set != TLB_USER) { /* the table is for code without AC */
-		test_memory(e, GS_FIELD(cr4), CR4_SMAP);
+		test_memory(e, CPU_FIELD(cr4), CR4_SMAP);
 		no_smap = emit_jump_if(e, COND_E, emit_here(e));
 	}
 	if (set == TLB_USER)
@@ -241,24 +241,24 @@ static void make_syscall(struct jit *jit, struct emitter *e)
 {
 	uint8_t *slow = make_slow(jit, e);
 	jit->syscall = emit_here(e);
-	test_memory(e, GS_FIELD(efer), EFER_SCE);
+	test_memory(e, CPU_FIELD(efer), EFER_SCE);
 	emit_jump_if(e, COND_E, slow);
-	test_memory(e, GS_FIELD(rflags), UNUSUAL);
+	test_memory(e, CPU_FIELD(rflags), UNUSUAL);
 	emit_jump_if(e, COND_NE, slow);
 	emit_move(e, REG_RCX, S_A);
 	get_rflags(e, S_C);
-	emit_store(e, GS_FIELD(gpr[REG_R8 + 3]), S_C);
-	emit_mem(e, 0, 0x8b, S_A, GS_FIELD(sfmask));
+	emit_store(e, CPU_FIELD(gpr[REG_R8 + 3]), S_C);
+	emit_mem(e, 0, 0x8b, S_A, CPU_FIELD(sfmask));
 	emit_reg(e, 0, 0xf7, 2, S_A); /* not */
 	emit_reg(e, 0, 0x21, S_A, S_C);
 	set_rflags(e, S_C);
 	set_segments(e, 32, 0, 0);
 	emit_constant(e, S_A, (uintptr_t)jit->cpu->tlbs[TLB_SUPERVISOR]);
 	emit_constant(e, S_B, (uintptr_t)jit->cpu->tlbs[TLB_SUPERVISOR_AC]);
-	test_memory(e, GS_FIELD(cr4), CR4_SMAP);
+	test_memory(e, CPU_FIELD(cr4), CR4_SMAP);
 	emit_reg(e, EMIT_W | EMIT_0F, 0x44, S_A, S_B); /* cmovz */
-	emit_store(e, GS_FIELD(tlb), S_A);
-	emit_load(e, S_A, GS_FIELD(lstar));
+	emit_store(e, CPU_FIELD(tlb), S_A);
+	emit_load(e, S_A, CPU_FIELD(lstar));
 	jit->go_kernel = emit_here(e);
 	go(jit, e, TLB_SUPERVISOR);
 }
@@ -268,25 +268,25 @@ static void make_sysret(struct jit *jit, struct emitter *e)
 {
 	uint8_t *slow = make_slow(jit, e);
 	jit->sysret = emit_here(e);
-	test_memory(e, GS_FIELD(efer), EFER_SCE);
+	test_memory(e, CPU_FIELD(efer), EFER_SCE);
 	emit_jump_if(e, COND_E, slow);
-	test_memory(e, GS_FIELD(rflags), UNUSUAL);
+	test_memory(e, CPU_FIELD(rflags), UNUSUAL);
 	emit_jump_if(e, COND_NE, slow);
-	test_memory(e, GS_FIELD(signals), ATTN_INTR);
+	test_memory(e, CPU_FIELD(signals), ATTN_INTR);
 	emit_jump_if(e, COND_NE, slow);
 	emit_move(e, S_A, REG_RCX);
 	shift(e, EMIT_W, 4, S_A, 16);
 	shift(e, EMIT_W, 7, S_A, 16);
 	emit_reg(e, EMIT_W, 0x39, S_A, REG_RCX);
 	emit_jump_if(e, COND_NE, slow);
-	emit_mem(e, 0, 0x8b, S_C, GS_FIELD(gpr[REG_R8 + 3]));
+	emit_mem(e, 0, 0x8b, S_C, CPU_FIELD(gpr[REG_R8 + 3]));
 	constant(e, 0, 4, S_C, SYSRET_FLAGS);
 	test_register(e, S_C, UNUSUAL);
 	emit_jump_if(e, COND_NE, slow);
 	set_rflags(e, S_C);
 	set_segments(e, 48, 16, 3);
 	emit_constant(e, S_A, (uintptr_t)jit->cpu->tlbs[TLB_USER]);
-	emit_store(e, GS_FIELD(tlb), S_A);
+	emit_store(e, CPU_FIELD(tlb), S_A);
 	emit_move(e, S_A, REG_RCX);
 	jit->go_user = emit_here(e);
 	go(jit, e, TLB_USER);
@@ -297,7 +297,7 @@ static void move_changed(struct emitter *e, bool store)
 {
 	static const uint8_t changed[] = { REG_RAX, REG_RCX, REG_RDX, REG_RSI, REG_RDI, REG_R8 };
 	for (unsigned i = 0; i < ARRAY_SIZE(changed); i++)
-		emit_mem(e, EMIT_W, store ? 0x89 : 0x8b, changed[i], GS_FIELD(gpr[changed[i]]));
+		emit_mem(e, EMIT_W, store ? 0x89 : 0x8b, changed[i], CPU_FIELD(gpr[changed[i]]));
 }
 
 /* By cpu_iret_common, which may change vector registers: not while they hold the guest's. */
@@ -311,7 +311,7 @@ static void make_iret(struct jit *jit, struct emitter *e)
 	move_changed(e, true);
 	emit_load(e, REG_RAX, WORD(stack));
 	emit_lea(e, REG_RAX, (struct host_mem){ .base = REG_RSP, .index = REG_RAX, .disp = 1 });
-	emit_store(e, GS_FIELD(gpr[REG_RSP]), REG_RAX);
+	emit_store(e, CPU_FIELD(gpr[REG_RSP]), REG_RAX);
 	emit_load(e, REG_RSP, WORD(host_rsp));
 	put8(e, 0x41); /* push r10: the stack is aligned then */
 	put8(e, 0x52);
@@ -322,12 +322,12 @@ static void make_iret(struct jit *jit, struct emitter *e)
 	put8(e, 0x5a);
 	emit_reg(e, EMIT_0F, 0xb6, S_C, REG_RAX); /* movzx r9d, al */
 	move_changed(e, false);
-	emit_load(e, REG_RSP, GS_FIELD(gpr[REG_RSP]));
+	emit_load(e, REG_RSP, CPU_FIELD(gpr[REG_RSP]));
 	emit_store_constant(e, WORD(stack), -1);
 	emit_reg(e, 0, 0x85, S_C, S_C);
 	emit_jump_if(e, COND_E, slow);
-	emit_load(e, S_A, GS_FIELD(gpr[REG_RIP]));
-	emit_mem(e, 0, 0x80, 7, GS_FIELD(cpl));
+	emit_load(e, S_A, CPU_FIELD(gpr[REG_RIP]));
+	emit_mem(e, 0, 0x80, 7, CPU_FIELD(cpl));
 	put8(e, 0);
 	emit_jump_if(e, COND_E, jit->go_kernel);
 	emit_jump(e, jit->go_user);

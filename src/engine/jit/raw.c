@@ -144,6 +144,8 @@ bool raw_copy(struct emitter *e, const struct insn *insn, const uint8_t *bytes, 
 	unsigned xb = m ? emit_rex_xb(m) : ~0u;
 	if (m && xb && high_byte(insn))
 		return false;
+	if (m && m->gs)
+		put8(e, 0x65);
 	put_bytes(e, p.legacy, p.legacy_count);
 	if (insn->encoding == ENC_VEX)
 		put_vex(e, &p, xb);

@@ -190,7 +190,7 @@ unsigned reuse_gpr(struct translator *t, unsigned reg)
 	if (!scratch_register(reg))
 		return reg;
 	if (!reuse_holds(t, reg))
-		emit_load(&t->e, reg, GS_FIELD(gpr[reg]));
+		emit_load(&t->e, reg, CPU_FIELD(gpr[reg]));
 	reuse_hold(t, reg);
 	return reg;
 }
@@ -291,7 +291,7 @@ static void emit_proof(struct translator *t, unsigned number, unsigned reg, unsi
 /* S_A is free: the host address of the segment's base. Without a thunk it is looked up. */
 static void emit_segment(struct translator *t, unsigned seg, unsigned y, struct thunk *thunk)
 {
-	emit_load(&t->e, y, GS_FIELD(segment_base[seg]));
+	emit_load(&t->e, y, CPU_FIELD(segment_base[seg]));
 	if (thunk && t->unit->shape_bias && !predict_missed_before(t)) {
 		emit_proof(t, PROVEN_SHAPED, y, S_A, thunk);
 		emit_constant(&t->e, S_A, t->unit->shape_bias);
@@ -518,7 +518,7 @@ static void bring_back(struct translator *t, unsigned n, unsigned key)
 {
 	unsigned y = reuse_register[n];
 	if (key == REUSE_SELF) {
-		emit_load(&t->e, y, GS_FIELD(gpr[y]));
+		emit_load(&t->e, y, CPU_FIELD(gpr[y]));
 	} else if (key >= REUSE_WINDOW) {
 		emit_bias(t, y, key - REUSE_WINDOW + 1);
 	} else if (addressed(key)) {

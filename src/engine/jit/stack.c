@@ -162,14 +162,14 @@ static bool pop(struct translator *t, const struct insn *i)
 	if (stack_direct(t)) {
 		direct(t, 0x58, o->reg, thunk);
 		if (scratch_register(o->reg)) {
-			emit_store(&t->e, GS_FIELD(gpr[o->reg]), o->reg);
+			emit_store(&t->e, CPU_FIELD(gpr[o->reg]), o->reg);
 			reuse_hold(t, o->reg);
 		}
 		return true;
 	}
 	emit_pop(t, 0, thunk);
 	if (scratch_register(o->reg))
-		emit_store(&t->e, GS_FIELD(gpr[o->reg]), S_A);
+		emit_store(&t->e, CPU_FIELD(gpr[o->reg]), S_A);
 	else
 		emit_move(&t->e, o->reg, S_A);
 	return true;
@@ -323,7 +323,7 @@ static bool move(struct translator *t, const struct insn *i)
 	}
 	if (scratch_register(to->reg)) {
 		emit_gpr(t, REG_RSP, S_A);
-		emit_store(&t->e, GS_FIELD(gpr[to->reg]), S_A);
+		emit_store(&t->e, CPU_FIELD(gpr[to->reg]), S_A);
 	} else {
 		emit_gpr(t, REG_RSP, to->reg);
 	}

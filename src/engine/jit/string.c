@@ -100,7 +100,7 @@ bool translate_string(struct translator *t)
 		return false;
 	flags_to_memory(t, t->live[t->now]);
 	struct thunk *thunk = helper_thunk(t);
-	emit_mem(e, 0, 0xf7, 0, GS_FIELD(rflags));
+	emit_mem(e, 0, 0xf7, 0, CPU_FIELD(rflags));
 	put32(e, FLAG_DF);
 	jump_to_thunk(t, thunk, COND_NE);
 	if (!(i->prefixes & (PREFIX_REP | PREFIX_REPNE))) {

@@ -39,13 +39,13 @@ static void make_enter(struct jit *jit, struct emitter *e)
 	}
 	emit_store(e, WORD(host_rsp), REG_RSP);
 	emit_store(e, WORD(go), REG_RSI);
-	emit_load(e, REG_RSP, GS_FIELD(gpr[REG_RSP]));
+	emit_load(e, REG_RSP, CPU_FIELD(gpr[REG_RSP]));
 	emit_mem(e, EMIT_W, 0x2b, REG_RSP, WORD(stack));
 	emit_lea(e, REG_RSP, MEM_BASE(REG_RSP, -1));
 	flags_emit_load(e, REG_RAX);
 	for (unsigned r = 0; r < 16; r++)
 		if (in_register(r) && r != REG_RSP)
-			emit_load(e, r, GS_FIELD(gpr[r]));
+			emit_load(e, r, CPU_FIELD(gpr[r]));
 	for (unsigned n = 0; n < REUSE_COUNT; n++)
 		emit_load(e, reuse_register[n], WORD(reuse[n]));
 	emit_mem(e, 0, 0xff, 4, WORD(go));
@@ -60,17 +60,17 @@ static void make_enter_vectors(struct jit *jit, struct emitter *e)
 static void make_leave(struct jit *jit, struct emitter *e)
 {
 	jit->leave = emit_here(e);
-	emit_store(e, GS_FIELD(gpr[REG_RAX]), REG_RAX);
+	emit_store(e, CPU_FIELD(gpr[REG_RAX]), REG_RAX);
 	flags_emit_save(e, REG_RAX);
 	uint8_t *over = emit_skip(e);
 	jit->leave_memory_flags = emit_here(e);
-	emit_store(e, GS_FIELD(gpr[REG_RAX]), REG_RAX);
+	emit_store(e, CPU_FIELD(gpr[REG_RAX]), REG_RAX);
 	emit_over(e, over);
 	emit_load(e, REG_RAX, WORD(stack));
 	emit_lea(e, REG_RSP, (struct host_mem){ .base = REG_RSP, .index = REG_RAX, .disp = 1 });
 	for (unsigned r = 1; r < 16; r++)
 		if (in_register(r))
-			emit_store(e, GS_FIELD(gpr[r]), r);
+			emit_store(e, CPU_FIELD(gpr[r]), r);
 	emit_load(e, REG_RSP, WORD(host_rsp));
 	emit_mem(e, 0, 0x8b, REG_RAX, WORD(vector));
 	emit_mem(e, 0, 0x89, REG_RAX, WORD(vector_left));
@@ -91,7 +91,7 @@ static void make_leave(struct jit *jit, struct emitter *e)
 static void make_branch_miss(struct jit *jit, struct emitter *e)
 {
 	jit->branch_miss = emit_here(e);
-	emit_store(e, GS_FIELD(gpr[REG_RIP]), S_A);
+	emit_store(e, CPU_FIELD(gpr[REG_RIP]), S_A);
 	emit_mem(e, 0, 0x8b, S_A, WORD(branch));
 	emit_address(e, S_B, jit->data);
 	emit_lea(e, S_A, (struct host_mem){ .base = S_A, .index = S_B });
@@ -109,7 +109,7 @@ static void make_spare_leave(struct jit *jit, struct emitter *e)
 
 void jit_make_stubs(struct jit *jit)
 {
-	struct emitter e = { .at = jit->code_w, .end = jit->code_w + 8192, .delta = jit_delta(jit) };
+	struct emitter e = jit_emitter(jit, jit->code_w, jit->code_w + 8192);
 	static const struct {
 		const char *name;
 		void (*make)(struct jit *jit, struct emitter *e);

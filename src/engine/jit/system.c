@@ -10,7 +10,7 @@
  * Sensitive instructions that a kernel executes all the time, at CPL 0 (code of a
  * supervisor set). Whatever is out of the ordinary goes to their functions.
  */
-#define RFLAGS GS_FIELD(rflags)
+#define RFLAGS CPU_FIELD(rflags)
 
 static void test_field(struct translator *t, struct host_mem field, uint32_t bits, struct thunk *thunk, unsigned condition)
 {
@@ -39,7 +39,7 @@ static bool sti(struct translator *t)
 	if (t->now + 1 == t->count)
 		return false;
 	flags_to_memory(t, t->live[t->now]);
-	test_field(t, GS_FIELD(signals), ATTN_INTR | ATTN_NMI, helper_thunk(t), COND_NE);
+	test_field(t, CPU_FIELD(signals), ATTN_INTR | ATTN_NMI, helper_thunk(t), COND_NE);
 	change_field(t, RFLAGS, 1, FLAG_IF);
 	return true;
 }
@@ -47,11 +47,11 @@ static bool sti(struct translator *t)
 static bool swapgs(struct translator *t)
 {
 	struct emitter *e = &t->e;
-	emit_load(e, S_A, GS_FIELD(seg[SEG_GS].base));
-	emit_load(e, S_B, GS_FIELD(kernel_gs_base));
-	emit_store(e, GS_FIELD(kernel_gs_base), S_A);
-	emit_store(e, GS_FIELD(seg[SEG_GS].base), S_B);
-	emit_store(e, GS_FIELD(segment_base[SEG_GS]), S_B);
+	emit_load(e, S_A, CPU_FIELD(seg[SEG_GS].base));
+	emit_load(e, S_B, CPU_FIELD(kernel_gs_base));
+	emit_store(e, CPU_FIELD(kernel_gs_base), S_A);
+	emit_store(e, CPU_FIELD(seg[SEG_GS].base), S_B);
+	emit_store(e, CPU_FIELD(segment_base[SEG_GS]), S_B);
 	return true;
 }
 
@@ -64,10 +64,10 @@ static bool set_ac(struct translator *t, bool on)
 	flags_to_memory(t, t->live[t->now]);
 	struct thunk *thunk = helper_thunk(t);
 	thunk->record->kind = RECORD_END;
-	test_field(t, GS_FIELD(cr4), CR4_SMAP, thunk, COND_E);
+	test_field(t, CPU_FIELD(cr4), CR4_SMAP, thunk, COND_E);
 	change_field(t, RFLAGS, on ? 1 : 4, on ? (int32_t)FLAG_AC : ~(int32_t)FLAG_AC);
 	emit_constant(&t->e, S_A, (uintptr_t)t->c->tlbs[set]);
-	emit_store(&t->e, GS_FIELD(tlb), S_A);
+	emit_store(&t->e, CPU_FIELD(tlb), S_A);
 	t->set = (uint8_t)set;
 	return true;
 }
@@ -75,7 +75,7 @@ static bool set_ac(struct translator *t, bool on)
 void emit_rflags(struct translator *t, unsigned to, unsigned scratch)
 {
 	struct emitter *e = &t->e;
-	emit_mem(e, EMIT_0F, 0xb7, to, GS_FIELD(cc));
+	emit_mem(e, EMIT_0F, 0xb7, to, CPU_FIELD(cc));
 	emit_reg(e, 0, 0x89, to, scratch);
 	emit_reg(e, 0, 0xc1, 5, to);
 	put8(e, 8);
@@ -109,19 +109,19 @@ static bool rdtsc(struct translator *t, const struct insn *i)
 		return false;
 	flags_to_memory(t, t->live[t->now]);
 	if (t->set == TLB_USER)
-		test_field(t, GS_FIELD(cr4), CR4_TSD, helper_thunk(t), COND_NE);
+		test_field(t, CPU_FIELD(cr4), CR4_TSD, helper_thunk(t), COND_NE);
 	put8(e, 0x0f);
 	put8(e, 0x31);
 	emit_reg(e, EMIT_W, 0xc1, 4, REG_RDX);
 	put8(e, 32);
 	emit_reg(e, EMIT_W, 0x09, REG_RDX, REG_RAX);
-	emit_mem(e, EMIT_W, 0x03, REG_RAX, GS_FIELD(tsc_offset));
+	emit_mem(e, EMIT_W, 0x03, REG_RAX, CPU_FIELD(tsc_offset));
 	emit_move(e, REG_RDX, REG_RAX);
 	emit_reg(e, EMIT_W, 0xc1, 5, REG_RDX);
 	put8(e, 32);
 	emit_reg(e, 0, 0x89, REG_RAX, REG_RAX);
 	if (i->op == OP_RDTSCP)
-		emit_mem(e, 0, 0x8b, REG_RCX, GS_FIELD(tsc_aux));
+		emit_mem(e, 0, 0x8b, REG_RCX, CPU_FIELD(tsc_aux));
 	return true;
 }
 
@@ -130,7 +130,7 @@ static void write_gpr(struct translator *t, unsigned reg, unsigned from, unsigne
 {
 	unsigned flags = size == 2 ? EMIT_66 : EMIT_W;
 	if (scratch_register(reg))
-		emit_mem(&t->e, flags, 0x89, from, GS_FIELD(gpr[reg]));
+		emit_mem(&t->e, flags, 0x89, from, CPU_FIELD(gpr[reg]));
 	else
 		emit_reg(&t->e, flags, 0x89, from, reg);
 }
@@ -144,14 +144,14 @@ static bool move_from_segment(struct translator *t, const struct insn *i)
 			flags_to_memory(t, t->live[t->now]);
 		struct thunk *thunk = helper_thunk(t);
 		emit_operand(t, i, 2, ACCESS_W, 1u << S_A, thunk, &m);
-		emit_mem(&t->e, EMIT_0F, 0xb7, S_A, GS_FIELD(seg[from->reg].selector));
+		emit_mem(&t->e, EMIT_0F, 0xb7, S_A, CPU_FIELD(seg[from->reg].selector));
 		emit_access(t, thunk);
 		emit_mem(&t->e, EMIT_66, 0x89, S_A, m);
 		return true;
 	}
 	if (to->kind != OPERAND_GPR || to->reg == REG_RSP || from->reg > SEG_GS)
 		return false;
-	emit_mem(&t->e, EMIT_0F, 0xb7, S_A, GS_FIELD(seg[from->reg].selector));
+	emit_mem(&t->e, EMIT_0F, 0xb7, S_A, CPU_FIELD(seg[from->reg].selector));
 	write_gpr(t, to->reg, S_A, i->opsize);
 	return true;
 }
@@ -163,7 +163,7 @@ static bool move_from_control(struct translator *t, const struct insn *i)
 	const struct operand *to = &i->operand[0], *from = &i->operand[1];
 	if (to->kind != OPERAND_GPR || to->reg == REG_RSP || from->reg > 4 || from->reg == 1)
 		return false;
-	emit_mem(&t->e, to->size == 8 ? EMIT_W : 0, 0x8b, S_A, GS_OFFSET(field[from->reg]));
+	emit_mem(&t->e, to->size == 8 ? EMIT_W : 0, 0x8b, S_A, CPU_OFFSET(field[from->reg]));
 	write_gpr(t, to->reg, S_A, 8);
 	return true;
 }
@@ -176,9 +176,9 @@ static bool fs_gs_base(struct translator *t, const struct insn *i)
 		return false;
 	flags_to_memory(t, t->live[t->now]);
 	struct thunk *thunk = helper_thunk(t);
-	test_field(t, GS_FIELD(cr4), CR4_FSGSBASE, thunk, COND_E);
+	test_field(t, CPU_FIELD(cr4), CR4_FSGSBASE, thunk, COND_E);
 	if (i->op == OP_RDFSBASE || i->op == OP_RDGSBASE) {
-		emit_load(e, S_A, GS_FIELD(seg[seg].base));
+		emit_load(e, S_A, CPU_FIELD(seg[seg].base));
 		write_gpr(t, reg, S_A, 8);
 		return true;
 	}
@@ -190,8 +190,8 @@ static bool fs_gs_base(struct translator *t, const struct insn *i)
 	put8(e, 16);
 	emit_reg(e, EMIT_W, 0x39, S_B, value);
 	jump_to_thunk(t, thunk, COND_NE);
-	emit_store(e, GS_FIELD(seg[seg].base), value);
-	emit_store(e, GS_FIELD(segment_base[seg]), value);
+	emit_store(e, CPU_FIELD(seg[seg].base), value);
+	emit_store(e, CPU_FIELD(segment_base[seg]), value);
 	return true;
 }
 
@@ -209,12 +209,12 @@ static bool pause_briefly(struct translator *t)
 	if (t->c->count == 1)
 		return true;
 	flags_to_memory(t, t->live[t->now]);
-	emit_mem(e, 0, 0x8b, S_A, GS_FIELD(pauses));
+	emit_mem(e, 0, 0x8b, S_A, CPU_FIELD(pauses));
 	emit_lea(e, S_A, MEM_BASE(S_A, 1));
 	emit_reg(e, 0, 0xf7, 0, S_A);
 	put32(e, 63);
 	jump_to_thunk(t, helper_thunk(t), COND_E);
-	emit_mem(e, 0, 0x89, S_A, GS_FIELD(pauses));
+	emit_mem(e, 0, 0x89, S_A, CPU_FIELD(pauses));
 	return true;
 }
 

@@ -129,9 +129,9 @@ void emit_count(struct translator *t)
 {
 	/* It costs more than the instructions that it counts. */
 	if (t->executed && t->c->count_instructions) {
-		emit_load(&t->e, S_B, GS_FIELD(stats.instructions));
+		emit_load(&t->e, S_B, CPU_FIELD(stats.instructions));
 		emit_lea(&t->e, S_B, MEM_BASE(S_B, t->executed));
-		emit_store(&t->e, GS_FIELD(stats.instructions), S_B);
+		emit_store(&t->e, CPU_FIELD(stats.instructions), S_B);
 	}
 	t->executed = 0;
 }
@@ -368,7 +368,7 @@ static void emit_thunk(struct translator *t, struct thunk *thunk)
 	if (record->insn)
 		record->insn = keep_insn(t, record->insn);
 	if (thunk->stores_rip)
-		emit_store(&t->e, GS_FIELD(gpr[REG_RIP]), S_A);
+		emit_store(&t->e, CPU_FIELD(gpr[REG_RIP]), S_A);
 	emit_address(&t->e, S_A, record);
 	emit_jump(&t->e, thunk->memory_flags ? t->jit->leave_memory_flags : t->jit->leave);
 	put_guards(t, thunk, here);
@@ -400,7 +400,7 @@ static void load_flags(struct translator *t)
 static void emit_cold(struct translator *t)
 {
 	const struct emitter hot = t->e;
-	t->e = (struct emitter){ .at = t->jit->cold_at, .end = t->jit->code_w + t->jit->code_size, .delta = hot.delta };
+	t->e = jit_emitter(t->jit, t->jit->cold_at, t->jit->code_w + t->jit->code_size);
 	t->full |= hot.full;
 	if (t->window) {
 		t->unit->memory_entry = emit_here(&t->e);
@@ -557,7 +557,7 @@ struct unit *jit_translate(struct jit *jit, const uint8_t *host, uint64_t linear
 		return NULL;
 	}
 	find_live(t);
-	t->e = (struct emitter){ .at = jit->code_at, .end = jit_cold_floor(jit), .delta = jit_delta(jit) };
+	t->e = jit_emitter(jit, jit->code_at, jit_cold_floor(jit));
 	emit_unit(t, memory_flags);
 	struct unit *unit = finish(t, t->unit);
 	if (!unit)

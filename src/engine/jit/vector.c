@@ -84,8 +84,7 @@ enum part { PART_XMM, PART_LOWER, PART_UPPER };
 
 static void emit_vector(struct emitter *e, unsigned reg, bool store, unsigned size)
 {
-	struct host_mem m = GS_OFFSET(offsetof(struct cpu, vec) + 64 * reg);
-	put8(e, 0x65);
+	struct host_mem m = CPU_OFFSET(offsetof(struct cpu, vec) + 64 * reg);
 	if (size == 64) { /* vmovdqu64 zmm */
 		put8(e, 0x62);
 		put8(e, 0x61 | (~reg & 8) << 4 | (~reg & 16));
@@ -109,8 +108,7 @@ static void emit_vector(struct emitter *e, unsigned reg, bool store, unsigned si
 static void emit_masks(struct emitter *e, bool store)
 {
 	for (unsigned k = 0; k < 8; k++) {
-		struct host_mem m = GS_FIELD(k[k]);
-		put8(e, 0x65);
+		struct host_mem m = CPU_FIELD(k[k]);
 		put8(e, 0xc4);
 		put8(e, 0xe1);
 		put8(e, 0xf8);
@@ -163,7 +161,7 @@ void vector_emit_load(struct emitter *e, bool lower, bool upper, const uint8_t *
 	emit_part(e, lower ? PART_LOWER : PART_XMM, false);
 	if (upper && host_vector_size() == 64)
 		emit_part(e, PART_UPPER, false);
-	emit_mem(e, EMIT_0F, 0xae, 2, GS_FIELD(mxcsr));
+	emit_mem(e, EMIT_0F, 0xae, 2, CPU_FIELD(mxcsr));
 }
 
 /* XGETBV with ECX 1 (SDM 1, 13.1). */
@@ -176,7 +174,7 @@ static bool host_has_xinuse(void)
 /* RAX, RCX and RDX are free. */
 void vector_emit_save(struct emitter *e, uint8_t *x87)
 {
-	emit_mem(e, EMIT_0F, 0xae, 3, GS_FIELD(mxcsr));
+	emit_mem(e, EMIT_0F, 0xae, 3, CPU_FIELD(mxcsr));
 	emit_mem(e, 0, 0xf6, 0, WORD(vector));
 	put8(e, VECTOR_X87);
 	uint8_t *without = emit_jump_if(e, COND_E, emit_here(e));

@@ -66,17 +66,17 @@ static bool noted(const struct insn *i)
 
 static void emit_selector(struct translator *t, size_t to, unsigned seg)
 {
-	emit_mem(&t->e, EMIT_0F, 0xb7, S_A, GS_OFFSET(offsetof(struct cpu, seg) + seg * sizeof(struct segment) + offsetof(struct segment, selector)));
-	emit_mem(&t->e, EMIT_66, 0x89, S_A, GS_OFFSET(to));
+	emit_mem(&t->e, EMIT_0F, 0xb7, S_A, CPU_OFFSET(offsetof(struct cpu, seg) + seg * sizeof(struct segment) + offsetof(struct segment, selector)));
+	emit_mem(&t->e, EMIT_66, 0x89, S_A, CPU_OFFSET(to));
 }
 
 static void emit_instruction(struct translator *t, unsigned index)
 {
 	const struct insn *i = &t->insn[index];
 	emit_guest_address(t, S_A, t->at[index]);
-	emit_store(&t->e, GS_FIELD(x87_ip), S_A);
+	emit_store(&t->e, CPU_FIELD(x87_ip), S_A);
 	emit_selector(t, offsetof(struct cpu, x87_cs), SEG_CS);
-	emit_mem(&t->e, EMIT_66, 0xc7, 0, GS_FIELD(x87_opcode));
+	emit_mem(&t->e, EMIT_66, 0xc7, 0, CPU_FIELD(x87_opcode));
 	put16(&t->e, (i->opcode & 7u) << 8 | i->modrm);
 }
 
@@ -91,7 +91,7 @@ static void emit_data(struct translator *t, unsigned index)
 		emit_lea(&t->e, S_A, m);
 		m = MEM_BASE(S_A, 0);
 	}
-	emit_store(&t->e, GS_FIELD(x87_dp), m.base);
+	emit_store(&t->e, CPU_FIELD(x87_dp), m.base);
 	emit_selector(t, offsetof(struct cpu, x87_ds), i->seg);
 }
 
