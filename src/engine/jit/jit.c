@@ -181,6 +181,11 @@ static bool still_proven(const struct cpu *c, const struct record *record)
 		if (number && !proven_by(jit, record->unit, number, c->gpr[r]))
 			return false;
 	}
+	for (unsigned n = 0; n < REUSE_COUNT; n++) {
+		unsigned seg = record->reuse[n] - REUSE_SEGMENT;
+		if ((seg == SEG_FS || seg == SEG_GS) && !proven_by(jit, record->unit, PROVEN_SHAPED, c->segment_base[seg]))
+			return false;
+	}
 	for (uint32_t sums = record->sums; sums; sums >>= 12) {
 		uint64_t base = (sums & 15) == REG_RSP ? 0 : c->gpr[sums & 15];
 		unsigned number = sums >> 10 & 3;
@@ -199,6 +204,10 @@ static void restore_reused(struct cpu *c, const struct jit *jit, const struct re
 			continue;
 		if (key == REUSE_SELF) {
 			jit_words(c)->reuse[n] = c->gpr[reuse_register[n]];
+			continue;
+		}
+		if (key == REUSE_SEGMENT + SEG_FS || key == REUSE_SEGMENT + SEG_GS) {
+			jit_words(c)->reuse[n] = c->segment_base[key - REUSE_SEGMENT];
 			continue;
 		}
 		if (key >= REUSE_WINDOW) {
@@ -410,6 +419,24 @@ static void sync_tags(struct cpu *c, struct jit *jit)
 		mirror_sync(jit);
 }
 
+/* AT_HWCAP2, bit 1: the kernel lets programs write the base themselves. */
+static void set_gs_base(struct jit *jit, uint64_t base)
+{
+	jit->gs_base = base;
+	if (getauxval(AT_HWCAP2) & 2)
+		__asm__ volatile("wrgsbase %0" : : "r"(base));
+	else
+		syscall(SYS_arch_prctl, ARCH_SET_GS, base);
+}
+
+/* User code of a space with a shape has its bias in the GS base. */
+static void sync_bias(struct jit *jit)
+{
+	uint64_t bias = jit->code_user ? jit->code_user->shape.bias : 0;
+	if (unlikely(bias != jit->gs_base))
+		set_gs_base(jit, bias);
+}
+
 /* Puts the tables of branches in place that cpu_attention took away; false: attention is wanted (again). */
 static bool set_branches(struct cpu *c, const struct jit *jit)
 {
@@ -455,6 +482,7 @@ static void execute(struct cpu *c, struct jit *jit)
 			return;
 		}
 		sync_tags(c, jit);
+		sync_bias(jit);
 		if (!code) {
 			struct unit *unit = unit_here(c, jit, true);
 			if (!unit) {
@@ -548,15 +576,6 @@ static const uint8_t *resolve(void *opaque, const uint8_t *at, uintptr_t address
 	return NULL;
 }
 
-/* AT_HWCAP2, bit 1: the kernel lets programs write the base themselves. */
-static void set_gs_base(unsigned long base)
-{
-	if (getauxval(AT_HWCAP2) & 2)
-		__asm__ volatile("wrgsbase %0" : : "r"(base));
-	else
-		syscall(SYS_arch_prctl, ARCH_SET_GS, base);
-}
-
 static enum exit_reason run(struct cpu *c)
 {
 	struct jit *jit = c->engine;
@@ -565,7 +584,7 @@ static enum exit_reason run(struct cpu *c)
 		snprintf(c->exit_detail, sizeof(c->exit_detail), "no memory for a signal stack of vCPU %u", c->index);
 		return EXIT_ERROR;
 	}
-	set_gs_base((unsigned long)c);
+	set_gs_base(jit, 0);
 	c->fault_env = &env;
 	atomic_store(&c->running, true);
 	/* A delivery that faults comes back here too; cpu_deliver_fault works out double and triple faults. */

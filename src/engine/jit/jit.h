@@ -42,7 +42,8 @@ struct unit;
 
 /* What code keeps in S_B, S_C and S_A (reuse.c): biases of the windows that general registers point into, or else the host
  * address of RIP's page or a segment's base, or the guest's register of the same number. */
-enum { REUSE_COUNT = 3, REUSE_FS = 32, REUSE_GS, REUSE_SELF, REUSE_WINDOW /* + index in unit->window_index */, REUSE_NONE = 0xff };
+enum { REUSE_COUNT = 3, REUSE_FS = 32, REUSE_GS, REUSE_SELF, REUSE_SEGMENT /* + enum isa_seg: its base, proven to be in the shape */,
+       REUSE_WINDOW = REUSE_SEGMENT + 8 /* + index in unit->window_index */, REUSE_NONE = 0xff };
 #define PROVEN_WINDOWS 3
 /* base + (index << scale); base 4, which is RSP: index alone. */
 #define PROVEN_SUMS 2
@@ -229,6 +230,7 @@ struct jit {
 	struct windows *windows; /* NULL: none on this host */
 	struct space *space, *kernel;
 	uint64_t root;        /* of `space` */
+	uint64_t gs_base;     /* the host's: the bias of the user space's shape */
 	uint64_t *table;      /* biases by bits 32..47 of an address: 65536 for user code, 65536 for supervisor code */
 	struct installed {
 		const struct space *space;

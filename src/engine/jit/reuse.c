@@ -268,10 +268,6 @@ static unsigned number_of(struct unit *unit, int window)
 
 static void emit_bias(struct translator *t, unsigned y, unsigned number)
 {
-	if (unit_shaped(t->unit, number)) {
-		emit_constant(&t->e, y, t->unit->shape_bias);
-		return;
-	}
 	uint64_t *bias = &mirror_table(t->jit, t->set)[t->unit->window_index[number - 1]];
 	emit_load(&t->e, y, (struct host_mem){ .base = HOST_NONE, .index = HOST_NONE, .disp = (int32_t)(uintptr_t)bias });
 }
@@ -288,16 +284,11 @@ static void emit_proof(struct translator *t, unsigned number, unsigned reg, unsi
 	reuse_drop_registers(t, 1u << y);
 }
 
-/* S_A is free: the host address of the segment's base. Without a thunk it is looked up. */
-static void emit_segment(struct translator *t, unsigned seg, unsigned y, struct thunk *thunk)
+/* S_A is free: the host address of the segment's base. */
+static void emit_segment(struct translator *t, unsigned seg, unsigned y)
 {
 	emit_load(&t->e, y, CPU_FIELD(segment_base[seg]));
-	if (thunk && t->unit->shape_bias && !predict_missed_before(t)) {
-		emit_proof(t, PROVEN_SHAPED, y, S_A, thunk);
-		emit_constant(&t->e, S_A, t->unit->shape_bias);
-	} else {
-		emit_window_bias(t, S_A, y);
-	}
+	emit_window_bias(t, S_A, y);
 	emit_lea(&t->e, y, (struct host_mem){ .base = (uint8_t)y, .index = S_A });
 }
 
@@ -348,23 +339,31 @@ static bool room_for_proof(const struct translator *t, unsigned keep)
 	return free >= 2 && (~keep >> S_B & 1 || ~keep >> S_C & 1);
 }
 
+/* Which bias it is known or guessed to have: a number of the unit's proofs, 0: nobody knows, or there is no room for the proof. */
+static unsigned number_for(struct translator *t, const struct insn *i, bool base_only, unsigned keep)
+{
+	unsigned number = spare(t, keep) ? number_of(t->unit, predict_window(t, i, base_only)) : 0;
+	return unit_shaped(t->unit, number) || room_for_proof(t, keep) ? number : 0;
+}
+
 /* [base + disp] by the window that the base was proven to point into, or is now. */
 static bool proven_operand(struct translator *t, const struct insn *i, unsigned keep, struct thunk *thunk, struct host_mem *m)
 {
 	struct proof *p = &t->proof[i->base];
-	unsigned number = p->window;
+	unsigned number = p->window, y = HOST_NONE;
 	keep |= bit_of(i->base);
-	if (!number && (find(t, i->base) || !room_for_proof(t, keep) || !(number = number_of(t->unit, predict_window(t, i, true)))))
+	if (!number && (find(t, i->base) || !(number = number_for(t, i, true, keep))))
 		return false;
-	unsigned y = window_register(t, number, keep), base = y ? reuse_gpr(t, i->base) : 0;
-	if (!y)
+	const bool shaped = unit_shaped(t->unit, number);
+	if (!shaped && !(y = window_register(t, number, keep)))
 		return false;
+	unsigned base = reuse_gpr(t, i->base);
 	if (!p->window)
-		emit_proof(t, number, base, spare(t, keep | 1u << y), thunk);
+		emit_proof(t, number, base, spare(t, keep | (shaped ? 0 : 1u << y)), thunk);
 	if (!p->window || (i->disp >= -NEAR && i->disp <= NEAR))
 		p->drift = 0; /* where the access succeeds the register is that near to the window */
 	p->window = (uint8_t)number;
-	*m = (struct host_mem){ .base = (uint8_t)base, .index = (uint8_t)y, .disp = i->disp };
+	*m = (struct host_mem){ .base = (uint8_t)base, .index = (uint8_t)y, .disp = i->disp, .gs = shaped };
 	return true;
 }
 
@@ -389,12 +388,35 @@ static void note_sum(struct translator *t, const struct insn *i, unsigned number
 	}
 }
 
+/* The sum is in the shape, or is proven to be now: its registers are those of the operand. */
+static bool shaped_indexed(struct translator *t, const struct insn *i, unsigned keep, unsigned number, bool proven, struct thunk *thunk,
+			   struct host_mem *m)
+{
+	struct host_mem address = { .base = HOST_NONE, .index = (uint8_t)reuse_gpr(t, i->index), .scale = i->scale, .disp = i->disp };
+	if (i->base != REG_NONE)
+		address.base = (uint8_t)reuse_gpr(t, i->base);
+	unsigned y = proven ? 0 : spare(t, keep | bit_of(i->base) | bit_of(i->index));
+	if (!proven) {
+		emit_lea(&t->e, y, address);
+		emit_proof(t, number, y, y, thunk);
+	}
+	note_sum(t, i, number);
+	address.gs = true;
+	*m = address;
+	return true;
+}
+
 static bool proven_indexed(struct translator *t, const struct insn *i, unsigned keep, struct thunk *thunk, struct host_mem *m)
 {
 	const struct sum *sum = find_sum(t, i);
-	unsigned number = !room_for_proof(t, keep | 1u << S_A) ? 0 : sum ? sum->proof.window : number_of(t->unit, predict_window(t, i, false));
+	const unsigned all = keep | bit_of(i->base) | bit_of(i->index);
+	unsigned number = sum ? sum->proof.window : spare(t, all) ? number_of(t->unit, predict_window(t, i, false)) : 0;
 	struct host_mem address = { .base = HOST_NONE, .index = HOST_NONE, .scale = i->scale, .disp = i->disp };
 	if (!number)
+		return false;
+	if (unit_shaped(t->unit, number))
+		return shaped_indexed(t, i, keep, number, sum != NULL, thunk, m);
+	if (keep >> S_A & 1 || !room_for_proof(t, keep | 1u << S_A))
 		return false;
 	unsigned y = window_register(t, number, keep | 1u << S_A | bit_of(i->base) | bit_of(i->index));
 	if (!y)
@@ -411,13 +433,15 @@ static bool proven_indexed(struct translator *t, const struct insn *i, unsigned 
 	return true;
 }
 
-/* An operand with an index: its window is anybody's. S_A is free. */
+/* An operand with an index: its window is anybody's. */
 static bool indexed(struct translator *t, const struct insn *i, unsigned keep, struct thunk *thunk, struct host_mem *m)
 {
 	if (i->seg == SEG_FS || i->seg == SEG_GS || i->base == REG_RSP || i->base == REG_RIP)
 		return false;
 	if (proven_indexed(t, i, keep, thunk, m))
 		return true;
+	if (keep >> S_A & 1)
+		return false;
 	struct reuse *r = take(t, keep | bit_of(i->base) | bit_of(i->index), REUSE_NONE);
 	if (!r)
 		return false;
@@ -437,16 +461,48 @@ static bool addressed(unsigned key)
 	return key == REUSE_FS || key == REUSE_GS || key == REG_RIP;
 }
 
-static void emit_reuse(struct translator *t, unsigned key, unsigned y, struct thunk *thunk)
+static void emit_reuse(struct translator *t, unsigned key, unsigned y)
 {
 	if (addressed(key))
 		reuse_drop_registers(t, 1u << S_A);
 	if (key == REG_RIP)
 		emit_page(t, y);
 	else if (key == REUSE_FS || key == REUSE_GS)
-		emit_segment(t, key == REUSE_FS ? SEG_FS : SEG_GS, y, thunk);
+		emit_segment(t, key == REUSE_FS ? SEG_FS : SEG_GS, y);
 	else
 		emit_window_bias(t, y, reuse_gpr(t, key));
+}
+
+/* An address in the low 2 GiB that is a constant needs neither a register nor a proof. */
+static bool shaped_constant(struct translator *t, const struct insn *i, struct host_mem *m)
+{
+	uint64_t linear = (uint64_t)(int64_t)i->disp;
+	if (i->base == REG_RIP)
+		linear += t->unit->page + t->at[t->now] + i->length;
+	if (!t->unit->shape_bias || (i->base != REG_RIP && i->base != REG_NONE) || i->index != REG_NONE || i->seg == SEG_FS || i->seg == SEG_GS ||
+	    linear > INT32_MAX || windows_place(t->jit->windows, t->jit->space, 0) != WINDOW_IN_SHAPE)
+		return false;
+	*m = (struct host_mem){ .base = HOST_NONE, .index = HOST_NONE, .disp = (int32_t)linear, .gs = true };
+	return true;
+}
+
+/* FS:[disp], or GS, in a space with a shape: the base is proven, and stays in a register. */
+static bool shaped_segment(struct translator *t, const struct insn *i, unsigned keep, struct thunk *thunk, struct host_mem *m)
+{
+	const unsigned key = REUSE_SEGMENT + i->seg;
+	struct reuse *r = find(t, key);
+	if (!t->unit->shape_bias || (!r && (predict_missed_before(t) || keep >> S_A & 1)))
+		return false;
+	bool there = r != NULL;
+	if (!r && !(r = take(t, keep, key)))
+		return false;
+	if (!there) {
+		emit_load(&t->e, register_of(t, r), CPU_FIELD(segment_base[i->seg]));
+		emit_proof(t, PROVEN_SHAPED, register_of(t, r), S_A, thunk);
+	}
+	r->taken = ++t->takes;
+	*m = (struct host_mem){ .base = (uint8_t)register_of(t, r), .index = HOST_NONE, .disp = i->disp, .gs = true };
+	return true;
 }
 
 bool reuse_operand(struct translator *t, const struct insn *i, unsigned keep, struct thunk *thunk, struct host_mem *m)
@@ -455,8 +511,10 @@ bool reuse_operand(struct translator *t, const struct insn *i, unsigned keep, st
 	if (!uses_windows(t) || !t->unit->absolute || i->adsize != 8)
 		return false;
 	thunk->record->window = true;
+	if (shaped_constant(t, i, m) || ((key == REUSE_FS || key == REUSE_GS) && shaped_segment(t, i, keep, thunk, m)))
+		return true;
 	if (key == REUSE_NONE)
-		return i->index != REG_NONE && !(keep >> S_A & 1) && indexed(t, i, keep, thunk, m);
+		return i->index != REG_NONE && indexed(t, i, keep, thunk, m);
 	if (key < 16 && proven_operand(t, i, keep, thunk, m))
 		return true;
 	struct reuse *r = find(t, key);
@@ -467,7 +525,7 @@ bool reuse_operand(struct translator *t, const struct insn *i, unsigned keep, st
 		return false;
 	unsigned y = register_of(t, r);
 	if (!there)
-		emit_reuse(t, key, y, thunk);
+		emit_reuse(t, key, y);
 	r->taken = ++t->takes;
 	if (addressed(key)) {
 		*m = MEM_BASE(y, key == REG_RIP ? (int64_t)t->at[t->now] + i->length + i->disp : i->disp);
@@ -521,8 +579,10 @@ static void bring_back(struct translator *t, unsigned n, unsigned key)
 		emit_load(&t->e, y, CPU_FIELD(gpr[y]));
 	} else if (key >= REUSE_WINDOW) {
 		emit_bias(t, y, key - REUSE_WINDOW + 1);
+	} else if (key >= REUSE_SEGMENT) { /* proven when the loop began, and units do not change it */
+		emit_load(&t->e, y, CPU_FIELD(segment_base[key - REUSE_SEGMENT]));
 	} else if (addressed(key)) {
-		emit_reuse(t, key, y, NULL);
+		emit_reuse(t, key, y);
 	} else {
 		emit_window_bias(t, y, emit_gpr(t, key, S_A));
 	}
