@@ -51,10 +51,14 @@ bool predict_init(void)
 	return there;
 }
 
+static bool in_shapes(uintptr_t address)
+{
+	return shapes_there && address - SHAPES_START < (1ull << 32) - SHAPES_START;
+}
+
 bool predict_failed(uintptr_t address)
 {
-	return (there && address - (PROOF_PAGE - 65536ull * GUEST_PAGE_SIZE) < 2 * 65536ull * GUEST_PAGE_SIZE) ||
-	       (shapes_there && address - SHAPES_START < (1ull << 32) - SHAPES_START);
+	return (there && address - (PROOF_PAGE - 65536ull * GUEST_PAGE_SIZE) < 2 * 65536ull * GUEST_PAGE_SIZE) || in_shapes(address);
 }
 
 uint32_t predict_page(uint16_t window)
@@ -105,6 +109,9 @@ static uintptr_t site_key(const struct unit *unit, const uint8_t *host)
 	return (uintptr_t)host << 1 | (unit->shape_bias != 0);
 }
 
+/* What was wrong is that one window was guessed, as that of a stack: the shape is guessed next. */
+#define ONE_WINDOW (1ull << 63)
+
 static uintptr_t *site_of(const struct jit *jit, uintptr_t key)
 {
 	return &jit->proof_sites[(key ^ key >> 14 ^ key >> 25) % PROOF_SITES];
@@ -114,7 +121,8 @@ void predict_missed(struct jit *jit, const struct unit *unit, const uint8_t *hos
 {
 	struct code_space *space = pages_space(jit, unit);
 	uintptr_t key = site_key(unit, host);
-	*site_of(jit, key) = key;
+	bool shape = in_shapes(jit->fault_address) || !unit->shape_bias;
+	*site_of(jit, key) = shape || *site_of(jit, key) == (key | ONE_WINDOW) ? key : key | ONE_WINDOW;
 	*site_filter_word(&jit->proof_filter, host) |= site_filter_bit(host);
 	if (space)
 		space->missed++;
@@ -291,11 +299,16 @@ static bool good_guesser(const struct code_space *space)
 	return space && space->missed < MISSES_FREE + space->units / UNITS_FOR_MISS;
 }
 
-bool predict_missed_before(const struct translator *t)
+static bool missed(const struct translator *t, uintptr_t what)
 {
 	const uint8_t *host = t->page + t->at[t->now];
 	uintptr_t key = site_key(t->unit, host);
-	return unlikely(*site_filter_word(&t->jit->proof_filter, host) & site_filter_bit(host)) && *site_of(t->jit, key) == key;
+	return unlikely(*site_filter_word(&t->jit->proof_filter, host) & site_filter_bit(host)) && *site_of(t->jit, key) == (key | what);
+}
+
+bool predict_missed_before(const struct translator *t)
+{
+	return missed(t, 0);
 }
 
 int predict_window(const struct translator *t, const struct insn *i, bool base_only)
@@ -306,7 +319,7 @@ int predict_window(const struct translator *t, const struct insn *i, bool base_o
 	if (predict_missed_before(t) || !good_guesser(space))
 		return -1;
 	int window = (int)(linear >> WINDOW_SHIFT & 0xffff);
-	if (t->shape.id && (!is_known || windows_place(t->jit->windows, t->jit->space, window) != WINDOW_ASTRAY))
+	if (t->shape.id && (!is_known || missed(t, ONE_WINDOW) || windows_place(t->jit->windows, t->jit->space, window) != WINDOW_ASTRAY))
 		window = WINDOW_SHAPED;
 	else if (!is_known || !is_canonical(linear))
 		return -1;
