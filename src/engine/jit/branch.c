@@ -200,6 +200,7 @@ static void link_to(struct translator *t, int64_t offset, unsigned condition, bo
 	struct thunk *thunk = new_thunk(t, record);
 	record->target = (int32_t)offset;
 	record->listed = listed;
+	record->proven = listed ? 0 : reuse_shaped(t); /* whoever returns there has its own values */
 	record->memory_flags = thunk->memory_flags = t->memory_flags;
 	jump_to_thunk(t, thunk, condition);
 	record->site = thunk->site[0];

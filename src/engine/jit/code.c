@@ -194,20 +194,30 @@ static unsigned hash(const uint8_t *host, uint64_t page, unsigned set, uint32_t 
 	return region * REGION_BUCKETS + bucket;
 }
 
-struct unit *jit_find(struct jit *jit, const uint8_t *host, uint64_t linear, unsigned set)
+static bool unchanged(const struct unit *u)
+{
+	return atomic_load_explicit(u->generation_now, memory_order_relaxed) == u->generation &&
+	       atomic_load_explicit(u->tail_generation_now, memory_order_relaxed) == u->tail_generation;
+}
+
+struct unit *jit_find(struct jit *jit, const uint8_t *host, uint64_t linear, unsigned set, uint16_t proven, unsigned *others)
 {
 	uint64_t page = jit_unit_page(jit, linear, set);
 	uint32_t space = jit_space_id(jit, set);
-	struct unit **at = &jit->buckets[hash(host, page, set, space)];
-	for (struct unit *u; (u = *at); at = &u->next)
-		if (u->host == host && u->page == page && u->set == set && u->space == space && u->mode == jit->cpu->code_mode) {
-			if (atomic_load_explicit(u->generation_now, memory_order_relaxed) == u->generation &&
-			    atomic_load_explicit(u->tail_generation_now, memory_order_relaxed) == u->tail_generation)
-				return u;
+	struct unit **at = &jit->buckets[hash(host, page, set, space)], *best = NULL;
+	*others = 0;
+	for (struct unit *u; (u = *at);) {
+		bool same = u->host == host && u->page == page && u->set == set && u->space == space && u->mode == jit->cpu->code_mode;
+		if (same && !unchanged(u)) {
 			*at = u->next;
-			return NULL;
+			continue;
 		}
-	return NULL;
+		if (same && !(u->assumed & ~proven) && (!best || __builtin_popcount(u->assumed) > __builtin_popcount(best->assumed)))
+			best = u;
+		*others += same && u->assumed & ~proven;
+		at = &u->next;
+	}
+	return best;
 }
 
 static size_t code_page(const struct jit *jit, const uint8_t *code)
@@ -238,7 +248,7 @@ static void forward(struct jit *jit, struct unit *unit, uint8_t *entry, bool mem
 	emit_jump(&e, memory_flags ? jit->leave_memory_flags : jit->leave);
 	jit->code_at = (uint8_t *)ALIGN_UP((uintptr_t)e.at, 16);
 	struct emitter patch = { .at = entry - e.delta, .end = entry - e.delta + 5, .delta = e.delta };
-	*record = (struct record){ .kind = RECORD_LINK, .set = unit->set, .memory_flags = memory_flags, .unit = unit, .thunk = thunk,
+	*record = (struct record){ .kind = RECORD_LINK, .set = unit->set, .memory_flags = memory_flags, .proven = unit->assumed, .unit = unit, .thunk = thunk,
 				   .target = (int32_t)((uintptr_t)unit->host & GUEST_PAGE_MASK), .site = emit_jump(&patch, thunk) };
 }
 

@@ -62,7 +62,8 @@ struct record {
 	uint8_t executed;     /* guest instructions done and not counted before this point */
 	int8_t undo;
 	uint8_t vector;       /* VECTOR: VECTOR_* */
-	uint32_t proven;      /* and about general registers: two bits each, a number of one of the unit's windows, 0: nothing */
+	uint32_t proven;      /* and about general registers: two bits each, a number of one of the unit's windows, 0: nothing; LINK: a bit
+			       * each, in the shape */
 	uint32_t sums;        /* the same about sums of two registers: PROVEN_SUM, 12 bits each */
 	uint8_t reuse[REUSE_COUNT]; /* what the code at `resume` or `again` expects in scratch registers: REUSE_*, a register, RIP */
 	int32_t target;       /* guest address, from the start of the unit's page */
@@ -112,6 +113,8 @@ struct unit {
 	uint16_t window_index[PROVEN_WINDOWS]; /* bits 32 to 47 of addresses that its code proves */
 	uint8_t proven_windows; /* how many */
 	uint64_t shape_bias;  /* 0: its space has no shape */
+	/* General registers: who enters has proven that they are in the shape (0: for anybody); it would be of use here. */
+	uint16_t assumed, wanted;
 	const uint8_t *tail;  /* host address of the page that it ends in; NULL: its own */
 };
 
@@ -288,8 +291,9 @@ void jit_flush(struct jit *jit);
 void *jit_alloc(struct jit *jit, size_t size);
 /* To be called before as many bytes are written to both parts of the code. */
 void jit_back_code(struct jit *jit, size_t room);
-/* linear: of the first byte, for units that are absolute. Those that use windows are of the current space. All are of the current mode. */
-struct unit *jit_find(struct jit *jit, const uint8_t *host, uint64_t linear, unsigned set);
+/* linear: of the first byte, for units that are absolute. Those that use windows are of the current space. All are of the current mode.
+ * proven: general registers; the unit is the one that assumes most of these, and no others. *others: how many units do. */
+struct unit *jit_find(struct jit *jit, const uint8_t *host, uint64_t linear, unsigned set, uint16_t proven, unsigned *others);
 /* What a unit with this TLB set is like now: whether it is one for windows, what space it is of, its page or 0. */
 bool jit_on_windows(const struct jit *jit, unsigned set);
 uint32_t jit_space_id(const struct jit *jit, unsigned set);
@@ -385,8 +389,9 @@ void x87_store(struct cpu *c, const struct jit *jit);
 /* False: no memory. */
 bool jit_translator_init(struct jit *jit);
 /* Translates the unit at host, which is the guest's `linear`. NULL: nothing there can be translated, or the memory is full
- * (then everything was flushed). memory_flags: who comes there has the flags in cpu->cc. */
-struct unit *jit_translate(struct jit *jit, const uint8_t *host, uint64_t linear, bool memory_flags);
+ * (then everything was flushed). memory_flags: who comes there has the flags in cpu->cc. proven: registers that the unit may assume
+ * to be in the space's shape. */
+struct unit *jit_translate(struct jit *jit, const uint8_t *host, uint64_t linear, bool memory_flags, uint16_t proven);
 
 /* --- stats.c --- */
 bool jit_stats_init(struct jit_stats *stats);

@@ -300,6 +300,54 @@ bool reuse_prove_target(struct translator *t, struct thunk *thunk)
 	return true;
 }
 
+/* Registers that last: what is proven of them is of use further on. */
+#define CALLEE_SAVED (1u << REG_RBX | 1u << REG_RBP | 0xf000u)
+
+/* The registers whose values at the start are bases of operands, or still there at the end of the unit. */
+static uint16_t wanted(const struct translator *t)
+{
+	uint8_t origin[16];
+	uint16_t used = 0;
+	for (unsigned r = 0; r < 16; r++)
+		origin[r] = (uint8_t)r;
+	for (unsigned n = 0; n < t->count; n++) {
+		const struct insn *i = &t->insn[n];
+		const struct operand *to = &i->operand[0], *from = &i->operand[1];
+		if (i->memory && i->base < 16 && i->base != REG_RSP && i->index == REG_NONE && i->seg != SEG_FS && i->seg != SEG_GS && origin[i->base] < 16)
+			used |= (uint16_t)(1u << origin[i->base]);
+		if (!reuse_explicit(i))
+			continue;
+		uint8_t copied = i->op == OP_MOV && i->opsize == 8 && to->kind == OPERAND_GPR && from->kind == OPERAND_GPR ? origin[from->reg & 15] : REG_NONE;
+		for (unsigned o = 0; o < 4; o++)
+			if (i->operand[o].kind == OPERAND_GPR && (i->operand[o].access & ACCESS_W))
+				origin[i->operand[o].reg & 15] = copied;
+	}
+	for (unsigned r = 0; r < 16; r++)
+		if ((CALLEE_SAVED >> r & 1) && origin[r] == r)
+			used |= (uint16_t)(1u << r);
+	return used;
+}
+
+void reuse_assume(struct translator *t, uint16_t proven)
+{
+	if (!t->unit->shape_bias)
+		return;
+	t->unit->wanted = wanted(t);
+	t->unit->assumed = t->unit->wanted & proven;
+	for (unsigned r = 0; r < 16; r++)
+		if (t->unit->assumed >> r & 1)
+			t->proof[r] = (struct proof){ .window = PROVEN_SHAPED };
+}
+
+uint16_t reuse_shaped(const struct translator *t)
+{
+	uint16_t mask = 0;
+	for (unsigned r = 0; r < 16 && t->unit->shape_bias; r++)
+		if (t->proof[r].window == PROVEN_SHAPED && !t->proof[r].drift)
+			mask |= (uint16_t)(1u << r);
+	return mask;
+}
+
 /* A scratch register to prove with; 0: none. */
 static unsigned spare(const struct translator *t, unsigned keep)
 {

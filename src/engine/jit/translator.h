@@ -195,6 +195,10 @@ bool reuse_explicit(const struct insn *insn);
  * those that write no general registers but operands. */
 void reuse_update(struct translator *t, bool kept, bool vector);
 void reuse_drop_registers(struct translator *t, unsigned mask);
+/* The unit begins with those of the registers proven to be in the shape that are of use. */
+void reuse_assume(struct translator *t, uint16_t proven);
+/* The registers that are in the shape here, for sure, and by no more beside it than an access at a small displacement can tell. */
+uint16_t reuse_shaped(const struct translator *t);
 void reuse_clear(struct translator *t);
 /* Remembers what is kept and proven for the loop's second body; emits what brings that about again: proofs, guarded by the thunk,
  * then the rest. */
