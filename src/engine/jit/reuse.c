@@ -534,6 +534,18 @@ static bool shaped_constant(struct translator *t, const struct insn *i, struct h
 	return true;
 }
 
+/* The same where there is no shape, or the address is not in it: the bias of its window is kept. */
+static bool constant_operand(struct translator *t, const struct insn *i, unsigned keep, struct host_mem *m)
+{
+	if (i->base != REG_NONE || i->index != REG_NONE || i->seg == SEG_FS || i->seg == SEG_GS)
+		return false;
+	unsigned number = number_of(t->unit, (int)((int64_t)i->disp >> WINDOW_SHIFT & 0xffff)), y = number ? window_register(t, number, keep) : 0;
+	if (!y)
+		return false;
+	*m = MEM_BASE(y, i->disp);
+	return true;
+}
+
 /* FS:[disp], or GS, in a space with a shape: the base is proven, and stays in a register. */
 static bool shaped_segment(struct translator *t, const struct insn *i, unsigned keep, struct thunk *thunk, struct host_mem *m)
 {
@@ -560,6 +572,8 @@ bool reuse_operand(struct translator *t, const struct insn *i, unsigned keep, st
 		return false;
 	thunk->record->window = true;
 	if (shaped_constant(t, i, m) || ((key == REUSE_FS || key == REUSE_GS) && shaped_segment(t, i, keep, thunk, m)))
+		return true;
+	if (constant_operand(t, i, keep, m))
 		return true;
 	if (key == REUSE_NONE)
 		return i->index != REG_NONE && indexed(t, i, keep, thunk, m);

@@ -393,11 +393,17 @@ static unsigned count_fitting(const uint16_t *zone, unsigned zones, int64_t shif
 	return fitting;
 }
 
-/* 0: nothing fits. What has the lowest and the highest addresses leaves little choice: others keep away from there. */
+/* What has the lowest and the highest addresses, besides the stack, leaves little choice. */
+static bool far_apart(const uint16_t *zone, unsigned zones)
+{
+	return zone[0] * ZONE_WINDOWS <= SHIFT_MAX && zones > 2 && zone[zones - 2] * ZONE_WINDOWS >= (int)BLOCKS - SHIFT_MAX;
+}
+
+/* 0: nothing fits. Others keep away from where those are that have no choice. */
 static int64_t find_shift(const uint16_t *zone, unsigned zones, uint32_t owner)
 {
 	unsigned most = 0;
-	int64_t best = 0, first = zone[0] * ZONE_WINDOWS > SHIFT_MAX ? SHIFT_FAR : 1, end = SHIFT_MAX;
+	int64_t best = 0, first = far_apart(zone, zones) ? 1 : SHIFT_FAR, end = SHIFT_MAX;
 	for (int64_t n = first; n <= end && most < 2 * zones - 1; n++)
 		for (int64_t shift = -n; shift <= n; shift += 2 * n) {
 			unsigned fitting = count_fitting(zone, zones, shift, owner);
