@@ -42,7 +42,7 @@ void check_quietly(struct translator *t, struct host_mem field, struct thunk *th
 	emit_move(e, REG_RCX, S_A);
 }
 
-static struct thunk *leave_at(struct translator *t, int64_t offset)
+struct thunk *leave_at(struct translator *t, int64_t offset)
 {
 	struct thunk *thunk = local_thunk(t, RECORD_GO);
 	thunk->record->target = (int32_t)offset;

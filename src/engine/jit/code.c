@@ -194,30 +194,20 @@ static unsigned hash(const uint8_t *host, uint64_t page, unsigned set, uint32_t 
 	return region * REGION_BUCKETS + bucket;
 }
 
-static bool unchanged(const struct unit *u)
-{
-	return atomic_load_explicit(u->generation_now, memory_order_relaxed) == u->generation &&
-	       atomic_load_explicit(u->tail_generation_now, memory_order_relaxed) == u->tail_generation;
-}
-
-struct unit *jit_find(struct jit *jit, const uint8_t *host, uint64_t linear, unsigned set, uint16_t proven, unsigned *others)
+struct unit *jit_find(struct jit *jit, const uint8_t *host, uint64_t linear, unsigned set)
 {
 	uint64_t page = jit_unit_page(jit, linear, set);
 	uint32_t space = jit_space_id(jit, set);
-	struct unit **at = &jit->buckets[hash(host, page, set, space)], *best = NULL;
-	*others = 0;
-	for (struct unit *u; (u = *at);) {
-		bool same = u->host == host && u->page == page && u->set == set && u->space == space && u->mode == jit->cpu->code_mode;
-		if (same && !unchanged(u)) {
+	struct unit **at = &jit->buckets[hash(host, page, set, space)];
+	for (struct unit *u; (u = *at); at = &u->next)
+		if (u->host == host && u->page == page && u->set == set && u->space == space && u->mode == jit->cpu->code_mode) {
+			if (atomic_load_explicit(u->generation_now, memory_order_relaxed) == u->generation &&
+			    atomic_load_explicit(u->tail_generation_now, memory_order_relaxed) == u->tail_generation)
+				return u;
 			*at = u->next;
-			continue;
+			return NULL;
 		}
-		if (same && !(u->assumed & ~proven) && (!best || __builtin_popcount(u->assumed) > __builtin_popcount(best->assumed)))
-			best = u;
-		*others += same && u->assumed & ~proven;
-		at = &u->next;
-	}
-	return best;
+	return NULL;
 }
 
 static size_t code_page(const struct jit *jit, const uint8_t *code)
@@ -236,8 +226,8 @@ void jit_insert(struct jit *jit, struct unit *unit)
 	jit->order[jit->unit_count++] = unit;
 }
 
-/* A jump at the entry, that is linked to the unit which replaces this one. */
-static void forward(struct jit *jit, struct unit *unit, uint8_t *entry, bool memory_flags)
+/* A jump at the entry, that is linked to the unit which replaces this one. proven: by who enters there. */
+static void forward(struct jit *jit, struct unit *unit, uint8_t *entry, bool memory_flags, uint16_t proven)
 {
 	struct record *record = jit_alloc(jit, sizeof(*record));
 	if (!record || jit_code_room(jit) < 64)
@@ -248,7 +238,7 @@ static void forward(struct jit *jit, struct unit *unit, uint8_t *entry, bool mem
 	emit_jump(&e, memory_flags ? jit->leave_memory_flags : jit->leave);
 	jit->code_at = (uint8_t *)ALIGN_UP((uintptr_t)e.at, 16);
 	struct emitter patch = { .at = entry - e.delta, .end = entry - e.delta + 5, .delta = e.delta };
-	*record = (struct record){ .kind = RECORD_LINK, .set = unit->set, .memory_flags = memory_flags, .proven = unit->assumed, .unit = unit, .thunk = thunk,
+	*record = (struct record){ .kind = RECORD_LINK, .set = unit->set, .memory_flags = memory_flags, .proven = proven, .unit = unit, .thunk = thunk,
 				   .target = (int32_t)((uintptr_t)unit->host & GUEST_PAGE_MASK), .site = emit_jump(&patch, thunk) };
 }
 
@@ -261,9 +251,13 @@ void jit_retire(struct jit *jit, struct unit *unit)
 		return;
 	*at = unit->next;
 	unit->retired = true;
-	forward(jit, unit, unit->entry, false);
+	uint16_t proven = 0;
+	for (unsigned n = 0; n <= unit->hoisted; n++) {
+		forward(jit, unit, unit->entry + n * PROOF_BYTES, false, proven);
+		proven |= n < unit->hoisted ? (uint16_t)(1u << unit->hoisted_reg[n]) : 0;
+	}
 	if (unit->memory_entry != unit->entry)
-		forward(jit, unit, unit->memory_entry, true);
+		forward(jit, unit, unit->memory_entry, true, 0);
 }
 
 struct unit *jit_unit_at(const struct jit *jit, const uint8_t *code)

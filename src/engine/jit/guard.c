@@ -33,7 +33,7 @@ const uint8_t *guard_record(struct jit *jit, struct unit *unit, struct guard *gu
 {
 	struct record *r = jit->spare;
 	*r = (struct record){ .kind = guard->kind, .set = guard->set, .window = guard->window, .miss = true, .executed = guard->executed,
-			      .target = guard->target, .unit = unit, .insn = &jit->spare_insn, .resume = jit->code_x + guard->resume, .guard = guard };
+			      .hoisted = guard->hoisted, .target = guard->target, .unit = unit, .insn = &jit->spare_insn, .resume = jit->code_x + guard->resume, .guard = guard };
 	memcpy(r->reuse, guard->reuse, sizeof(r->reuse));
 	r->proven = guard->proven;
 	r->sums = guard->sums;

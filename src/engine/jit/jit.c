@@ -125,34 +125,14 @@ static bool at_hole(uint64_t linear)
 	return (linear + GUEST_PAGE_SIZE) >> 47 == 1 || (linear - GUEST_PAGE_SIZE) >> 47 == 0x1fffe;
 }
 
-/* A unit that assumes more of what is proven is worth a translation where a loop leads there; else the first who comes decides, and one
- * for everybody is made for the others. */
-#define VARIANTS 3
-
-static struct unit *find_unit(struct jit *jit, const uint8_t *host, uint64_t linear, unsigned set, bool memory_flags, uint16_t proven, bool loop)
-{
-	unsigned others;
-	struct unit *unit = jit_find(jit, host, linear, set, proven, &others);
-	if (!unit)
-		return jit_translate(jit, host, linear, memory_flags, others ? 0 : proven);
-	if (loop && others + 2 <= VARIANTS && (unit->wanted & proven & ~unit->assumed))
-		return jit_translate(jit, host, linear, memory_flags, proven);
-	return unit;
-}
-
 /* What the code that a link leaves has proven about registers, as far as it is so where the link leads. */
 static uint16_t proven_by_link(const struct jit *jit, const struct record *from)
 {
-	return from && jit->code_user && from->unit->space == jit->code_user->id && jit->code_user->shape.id ? (uint16_t)from->proven : 0;
+	return jit->code_user && from->unit->space == jit->code_user->id && from->unit->shape_bias ? (uint16_t)from->proven : 0;
 }
 
-static bool leads_back(const struct record *from)
-{
-	return from && from->target <= (int32_t)((uintptr_t)from->unit->host & GUEST_PAGE_MASK);
-}
-
-/* The unit at RIP; NULL: that instruction is to be interpreted. May fault. from: the link that leads there, or NULL. */
-static struct unit *unit_here(struct cpu *c, struct jit *jit, bool memory_flags, const struct record *from)
+/* The unit at RIP; NULL: that instruction is to be interpreted. May fault. proven: as for jit_translate. */
+static struct unit *unit_here(struct cpu *c, struct jit *jit, bool memory_flags, uint16_t proven)
 {
 	unsigned set = current_tlb_set(c);
 	uint64_t linear = c->gpr[REG_RIP];
@@ -167,7 +147,9 @@ static struct unit *unit_here(struct cpu *c, struct jit *jit, bool memory_flags,
 	if (set != TLB_USER && !c->tlb_global[TLB_SUPERVISOR_AC][(linear >> GUEST_PAGE_SHIFT) & (TLB_SIZE - 1)])
 		jit->local_kernel = true;
 	uint64_t page = ALIGN_DOWN(linear, (uint64_t)GUEST_PAGE_SIZE);
-	struct unit *unit = find_unit(jit, host, linear, set, memory_flags, set == TLB_USER ? proven_by_link(jit, from) : 0, leads_back(from));
+	struct unit *unit = jit_find(jit, host, linear, set);
+	if (!unit)
+		unit = jit_translate(jit, host, linear, memory_flags, proven);
 	if (unit && !unit->absolute)
 		jit_words(c)->code_page = page;
 	jit->entering = unit;
@@ -328,17 +310,18 @@ static const uint8_t *follow_link(struct cpu *c, struct jit *jit, struct record 
 {
 	c->gpr[REG_RIP] = page_of(c, record->unit) + (uint64_t)(int64_t)record->target;
 	uint64_t flushes = jit->stats.flushes;
-	struct unit *unit = unit_here(c, jit, record->memory_flags, record);
+	uint16_t proven = proven_by_link(jit, record);
+	struct unit *unit = unit_here(c, jit, record->memory_flags, proven);
 	if (!unit)
 		return NULL;
-	const uint8_t *code = record->memory_flags ? unit->memory_entry : unit->entry;
+	const uint8_t *code = record->memory_flags ? unit->memory_entry : unit_entry(unit, proven);
 	if (flushes != jit->stats.flushes || !record->site || unit->window != record->unit->window)
 		return unit->entry;
 	if ((uint32_t)record->target < GUEST_PAGE_SIZE && !record->listed) {
 		jit->stats.links++;
 		emit_patch(record->site, jit_delta(jit), code);
 	} else {
-		pages_link(jit, record, unit);
+		pages_link(jit, record, unit, code);
 	}
 	return unit->entry;
 }
@@ -347,7 +330,7 @@ static const uint8_t *follow_cross(struct cpu *c, struct jit *jit, struct record
 {
 	uint64_t flushes = jit->stats.flushes, va = c->gpr[REG_RIP];
 	unsigned set = record->set;
-	struct unit *unit = unit_here(c, jit, true, NULL);
+	struct unit *unit = unit_here(c, jit, true, 0);
 	if (!unit)
 		return NULL;
 	if (flushes == jit->stats.flushes && !unit->window) {
@@ -379,7 +362,7 @@ static const uint8_t *follow_indirect(struct cpu *c, struct jit *jit, struct rec
 		return take_back(c, jit, record);
 	uint64_t flushes = jit->stats.flushes;
 	jit->branching = true;
-	struct unit *unit = unit_here(c, jit, !record->unit->window, NULL);
+	struct unit *unit = unit_here(c, jit, !record->unit->window, 0);
 	jit->branching = false;
 	if (!unit || flushes != jit->stats.flushes)
 		return NULL;
@@ -395,7 +378,7 @@ static const uint8_t *follow_indirect(struct cpu *c, struct jit *jit, struct rec
 static const uint8_t *follow_far(struct cpu *c, struct jit *jit)
 {
 	uint64_t flushes = jit->stats.flushes, va = c->gpr[REG_RIP];
-	struct unit *unit = unit_here(c, jit, !jit_on_windows(jit, current_tlb_set(c)), NULL);
+	struct unit *unit = unit_here(c, jit, !jit_on_windows(jit, current_tlb_set(c)), 0);
 	if (!unit || flushes != jit->stats.flushes)
 		return NULL;
 	if (unit->window)
@@ -508,7 +491,7 @@ static void execute(struct cpu *c, struct jit *jit)
 		sync_tags(c, jit);
 		sync_bias(jit);
 		if (!code) {
-			struct unit *unit = unit_here(c, jit, true, NULL);
+			struct unit *unit = unit_here(c, jit, true, 0);
 			if (!unit) {
 				jit->stats.interpreted++;
 				words->vector_used = ~0u;

@@ -45,6 +45,8 @@ struct unit;
 enum { REUSE_COUNT = 3, REUSE_FS = 32, REUSE_GS, REUSE_SELF, REUSE_SEGMENT /* + enum isa_seg: its base, proven to be in the shape */,
        REUSE_WINDOW = REUSE_SEGMENT + 8 /* + index in unit->window_index */, REUSE_NONE = 0xff };
 #define PROVEN_WINDOWS 3
+#define HOISTED_MAX 4
+#define PROOF_BYTES 14
 /* base + (index << scale); base 4, which is RSP: index alone. */
 #define PROVEN_SUMS 2
 #define PROVEN_SUM(base, index, scale, number) ((base) | (index) << 4 | (scale) << 8 | (number) << 10)
@@ -57,13 +59,15 @@ struct record {
 	bool window;          /* HELPER, END: the code uses windows */
 	uint8_t faults;       /* that no window could prevent next time */
 	bool miss;            /* HELPER, END: a check in the code failed */
+	bool hoisted;         /* GO: from the proofs at the unit's start */
 	bool listed;          /* LINK: even in the same page, since code may come there when that has changed (pages.c) */
 	bool memory_flags;    /* the site's flags are in cpu->cc */
 	uint8_t executed;     /* guest instructions done and not counted before this point */
 	int8_t undo;
 	uint8_t vector;       /* VECTOR: VECTOR_* */
-	uint32_t proven;      /* and about general registers: two bits each, a number of one of the unit's windows, 0: nothing; LINK: a bit
-			       * each, in the shape */
+	/* And about general registers: two bits each, a number of one of the unit's windows, 0: nothing. LINK: a bit for each that is
+	 * in the shape. */
+	uint32_t proven;
 	uint32_t sums;        /* the same about sums of two registers: PROVEN_SUM, 12 bits each */
 	uint8_t reuse[REUSE_COUNT]; /* what the code at `resume` or `again` expects in scratch registers: REUSE_*, a register, RIP */
 	int32_t target;       /* guest address, from the start of the unit's page */
@@ -113,8 +117,7 @@ struct unit {
 	uint16_t window_index[PROVEN_WINDOWS]; /* bits 32 to 47 of addresses that its code proves */
 	uint8_t proven_windows; /* how many */
 	uint64_t shape_bias;  /* 0: its space has no shape */
-	/* General registers: who enters has proven that they are in the shape (0: for anybody); it would be of use here. */
-	uint16_t assumed, wanted;
+	uint8_t hoisted, hoisted_reg[HOISTED_MAX]; /* how many registers it proves to be in the shape at its entry, PROOF_BYTES each, and which */
 	const uint8_t *tail;  /* host address of the page that it ends in; NULL: its own */
 };
 
@@ -124,6 +127,15 @@ static inline bool unit_shaped(const struct unit *unit, unsigned number)
 	return number == PROVEN_SHAPED && unit->shape_bias;
 }
 
+/* Where code enters that has proven these registers to be in the shape, of the flags it leaves: the proofs of the first ones are left out. */
+static inline uint8_t *unit_entry(const struct unit *unit, uint32_t proven)
+{
+	unsigned n = 0;
+	while (n < unit->hoisted && (proven >> unit->hoisted_reg[n] & 1))
+		n++;
+	return unit->entry + n * PROOF_BYTES;
+}
+
 /* A host instruction that may raise an exception: the signal handler goes on at `slow` instead, or, where that is NULL, with
  * the record that the rest says (as in struct record). There are so many that their size counts. */
 struct guard {
@@ -131,7 +143,7 @@ struct guard {
 	int32_t target;
 	uint8_t kind : 4, length : 4;
 	uint8_t set : 2;
-	bool memory_flags : 1, window : 1;
+	bool memory_flags : 1, window : 1, hoisted : 1;
 	uint8_t executed, faults;
 	uint8_t reuse[REUSE_COUNT];
 	uint32_t proven, sums;
@@ -291,9 +303,8 @@ void jit_flush(struct jit *jit);
 void *jit_alloc(struct jit *jit, size_t size);
 /* To be called before as many bytes are written to both parts of the code. */
 void jit_back_code(struct jit *jit, size_t room);
-/* linear: of the first byte, for units that are absolute. Those that use windows are of the current space. All are of the current mode.
- * proven: general registers; the unit is the one that assumes most of these, and no others. *others: how many units do. */
-struct unit *jit_find(struct jit *jit, const uint8_t *host, uint64_t linear, unsigned set, uint16_t proven, unsigned *others);
+/* linear: of the first byte, for units that are absolute. Those that use windows are of the current space. All are of the current mode. */
+struct unit *jit_find(struct jit *jit, const uint8_t *host, uint64_t linear, unsigned set);
 /* What a unit with this TLB set is like now: whether it is one for windows, what space it is of, its page or 0. */
 bool jit_on_windows(const struct jit *jit, unsigned set);
 uint32_t jit_space_id(const struct jit *jit, unsigned set);
@@ -389,8 +400,8 @@ void x87_store(struct cpu *c, const struct jit *jit);
 /* False: no memory. */
 bool jit_translator_init(struct jit *jit);
 /* Translates the unit at host, which is the guest's `linear`. NULL: nothing there can be translated, or the memory is full
- * (then everything was flushed). memory_flags: who comes there has the flags in cpu->cc. proven: registers that the unit may assume
- * to be in the space's shape. */
+ * (then everything was flushed). memory_flags: who comes there has the flags in cpu->cc. proven: the registers of which who comes there knows
+ * that they are in the shape. */
 struct unit *jit_translate(struct jit *jit, const uint8_t *host, uint64_t linear, bool memory_flags, uint16_t proven);
 
 /* --- stats.c --- */

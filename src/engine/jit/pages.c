@@ -306,7 +306,7 @@ void pages_destroy(struct jit *jit)
 
 /* --- what leads to a page --- */
 
-void pages_link(struct jit *jit, struct record *record, const struct unit *unit)
+void pages_link(struct jit *jit, struct record *record, const struct unit *unit, const uint8_t *code)
 {
 	struct code_space *space = pages_space(jit, unit);
 	struct code_page *page = space ? page_of_unit(jit, space, unit) : NULL;
@@ -314,7 +314,7 @@ void pages_link(struct jit *jit, struct record *record, const struct unit *unit)
 		return;
 	record->next = page->links;
 	page->links = record;
-	emit_patch(record->site, jit_delta(jit), record->memory_flags ? unit->memory_entry : unit->entry);
+	emit_patch(record->site, jit_delta(jit), code);
 	jit->stats.links++;
 }
 

@@ -67,8 +67,8 @@ void pages_written(struct jit *jit);
 void pages_sync(struct jit *jit);
 static inline bool pages_unsettled(const struct code_space *space) { return space && (space->stale || space->local_stale || space->written); }
 
-/* A jump of another page was linked to `unit`, at whose linear address it leads. */
-void pages_link(struct jit *jit, struct record *record, const struct unit *unit);
+/* Links a jump of another page to `code` of the unit, at whose linear address it leads. */
+void pages_link(struct jit *jit, struct record *record, const struct unit *unit, const uint8_t *code);
 /* The unit ends in the page behind its own. False: no memory. */
 bool pages_tail(struct jit *jit, struct unit *unit);
 /* Not where AC is set: the tables are for code that SMAP holds. Indirect branches to `unit` go there directly from now on. */

@@ -299,16 +299,26 @@ static bool good_guesser(const struct code_space *space)
 	return space && space->missed < MISSES_FREE + space->units / UNITS_FOR_MISS;
 }
 
-static bool missed(const struct translator *t, uintptr_t what)
+static bool missed(const struct translator *t, const uint8_t *host, uintptr_t what)
 {
-	const uint8_t *host = t->page + t->at[t->now];
 	uintptr_t key = site_key(t->unit, host);
 	return unlikely(*site_filter_word(&t->jit->proof_filter, host) & site_filter_bit(host)) && *site_of(t->jit, key) == (key | what);
 }
 
 bool predict_missed_before(const struct translator *t)
 {
-	return missed(t, 0);
+	return missed(t, t->page + t->at[t->now], 0);
+}
+
+bool predict_entry_missed(const struct translator *t)
+{
+	return missed(t, predict_entry(t->unit->host), 0);
+}
+
+bool predict_shaped(const struct translator *t, unsigned reg)
+{
+	uint16_t window = (uint16_t)(t->value[reg] >> WINDOW_SHIFT);
+	return good_guesser(pages_space(t->jit, t->unit)) && (!known(t, reg) || windows_place(t->jit->windows, t->jit->space, window) != WINDOW_ASTRAY);
 }
 
 int predict_window(const struct translator *t, const struct insn *i, bool base_only)
@@ -319,7 +329,7 @@ int predict_window(const struct translator *t, const struct insn *i, bool base_o
 	if (predict_missed_before(t) || !good_guesser(space))
 		return -1;
 	int window = (int)(linear >> WINDOW_SHIFT & 0xffff);
-	if (t->shape.id && (!is_known || missed(t, ONE_WINDOW) || windows_place(t->jit->windows, t->jit->space, window) != WINDOW_ASTRAY))
+	if (t->shape.id && (!is_known || missed(t, t->page + t->at[t->now], ONE_WINDOW) || windows_place(t->jit->windows, t->jit->space, window) != WINDOW_ASTRAY))
 		window = WINDOW_SHAPED;
 	else if (!is_known || !is_canonical(linear))
 		return -1;

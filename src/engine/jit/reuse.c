@@ -5,6 +5,7 @@
 
 #include "base/util.h"
 #include "isa/op.h"
+#include "isa/table.h"
 
 /*
  * What is kept from one instruction to the next. In scratch registers: guest registers of the same number, which are in struct
@@ -300,54 +301,6 @@ bool reuse_prove_target(struct translator *t, struct thunk *thunk)
 	return true;
 }
 
-/* Registers that last: what is proven of them is of use further on. */
-#define CALLEE_SAVED (1u << REG_RBX | 1u << REG_RBP | 0xf000u)
-
-/* The registers whose values at the start are bases of operands, or still there at the end of the unit. */
-static uint16_t wanted(const struct translator *t)
-{
-	uint8_t origin[16];
-	uint16_t used = 0;
-	for (unsigned r = 0; r < 16; r++)
-		origin[r] = (uint8_t)r;
-	for (unsigned n = 0; n < t->count; n++) {
-		const struct insn *i = &t->insn[n];
-		const struct operand *to = &i->operand[0], *from = &i->operand[1];
-		if (i->memory && i->base < 16 && i->base != REG_RSP && i->index == REG_NONE && i->seg != SEG_FS && i->seg != SEG_GS && origin[i->base] < 16)
-			used |= (uint16_t)(1u << origin[i->base]);
-		if (!reuse_explicit(i))
-			continue;
-		uint8_t copied = i->op == OP_MOV && i->opsize == 8 && to->kind == OPERAND_GPR && from->kind == OPERAND_GPR ? origin[from->reg & 15] : REG_NONE;
-		for (unsigned o = 0; o < 4; o++)
-			if (i->operand[o].kind == OPERAND_GPR && (i->operand[o].access & ACCESS_W))
-				origin[i->operand[o].reg & 15] = copied;
-	}
-	for (unsigned r = 0; r < 16; r++)
-		if ((CALLEE_SAVED >> r & 1) && origin[r] == r)
-			used |= (uint16_t)(1u << r);
-	return used;
-}
-
-void reuse_assume(struct translator *t, uint16_t proven)
-{
-	if (!t->unit->shape_bias)
-		return;
-	t->unit->wanted = wanted(t);
-	t->unit->assumed = t->unit->wanted & proven;
-	for (unsigned r = 0; r < 16; r++)
-		if (t->unit->assumed >> r & 1)
-			t->proof[r] = (struct proof){ .window = PROVEN_SHAPED };
-}
-
-uint16_t reuse_shaped(const struct translator *t)
-{
-	uint16_t mask = 0;
-	for (unsigned r = 0; r < 16 && t->unit->shape_bias; r++)
-		if (t->proof[r].window == PROVEN_SHAPED && !t->proof[r].drift)
-			mask |= (uint16_t)(1u << r);
-	return mask;
-}
-
 /* A scratch register to prove with; 0: none. */
 static unsigned spare(const struct translator *t, unsigned keep)
 {
@@ -360,6 +313,89 @@ static unsigned spare(const struct translator *t, unsigned keep)
 			best = r;
 	}
 	return best;
+}
+
+/* --- proofs at the start of a unit --- */
+
+#define CALLEE_SAVED (1u << REG_RBX | 1u << REG_RBP | 0xf000u)
+
+struct bases {
+	uint16_t sure, any; /* registers whose values at the start are bases of operands: before any branch, or somewhere */
+};
+
+static bool proves_base(const struct insn *i)
+{
+	return i->memory && i->operand[i->memory - 1].size && i->base < 16 && i->base != REG_RSP && i->index == REG_NONE && i->adsize == 8 &&
+	       i->seg != SEG_FS && i->seg != SEG_GS && !scratch_register(i->base);
+}
+
+static struct bases find_bases(struct translator *t)
+{
+	uint8_t origin[16];
+	struct bases found = { 0 };
+	bool sure = true;
+	for (unsigned r = 0; r < 16; r++)
+		origin[r] = (uint8_t)r;
+	for (t->now = 0; t->now < t->count; t->now++) {
+		const struct insn *i = &t->insn[t->now];
+		const struct operand *to = &i->operand[0], *from = &i->operand[1];
+		if (proves_base(i) && origin[i->base] != REG_NONE && uses_windows(t) && !predict_missed_before(t)) {
+			found.any |= (uint16_t)(1u << origin[i->base]);
+			found.sure |= sure ? (uint16_t)(1u << origin[i->base]) : 0;
+		}
+		if (i->op == OP_JCC || i->op == OP_CMP || i->op == OP_TEST) {
+			sure &= i->op != OP_JCC;
+			continue;
+		}
+		if (!reuse_explicit(i) && !(isa_rows[i->row].attributes & (ROW_SSE | ROW_AVX)))
+			break;
+		bool copied = i->op == OP_MOV && i->opsize == 8 && from->kind == OPERAND_GPR && from->reg < 16;
+		for (unsigned n = 0; n < 4; n++)
+			if (i->operand[n].kind == OPERAND_GPR && (i->operand[n].access & ACCESS_W))
+				origin[i->operand[n].reg < 16 ? i->operand[n].reg : i->operand[n].reg & 3] = copied && to->kind == OPERAND_GPR ? origin[from->reg] : REG_NONE;
+	}
+	return found;
+}
+
+static void hoist(struct translator *t, uint16_t mask, struct thunk *thunk)
+{
+	struct unit *unit = t->unit;
+	for (unsigned r = 0; r < 16 && unit->hoisted < HOISTED_MAX; r++) {
+		if (!(mask >> r & 1))
+			continue;
+		const uint8_t *start = emit_here(&t->e);
+		emit_proof(t, PROVEN_SHAPED, r, S_A, thunk);
+		t->full |= !t->e.full && emit_here(&t->e) - start != PROOF_BYTES;
+		unit->hoisted_reg[unit->hoisted++] = (uint8_t)r;
+		t->proof[r] = (struct proof){ .window = PROVEN_SHAPED };
+	}
+}
+
+void reuse_hoist(struct translator *t, uint16_t proven)
+{
+	if (!t->unit->shape_bias || predict_entry_missed(t))
+		return;
+	struct bases bases = find_bases(t);
+	uint16_t mask = bases.any & proven;
+	for (unsigned r = 0; r < 16; r++)
+		if ((bases.sure >> r & 1) && predict_shaped(t, r))
+			mask |= (uint16_t)(1u << r);
+	t->now = 0;
+	if (!mask)
+		return;
+	struct thunk *thunk = leave_at(t, t->at[0]);
+	thunk->record->hoisted = true;
+	hoist(t, mask & CALLEE_SAVED, thunk); /* those are the most likely to be proven by others */
+	hoist(t, mask & (uint16_t)~CALLEE_SAVED, thunk);
+}
+
+uint16_t reuse_shaped(const struct translator *t)
+{
+	uint16_t mask = 0;
+	for (unsigned r = 0; r < 16 && t->unit->shape_bias; r++)
+		if (t->proof[r].window == PROVEN_SHAPED && !t->proof[r].drift)
+			mask |= (uint16_t)(1u << r);
+	return mask;
 }
 
 /* The register with the window's bias; 0: there is no room. */

@@ -90,6 +90,11 @@ void jit_not_proven(struct jit *jit, struct record *record)
 {
 	const uint8_t *page = record->unit->host - ((uintptr_t)record->unit->host & GUEST_PAGE_MASK);
 	uint8_t *faults = record->guard ? &record->guard->faults : &record->faults;
+	if (record->hoisted) { /* each instruction proves what it needs from now on */
+		predict_missed(jit, record->unit, predict_entry(record->unit->host));
+		jit_retire(jit, record->unit);
+		return;
+	}
 	predict_missed(jit, record->unit, page + record->target - (record->insn ? record->insn->length : 0));
 	if (++*faults >= MISSES_MAX)
 		jit_retire(jit, record->unit);

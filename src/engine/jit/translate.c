@@ -332,7 +332,7 @@ static void put_guards(struct translator *t, const struct thunk *thunk, const ui
 		*guard = (struct guard){ .at = (uint32_t)(thunk->guard[n] - code), .slow = slow ? (uint32_t)(slow - code) : 0,
 					 .resume = (uint32_t)(r->resume - code), .target = r->target, .kind = r->kind,
 					 .length = r->insn ? r->insn->length : 0, .set = r->set, .executed = r->executed,
-					 .memory_flags = thunk->memory_flags, .window = r->window };
+					 .memory_flags = thunk->memory_flags, .window = r->window, .hoisted = r->hoisted };
 		memcpy(guard->reuse, r->reuse, sizeof(guard->reuse));
 		guard->proven = r->proven;
 		guard->sums = r->sums;
@@ -460,7 +460,7 @@ static void emit_unit(struct translator *t, bool memory_flags, uint16_t proven)
 {
 	emit_entries(t, memory_flags);
 	predict_begin(t);
-	reuse_assume(t, proven);
+	reuse_hoist(t, proven);
 	for (t->now = 0; t->now < t->count; t->now++) {
 		t->executed++;
 		translate_one(t);

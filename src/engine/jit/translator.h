@@ -162,6 +162,8 @@ struct host_mem emit_address_of(struct translator *t, const struct insn *insn, u
 unsigned emit_gpr(struct translator *t, unsigned reg, unsigned scratch);
 
 /* --- branch.c: false: not this file's --- */
+/* A thunk that goes on at page + offset, by the engine. */
+struct thunk *leave_at(struct translator *t, int64_t offset);
 bool translate_branch(struct translator *t);
 /* Goes on at page + offset, of the guest's addresses. */
 void exit_direct(struct translator *t, int64_t offset);
@@ -195,8 +197,9 @@ bool reuse_explicit(const struct insn *insn);
  * those that write no general registers but operands. */
 void reuse_update(struct translator *t, bool kept, bool vector);
 void reuse_drop_registers(struct translator *t, unsigned mask);
-/* The unit begins with those of the registers proven to be in the shape that are of use. */
-void reuse_assume(struct translator *t, uint16_t proven);
+/* Proves at the unit's start what its code would prove soon, so that those who have proven it already can leave that out. proven: by the first
+ * one who comes. */
+void reuse_hoist(struct translator *t, uint16_t proven);
 /* The registers that are in the shape here, for sure, and by no more beside it than an access at a small displacement can tell. */
 uint16_t reuse_shaped(const struct translator *t);
 void reuse_clear(struct translator *t);
