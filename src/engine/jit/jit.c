@@ -131,8 +131,8 @@ static uint16_t proven_by_link(const struct jit *jit, const struct record *from)
 	return jit->code_user && from->unit->space == jit->code_user->id && from->unit->shape_bias ? (uint16_t)from->proven : 0;
 }
 
-/* The unit at RIP; NULL: that instruction is to be interpreted. May fault. proven: as for jit_translate. */
-static struct unit *unit_here(struct cpu *c, struct jit *jit, bool memory_flags, uint16_t proven)
+/* The unit at RIP; NULL: that instruction is to be interpreted. May fault. */
+static struct unit *unit_here(struct cpu *c, struct jit *jit, bool memory_flags)
 {
 	unsigned set = current_tlb_set(c);
 	uint64_t linear = c->gpr[REG_RIP];
@@ -149,7 +149,7 @@ static struct unit *unit_here(struct cpu *c, struct jit *jit, bool memory_flags,
 	uint64_t page = ALIGN_DOWN(linear, (uint64_t)GUEST_PAGE_SIZE);
 	struct unit *unit = jit_find(jit, host, linear, set);
 	if (!unit)
-		unit = jit_translate(jit, host, linear, memory_flags, proven);
+		unit = jit_translate(jit, host, linear, memory_flags);
 	if (unit && !unit->absolute)
 		jit_words(c)->code_page = page;
 	jit->entering = unit;
@@ -310,11 +310,10 @@ static const uint8_t *follow_link(struct cpu *c, struct jit *jit, struct record 
 {
 	c->gpr[REG_RIP] = page_of(c, record->unit) + (uint64_t)(int64_t)record->target;
 	uint64_t flushes = jit->stats.flushes;
-	uint16_t proven = proven_by_link(jit, record);
-	struct unit *unit = unit_here(c, jit, record->memory_flags, proven);
+	struct unit *unit = unit_here(c, jit, record->memory_flags);
 	if (!unit)
 		return NULL;
-	const uint8_t *code = record->memory_flags ? unit->memory_entry : unit_entry(unit, proven);
+	const uint8_t *code = record->memory_flags ? unit->memory_entry : unit_entry(unit, proven_by_link(jit, record));
 	if (flushes != jit->stats.flushes || !record->site || unit->window != record->unit->window)
 		return unit->entry;
 	if ((uint32_t)record->target < GUEST_PAGE_SIZE && !record->listed) {
@@ -330,7 +329,7 @@ static const uint8_t *follow_cross(struct cpu *c, struct jit *jit, struct record
 {
 	uint64_t flushes = jit->stats.flushes, va = c->gpr[REG_RIP];
 	unsigned set = record->set;
-	struct unit *unit = unit_here(c, jit, true, 0);
+	struct unit *unit = unit_here(c, jit, true);
 	if (!unit)
 		return NULL;
 	if (flushes == jit->stats.flushes && !unit->window) {
@@ -362,7 +361,7 @@ static const uint8_t *follow_indirect(struct cpu *c, struct jit *jit, struct rec
 		return take_back(c, jit, record);
 	uint64_t flushes = jit->stats.flushes;
 	jit->branching = true;
-	struct unit *unit = unit_here(c, jit, !record->unit->window, 0);
+	struct unit *unit = unit_here(c, jit, !record->unit->window);
 	jit->branching = false;
 	if (!unit || flushes != jit->stats.flushes)
 		return NULL;
@@ -378,7 +377,7 @@ static const uint8_t *follow_indirect(struct cpu *c, struct jit *jit, struct rec
 static const uint8_t *follow_far(struct cpu *c, struct jit *jit)
 {
 	uint64_t flushes = jit->stats.flushes, va = c->gpr[REG_RIP];
-	struct unit *unit = unit_here(c, jit, !jit_on_windows(jit, current_tlb_set(c)), 0);
+	struct unit *unit = unit_here(c, jit, !jit_on_windows(jit, current_tlb_set(c)));
 	if (!unit || flushes != jit->stats.flushes)
 		return NULL;
 	if (unit->window)
@@ -400,7 +399,8 @@ static const uint8_t *handle(struct cpu *c, struct jit *jit, struct record *reco
 	case RECORD_LINK:
 		return follow_link(c, jit, record);
 	case RECORD_GO:
-		if (jit->faulted && predict_failed(jit->fault_address)) /* at a loop's end; else the poll */
+		/* At a loop's end, or at the start, where an address that is none may lead anywhere; else it is the poll. */
+		if (jit->faulted && (record->hoisted || predict_failed(jit->fault_address)))
 			jit_not_proven(jit, record);
 		jit->faulted = false;
 		c->stats.instructions += record->executed;
@@ -491,7 +491,7 @@ static void execute(struct cpu *c, struct jit *jit)
 		sync_tags(c, jit);
 		sync_bias(jit);
 		if (!code) {
-			struct unit *unit = unit_here(c, jit, true, 0);
+			struct unit *unit = unit_here(c, jit, true);
 			if (!unit) {
 				jit->stats.interpreted++;
 				words->vector_used = ~0u;

@@ -18,8 +18,8 @@
  * several exits. Guest registers are in the host registers of the same number,
  * but for R9, R10 and R11, whose place is cpu->gpr: those three host registers
  * are scratch. RSP is the guest's; in units that use windows it is the host address of
- * the guest's stack (stack.c). Signals are taken on a stack of their own. GS
- * is the address of struct cpu. Arithmetic flags are in the host's flags, or in
+ * the guest's stack (stack.c). Signals are taken on a stack of their own. The GS
+ * base is the bias of the user space's shape (windows.h), or 0. Arithmetic flags are in the host's flags, or in
  * cpu->cc where the code says so.
  *
  * Every way out of a unit that needs the monitor has a record. Translated code
@@ -117,7 +117,9 @@ struct unit {
 	uint16_t window_index[PROVEN_WINDOWS]; /* bits 32 to 47 of addresses that its code proves */
 	uint8_t proven_windows; /* how many */
 	uint64_t shape_bias;  /* 0: its space has no shape */
-	uint8_t hoisted, hoisted_reg[HOISTED_MAX]; /* how many registers it proves to be in the shape at its entry, PROOF_BYTES each, and which */
+	/* Registers that it proves to be in the shape at its entry, PROOF_BYTES each; for which instructions, from the start of the page. */
+	uint8_t hoisted, hoisted_reg[HOISTED_MAX];
+	uint16_t hoisted_for[HOISTED_MAX];
 	const uint8_t *tail;  /* host address of the page that it ends in; NULL: its own */
 };
 
@@ -400,9 +402,8 @@ void x87_store(struct cpu *c, const struct jit *jit);
 /* False: no memory. */
 bool jit_translator_init(struct jit *jit);
 /* Translates the unit at host, which is the guest's `linear`. NULL: nothing there can be translated, or the memory is full
- * (then everything was flushed). memory_flags: who comes there has the flags in cpu->cc. proven: the registers of which who comes there knows
- * that they are in the shape. */
-struct unit *jit_translate(struct jit *jit, const uint8_t *host, uint64_t linear, bool memory_flags, uint16_t proven);
+ * (then everything was flushed). memory_flags: who comes there has the flags in cpu->cc. */
+struct unit *jit_translate(struct jit *jit, const uint8_t *host, uint64_t linear, bool memory_flags);
 
 /* --- stats.c --- */
 bool jit_stats_init(struct jit_stats *stats);

@@ -56,9 +56,14 @@ static bool in_shapes(uintptr_t address)
 	return shapes_there && address - SHAPES_START < (1ull << 32) - SHAPES_START;
 }
 
+static bool in_windows(uintptr_t address)
+{
+	return there && address - (PROOF_PAGE - 65536ull * GUEST_PAGE_SIZE) < 2 * 65536ull * GUEST_PAGE_SIZE;
+}
+
 bool predict_failed(uintptr_t address)
 {
-	return (there && address - (PROOF_PAGE - 65536ull * GUEST_PAGE_SIZE) < 2 * 65536ull * GUEST_PAGE_SIZE) || in_shapes(address);
+	return in_windows(address) || in_shapes(address);
 }
 
 uint32_t predict_page(uint16_t window)
@@ -121,8 +126,8 @@ void predict_missed(struct jit *jit, const struct unit *unit, const uint8_t *hos
 {
 	struct code_space *space = pages_space(jit, unit);
 	uintptr_t key = site_key(unit, host);
-	bool shape = in_shapes(jit->fault_address) || !unit->shape_bias;
-	*site_of(jit, key) = shape || *site_of(jit, key) == (key | ONE_WINDOW) ? key : key | ONE_WINDOW;
+	bool one = unit->shape_bias && in_windows(jit->fault_address);
+	*site_of(jit, key) = !one || *site_of(jit, key) == (key | ONE_WINDOW) ? key : key | ONE_WINDOW;
 	*site_filter_word(&jit->proof_filter, host) |= site_filter_bit(host);
 	if (space)
 		space->missed++;
@@ -299,20 +304,16 @@ static bool good_guesser(const struct code_space *space)
 	return space && space->missed < MISSES_FREE + space->units / UNITS_FOR_MISS;
 }
 
-static bool missed(const struct translator *t, const uint8_t *host, uintptr_t what)
+static bool missed(const struct translator *t, uintptr_t what)
 {
+	const uint8_t *host = t->page + t->at[t->now];
 	uintptr_t key = site_key(t->unit, host);
 	return unlikely(*site_filter_word(&t->jit->proof_filter, host) & site_filter_bit(host)) && *site_of(t->jit, key) == (key | what);
 }
 
 bool predict_missed_before(const struct translator *t)
 {
-	return missed(t, t->page + t->at[t->now], 0);
-}
-
-bool predict_entry_missed(const struct translator *t)
-{
-	return missed(t, predict_entry(t->unit->host), 0);
+	return missed(t, 0);
 }
 
 bool predict_shaped(const struct translator *t, unsigned reg)
@@ -329,7 +330,7 @@ int predict_window(const struct translator *t, const struct insn *i, bool base_o
 	if (predict_missed_before(t) || !good_guesser(space))
 		return -1;
 	int window = (int)(linear >> WINDOW_SHIFT & 0xffff);
-	if (t->shape.id && (!is_known || missed(t, t->page + t->at[t->now], ONE_WINDOW) || windows_place(t->jit->windows, t->jit->space, window) != WINDOW_ASTRAY))
+	if (t->shape.id && (!is_known || missed(t, ONE_WINDOW) || windows_place(t->jit->windows, t->jit->space, window) != WINDOW_ASTRAY))
 		window = WINDOW_SHAPED;
 	else if (!is_known || !is_canonical(linear))
 		return -1;

@@ -50,10 +50,6 @@ void predict_step(struct translator *t);
 int predict_window(const struct translator *t, const struct insn *insn, bool base_only);
 /* The instruction under way was guessed wrong before. */
 bool predict_missed_before(const struct translator *t);
-/* What stands for all that a unit proves at its entry, in place of an instruction. */
-static inline const uint8_t *predict_entry(const uint8_t *host) { return host + 1; }
-/* Whether that was wrong before. */
-bool predict_entry_missed(const struct translator *t);
 /* The register is guessed to be in the shape. */
 bool predict_shaped(const struct translator *t, unsigned reg);
 

@@ -317,35 +317,26 @@ static unsigned spare(const struct translator *t, unsigned keep)
 
 /* --- proofs at the start of a unit --- */
 
-#define CALLEE_SAVED (1u << REG_RBX | 1u << REG_RBP | 0xf000u)
-
-struct bases {
-	uint16_t sure, any; /* registers whose values at the start are bases of operands: before any branch, or somewhere */
-};
-
 static bool proves_base(const struct insn *i)
 {
 	return i->memory && i->operand[i->memory - 1].size && i->base < 16 && i->base != REG_RSP && i->index == REG_NONE && i->adsize == 8 &&
 	       i->seg != SEG_FS && i->seg != SEG_GS && !scratch_register(i->base);
 }
 
-static struct bases find_bases(struct translator *t)
+/* Registers whose values at the start are bases of operands, before any branch; used_by: of which instruction first. */
+static uint16_t find_bases(struct translator *t, uint16_t used_by[16])
 {
 	uint8_t origin[16];
-	struct bases found = { 0 };
-	bool sure = true;
+	uint16_t found = 0;
 	for (unsigned r = 0; r < 16; r++)
 		origin[r] = (uint8_t)r;
-	for (t->now = 0; t->now < t->count; t->now++) {
+	for (t->now = 0; t->now < t->count && t->insn[t->now].op != OP_JCC; t->now++) {
 		const struct insn *i = &t->insn[t->now];
 		const struct operand *to = &i->operand[0], *from = &i->operand[1];
-		if (proves_base(i) && origin[i->base] != REG_NONE && uses_windows(t) && !predict_missed_before(t)) {
-			found.any |= (uint16_t)(1u << origin[i->base]);
-			found.sure |= sure ? (uint16_t)(1u << origin[i->base]) : 0;
-		}
-		if (i->op == OP_JCC || i->op == OP_CMP || i->op == OP_TEST) {
-			sure &= i->op != OP_JCC;
-			continue;
+		unsigned base = proves_base(i) ? origin[i->base] : REG_NONE;
+		if (base != REG_NONE && !(found >> base & 1) && uses_windows(t) && !predict_missed_before(t)) {
+			found |= (uint16_t)(1u << base);
+			used_by[base] = t->at[t->now];
 		}
 		if (!reuse_explicit(i) && !(isa_rows[i->row].attributes & (ROW_SSE | ROW_AVX)))
 			break;
@@ -354,39 +345,38 @@ static struct bases find_bases(struct translator *t)
 			if (i->operand[n].kind == OPERAND_GPR && (i->operand[n].access & ACCESS_W))
 				origin[i->operand[n].reg < 16 ? i->operand[n].reg : i->operand[n].reg & 3] = copied && to->kind == OPERAND_GPR ? origin[from->reg] : REG_NONE;
 	}
+	t->now = 0;
 	return found;
 }
 
-static void hoist(struct translator *t, uint16_t mask, struct thunk *thunk)
+static void hoist(struct translator *t, unsigned reg, uint16_t used_by, struct thunk *thunk)
 {
 	struct unit *unit = t->unit;
-	for (unsigned r = 0; r < 16 && unit->hoisted < HOISTED_MAX; r++) {
-		if (!(mask >> r & 1))
-			continue;
-		const uint8_t *start = emit_here(&t->e);
-		emit_proof(t, PROVEN_SHAPED, r, S_A, thunk);
-		t->full |= !t->e.full && emit_here(&t->e) - start != PROOF_BYTES;
-		unit->hoisted_reg[unit->hoisted++] = (uint8_t)r;
-		t->proof[r] = (struct proof){ .window = PROVEN_SHAPED };
-	}
+	const uint8_t *start = emit_here(&t->e);
+	if (unit->hoisted == HOISTED_MAX)
+		return;
+	emit_proof(t, PROVEN_SHAPED, reg, S_A, thunk);
+	t->full |= !t->e.full && emit_here(&t->e) - start != PROOF_BYTES;
+	unit->hoisted_reg[unit->hoisted] = (uint8_t)reg;
+	unit->hoisted_for[unit->hoisted++] = used_by;
+	t->proof[reg] = (struct proof){ .window = PROVEN_SHAPED };
 }
 
-void reuse_hoist(struct translator *t, uint16_t proven)
+/* The callee-saved ones come first: they are the most likely to be proven by others. */
+void reuse_hoist(struct translator *t)
 {
-	if (!t->unit->shape_bias || predict_entry_missed(t))
-		return;
-	struct bases bases = find_bases(t);
-	uint16_t mask = bases.any & proven;
-	for (unsigned r = 0; r < 16; r++)
-		if ((bases.sure >> r & 1) && predict_shaped(t, r))
-			mask |= (uint16_t)(1u << r);
-	t->now = 0;
-	if (!mask)
-		return;
-	struct thunk *thunk = leave_at(t, t->at[0]);
-	thunk->record->hoisted = true;
-	hoist(t, mask & CALLEE_SAVED, thunk); /* those are the most likely to be proven by others */
-	hoist(t, mask & (uint16_t)~CALLEE_SAVED, thunk);
+	static const uint8_t order[] = { REG_RBX, REG_RBP, 12, 13, 14, 15, REG_RDI, REG_RSI, REG_RDX, REG_RCX, REG_R8, REG_RAX };
+	uint16_t used_by[16], bases = t->unit->shape_bias ? find_bases(t, used_by) : 0;
+	struct thunk *thunk = NULL;
+	for (unsigned n = 0; n < ARRAY_SIZE(order) && bases; n++) {
+		unsigned r = order[n];
+		if (!(bases >> r & 1) || !predict_shaped(t, r))
+			continue;
+		if (!thunk)
+			thunk = leave_at(t, t->at[0]);
+		thunk->record->hoisted = true;
+		hoist(t, r, used_by[r], thunk);
+	}
 }
 
 uint16_t reuse_shaped(const struct translator *t)

@@ -456,11 +456,11 @@ static void emit_loop(struct translator *t)
 		}
 }
 
-static void emit_unit(struct translator *t, bool memory_flags, uint16_t proven)
+static void emit_unit(struct translator *t, bool memory_flags)
 {
 	emit_entries(t, memory_flags);
 	predict_begin(t);
-	reuse_hoist(t, proven);
+	reuse_hoist(t);
 	for (t->now = 0; t->now < t->count; t->now++) {
 		t->executed++;
 		translate_one(t);
@@ -544,7 +544,7 @@ static void begin(struct translator *t, const uint8_t *host, uint64_t linear)
 	t->generation = atomic_load(generation_of(t, t->page));
 }
 
-struct unit *jit_translate(struct jit *jit, const uint8_t *host, uint64_t linear, bool memory_flags, uint16_t proven)
+struct unit *jit_translate(struct jit *jit, const uint8_t *host, uint64_t linear, bool memory_flags)
 {
 	struct translator *t = jit->translator;
 	t->jit = jit;
@@ -559,7 +559,7 @@ struct unit *jit_translate(struct jit *jit, const uint8_t *host, uint64_t linear
 	}
 	find_live(t);
 	t->e = jit_emitter(jit, jit->code_at, jit_cold_floor(jit));
-	emit_unit(t, memory_flags, proven);
+	emit_unit(t, memory_flags);
 	struct unit *unit = finish(t, t->unit);
 	if (!unit)
 		jit_flush(jit);

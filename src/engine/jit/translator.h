@@ -197,9 +197,8 @@ bool reuse_explicit(const struct insn *insn);
  * those that write no general registers but operands. */
 void reuse_update(struct translator *t, bool kept, bool vector);
 void reuse_drop_registers(struct translator *t, unsigned mask);
-/* Proves at the unit's start what its code would prove soon, so that those who have proven it already can leave that out. proven: by the first
- * one who comes. */
-void reuse_hoist(struct translator *t, uint16_t proven);
+/* Proves at the unit's start what its code would prove before any branch, so that those who have proven it already can leave that out. */
+void reuse_hoist(struct translator *t);
 /* The registers that are in the shape here, for sure, and by no more beside it than an access at a small displacement can tell. */
 uint16_t reuse_shaped(const struct translator *t);
 void reuse_clear(struct translator *t);
