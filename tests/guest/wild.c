@@ -161,6 +161,13 @@ static void at_cpl_3(unsigned rounds)
 			check_user(a, at, run_user(USER_CODE, USER_STACK_TOP, at));
 		}
 	}
+	/* Wherever a monitor that adds the same to all addresses has what it keeps in its own low 4 GiB. */
+	run_user_code(load_, load_end, KNOWN + 64);
+	for (uint64_t block = below(4) + 4; block < 0x8000; block += 4)
+		for (unsigned n = 0; n < 2 && block != KNOWN >> 32; n++) {
+			uint64_t at = block << 32 | (n ? 0x20000010 : 0x40000000 + (rnd() & 0xfffff8));
+			check_user(&accesses[0], at, run_user(USER_CODE, USER_STACK_TOP, at));
+		}
 	wrmsr(0xc0000100, 0);
 	wrmsr(0xc0000101, 0);
 	check_equal(wrong, 0);

@@ -185,8 +185,12 @@ uint8_t *emit_compare_target(struct emitter *e, uint64_t target, const uint8_t *
 {
 	enum { RCX = 1 };
 	emit_move(e, S_C, RCX);
-	emit_constant(e, RCX, -target);
-	emit_lea(e, RCX, (struct host_mem){ .base = RCX, .index = S_A });
+	if (-target == (uint64_t)(int32_t)-target) { /* kernels, and programs that are not position-independent */
+		emit_lea(e, RCX, MEM_BASE(S_A, (int32_t)-target));
+	} else {
+		emit_constant(e, RCX, -target);
+		emit_lea(e, RCX, (struct host_mem){ .base = RCX, .index = S_A });
+	}
 	put8(e, 0xe3); /* jrcxz */
 	put8(e, 0);
 	uint8_t *equal = e->at;
