@@ -108,7 +108,7 @@ static int load_kernel(struct machine *m, struct machine_file *kernel, struct ma
 	if (read_file(kernel, m->config.kernel, "kernel", err) < 0 || read_file(initrd, m->config.initrd, "initrd", err) < 0)
 		return -1;
 	const struct boot_request request = {
-		.memory = &m->memory, .cmdline = m->config.append, .rsdp = RSDP_ADDRESS,
+		.memory = &m->memory, .cmdline = m->config.append, .guest_unpacks = m->config.guest_unpacks, .rsdp = RSDP_ADDRESS,
 		.kernel = { m->config.kernel, kernel->data, kernel->size },
 		.initrd = { m->config.initrd, initrd->data, initrd->size },
 	};
