@@ -34,7 +34,8 @@ static int open_regular(const char *path, struct stat *st, struct error *err)
 			 S_ISDIR(st->st_mode) ? "a directory" : "no regular file");
 }
 
-void *file_buffer(size_t size)
+/* Page faults cost more than the reading; in large pages there are few. */
+static void *large_buffer(size_t size)
 {
 	if (size < 2 * LARGE_PAGE)
 		return malloc(size);
@@ -55,7 +56,7 @@ uint8_t *file_read(const char *path, size_t max, size_t *size, struct error *err
 			  (unsigned long long)st.st_size, max);
 		return NULL;
 	}
-	uint8_t *data = file_buffer((size_t)st.st_size + 1);
+	uint8_t *data = large_buffer((size_t)st.st_size + 1);
 	if (!data) {
 		error_set(err, ENOMEM, "%s: no memory for its %llu bytes", path, (unsigned long long)st.st_size);
 		return NULL;

@@ -11,9 +11,6 @@
 void cleanup_close_fd(int *fd);
 #define cleanup_close __attribute__((cleanup(cleanup_close_fd)))
 
-/* Memory for much data, in large pages where it may be: page faults would cost more than to read it. The caller frees it. */
-void *file_buffer(size_t size);
-
 /* The whole of a file of at most `max` bytes; the caller frees it. One byte of zero follows the data. NULL: the file is
  * missing, unreadable, larger, or no file. */
 uint8_t *file_read(const char *path, size_t max, size_t *size, struct error *err);

@@ -29,7 +29,7 @@ bool elf_magic(const struct boot_image *image);
 int elf_open(struct elf_file *elf, const struct boot_image *image, uint64_t total, struct error *err);
 /* Segment `index` < elf->phnum; its file bytes lie within the file. */
 int elf_segment(const struct elf_file *elf, unsigned index, struct elf_segment *segment, struct error *err);
-/* Puts what stands at `offset` of the file to where PT_LOAD segments want it: room that was taken before and reads as zero. From any thread. */
+/* Puts what stands at `offset` of the file to where PT_LOAD segments want it: room that was taken before and reads as zero. */
 void elf_put(const struct elf_file *elf, struct guest_memory *memory, uint64_t offset, const uint8_t *data, uint64_t size);
 /* Lays all PT_LOAD segments of a file that is there as a whole to their physical addresses. */
 int elf_load(const struct elf_file *elf, struct boot_layout *layout, struct error *err);

@@ -477,6 +477,7 @@ static int create_core(struct machine *m, struct error *err)
 	for (unsigned i = 0; i < m->config.cpus; i++)
 		if (add_cpu(m, i, err) < 0)
 			return -1;
+	machine_begin_load(m);
 	return 0;
 }
 
@@ -501,6 +502,7 @@ struct machine *machine_create(const struct machine_config *config, struct error
 	m->vcpus.opaque = m;
 	if (vcpus_init(&m->vcpus, m->cpus, m->cpu_count, m->config.engine, err) < 0)
 		goto fail;
+	machine_end_load(m);
 	if (firmware_install(m, err) < 0)
 		goto fail;
 	if (reset(m, err) < 0)
@@ -549,6 +551,7 @@ void machine_destroy(struct machine *m)
 {
 	if (!m)
 		return;
+	machine_end_load(m);
 	vnc_destroy(m->vnc);
 	vcpus_destroy(&m->vcpus);
 	m->ended = true;

@@ -4,19 +4,14 @@
 
 #include "vm/boot.h"
 
+/* Takes a piece of what comes out, which begins at `offset` of it: one after the other, the first with offset 0. Below 0: no more, err is set. */
+typedef int unpack_sink(void *opaque, uint64_t offset, const uint8_t *data, size_t size, struct error *err);
+
 /*
- * What a Linux kernel's build packs: gzip, bzip2, LZMA, XZ, LZO, LZ4 (the legacy frame) or Zstandard, told apart by how they begin
- * (Documentation/arch/x86/boot.rst, payload_offset). The packed bytes are hostile.
+ * Unpacks what a Linux kernel's build packs: gzip, bzip2, LZMA, XZ, LZO, LZ4 (the legacy frame) or Zstandard, told apart by how
+ * they begin (Documentation/arch/x86/boot.rst, payload_offset). The packed bytes are hostile. An error, too, when it is not `total`
+ * bytes; no more than those go to the sink.
  */
-
-/* Takes a piece of what comes out, which begins at `offset` of it. */
-typedef void unpack_sink(void *opaque, uint64_t offset, const uint8_t *data, uint64_t size);
-
-/* The first bytes of what is packed, `size` or as many as there are: their number, or -1. */
-int64_t unpack_head(const struct boot_image *packed, uint8_t *head, size_t size, struct error *err);
-
-/* All of it, which must be `total` bytes: each goes to the sink once, in pieces of any order, from two threads at a time. On an
- * error some may have. */
 int unpack(const struct boot_image *packed, uint64_t total, unpack_sink *sink, void *opaque, struct error *err);
 
 #endif
