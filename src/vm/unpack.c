@@ -4,6 +4,7 @@
 #include <archive.h>
 #include <archive_entry.h>
 #include <errno.h>
+#include <zlib.h>
 
 #include "base/util.h"
 
@@ -22,6 +23,7 @@ static const struct format formats[] = {
 	{ "LZ4", { 0x02, 0x21 }, archive_read_support_filter_lz4 },
 	{ "Zstandard", { 0x28, 0xb5 }, archive_read_support_filter_zstd },
 };
+#define GZIP (&formats[0])
 
 static const struct format *find_format(const struct boot_image *packed)
 {
@@ -36,12 +38,14 @@ static int damaged(const struct format *format, const char *why, struct error *e
 	return error_set(err, ENOEXEC, "what is packed in %s format is damaged (%s)", format->name, why ? why : "it cannot be read");
 }
 
-static int pump(struct archive *a, const struct format *format, uint64_t total, unpack_sink *sink, void *opaque, struct error *err)
+static int pump(struct archive *a, const struct format *format, const struct boot_image *packed, uint64_t total, unpack_sink *sink,
+		void *opaque, struct error *err)
 {
 	const void *data;
 	size_t size;
 	la_int64_t at;
 	uint64_t done = 0;
+	uLong crc = 0;
 	int rc;
 	while ((rc = archive_read_data_block(a, &data, &size, &at)) == ARCHIVE_OK) {
 		if (size > total - done)
@@ -49,10 +53,17 @@ static int pump(struct archive *a, const struct format *format, uint64_t total, 
 		if (size && sink(opaque, done, data, size, err) < 0)
 			return -1;
 		done += size;
+		if (format == GZIP)
+			crc = crc32_z(crc, data, size);
 	}
 	if (rc != ARCHIVE_EOF)
 		return damaged(format, archive_error_string(a), err);
-	return done == total ? 0 : damaged(format, "it is shorter than its end says", err);
+	if (done < total)
+		return damaged(format, "it is shorter than its end says", err);
+	/* libarchive looks at the others' checksums alone (RFC 1952, 2.3.1). */
+	if (format == GZIP && (packed->size < 8 || load_le32(packed->data + packed->size - 8) != crc))
+		return damaged(format, "its checksum is another one", err);
+	return 0;
 }
 
 int unpack(const struct boot_image *packed, uint64_t total, unpack_sink *sink, void *opaque, struct error *err)
@@ -71,7 +82,7 @@ int unpack(const struct boot_image *packed, uint64_t total, unpack_sink *sink, v
 	else if (archive_read_open_memory(a, packed->data, packed->size) != ARCHIVE_OK || archive_read_next_header(a, &entry) != ARCHIVE_OK)
 		rc = damaged(format, archive_error_string(a), err);
 	else
-		rc = pump(a, format, total, sink, opaque, err);
+		rc = pump(a, format, packed, total, sink, opaque, err);
 	archive_read_free(a);
 	return rc;
 }
