@@ -469,6 +469,7 @@ static int create_core(struct machine *m, struct error *err)
 	m->memory.changed = memory_changed;
 	m->memory.code_written = code_written;
 	m->memory.changed_opaque = m;
+	machine_begin_load(m);
 	if (io_space_init(&m->ports, 0x10000, err) < 0 || io_space_init(&m->mmio, 1ull << 52, err) < 0)
 		return -1;
 	m->engine_limits = m->config.engine->limit != NULL;
@@ -477,7 +478,6 @@ static int create_core(struct machine *m, struct error *err)
 	for (unsigned i = 0; i < m->config.cpus; i++)
 		if (add_cpu(m, i, err) < 0)
 			return -1;
-	machine_begin_load(m);
 	return 0;
 }
 
