@@ -4,10 +4,7 @@
 
 #include "vm/boot.h"
 
-/*
- * Takes a piece of what comes out, which begins at `offset` of it: first one with offset 0, of 4 KiB or more unless there is less, then the
- * others, in any order and from two threads at a time. Below 0: no more, err (which may be NULL) is set.
- */
+/* Takes a piece of what comes out, which begins at `offset` of it: one after the other, the first with offset 0. Below 0: no more, err is set. */
 typedef int unpack_sink(void *opaque, uint64_t offset, const uint8_t *data, size_t size, struct error *err);
 
 /*
