@@ -2,6 +2,7 @@
 #ifndef VISOR_BASE_UTIL_H
 #define VISOR_BASE_UTIL_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -67,6 +68,12 @@ static inline uint64_t load_be(const void *p, unsigned size)
 static inline void store_be(void *p, uint64_t v, unsigned size)
 {
 	store_le(p, __builtin_bswap64(v << (64 - 8 * size)), size);
+}
+
+static inline bool all_zero(const void *data, size_t size)
+{
+	const uint8_t *p = data;
+	return !size || (!*p && !memcmp(p, p + 1, size - 1));
 }
 
 /* A character below 0x10000 in UTF-8, up to three bytes; what follows it. */

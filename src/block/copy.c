@@ -21,11 +21,6 @@ static int failed(const struct image *image, const char *what, int error, struct
 	return error_set(err, error, "%s: cannot %s it: %s", image_path(image), what, strerror(error));
 }
 
-static bool all_zero(const uint8_t *data, uint64_t length)
-{
-	return !length || (!*data && !memcmp(data, data + 1, length - 1));
-}
-
 /* Data goes by units of the target, so that whole ones of zeros take no space. */
 static int write_units(struct image *to, const uint8_t *data, uint64_t offset, uint64_t length, const struct image_copy *how)
 {

@@ -13,7 +13,7 @@ struct run_values {
 	const char *name;
 	uint64_t memory, cpus; /* 0: not given */
 	unsigned cpu;          /* enum cpu_model, or RUN_CPU_DEFAULT */
-	unsigned engine, machine, firmware, watchdog, on_panic, gpu;
+	unsigned engine, machine, firmware, watchdog, on_panic, gpu, kernel_unpack;
 	uint64_t jit_cache;
 	const char *kernel, *initrd, *append, *bios, *uefi_vars;
 	struct option_list disks, cdroms, floppies, nets, forwards, shares;

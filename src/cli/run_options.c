@@ -23,6 +23,8 @@ static const char *const engine_names[] = { "auto", "interp", "jit", "kvm", NULL
 
 static const char *const firmwares[] = { "bios", "uefi", NULL };
 
+static const char *const unpackers[] = { "host", "guest", NULL };
+
 static const char *const gpus[] = { "standard", "virtio", NULL };
 
 #define AT(member) .offset = offsetof(struct run_values, member)
@@ -50,6 +52,9 @@ const struct option run_options[] = {
 		  "parts that old systems have drivers for)" },
 	{ .name = "kernel", .kind = OPTION_STRING, AT(kernel), .argument = "FILE", .completion = COMPLETE_FILE,
 	  .help = "a kernel to start: a Linux bzImage, or an ELF file for PVH or Multiboot" },
+	{ .name = "kernel-unpack", .kind = OPTION_CHOICE, AT(kernel_unpack), .argument = "WHO", .choices = unpackers,
+	  .help = "who unpacks a 64-bit bzImage: host (visor does, and the kernel lies at the address that it was linked for), or guest (the kernel "
+		  "itself does, which takes longer, and puts itself at a random address: KASLR); host without it" },
 	{ .name = "initrd", .kind = OPTION_STRING, AT(initrd), .argument = "FILE", .completion = COMPLETE_FILE,
 	  .help = "the kernel's initial RAM disk" },
 	{ .name = "append", .kind = OPTION_STRING, AT(append), .argument = "TEXT",
@@ -271,7 +276,7 @@ static int refuse_with_restore(const struct run_values *v, struct error *err)
 		bool given;
 	} flags[] = {
 		{ "memory", v->memory }, { "cpus", v->cpus }, { "cpu", v->cpu != RUN_CPU_DEFAULT }, { "kernel", v->kernel }, { "initrd", v->initrd },
-		{ "append", v->append }, { "bios", v->bios }, { "debug-exit", v->debug_exit },
+		{ "append", v->append }, { "kernel-unpack", v->kernel_unpack }, { "bios", v->bios }, { "debug-exit", v->debug_exit },
 		{ "share", v->shares.count }, { "no-balloon", v->no_balloon },
 		{ "vsock", v->vsock }, { "watchdog", v->watchdog != NO_WATCHDOG }, { "on-panic", v->on_panic },
 		{ "virtio-input", v->virtio_input }, { "gpu", v->gpu },
@@ -303,8 +308,9 @@ static int check_boot_order(const char *order, struct error *err)
 
 static int check_boot(const struct run_values *v, struct error *err)
 {
-	if (!v->kernel && (v->initrd || v->append))
-		return error_set(err, EINVAL, "--%s: belongs to a kernel; give --kernel FILE too", v->initrd ? "initrd" : "append");
+	if (!v->kernel && (v->initrd || v->append || v->kernel_unpack))
+		return error_set(err, EINVAL, "--%s: belongs to a kernel; give --kernel FILE too",
+				 v->initrd ? "initrd" : v->append ? "append" : "kernel-unpack");
 	if (v->firmware && (v->kernel || v->bios))
 		return error_set(err, EINVAL, "--firmware uefi: cannot go with --%s; leave one of them out", v->kernel ? "kernel" : "bios");
 	if (v->option_roms.count > MACHINE_MAX_ROMS)
@@ -524,6 +530,7 @@ int run_configure(const struct run_values *v, const struct snapshot *snapshot, s
 		if (v->firmware && v->name && !config->uefi_vars)
 			return -1;
 		config->kernel = v->kernel;
+		config->guest_unpacks = v->kernel_unpack;
 		config->initrd = v->initrd;
 		config->append = v->append;
 		config->bios = v->bios;

@@ -88,7 +88,7 @@ static void init_component(struct cpu *c, unsigned i, unsigned vectors)
 	}
 }
 
-static bool all_zero(const uint8_t *bytes, size_t size)
+static bool words_zero(const uint8_t *bytes, size_t size)
 {
 	uint64_t any = 0;
 	for (size_t n = 0; n < size; n += 8)
@@ -102,15 +102,15 @@ static bool in_use(const struct cpu *c, unsigned i)
 	switch (i) {
 	case 0:
 		return x87_fcw(c) != X87_FCW_INIT || x87_fsw(c) || x87_tags(c) || c->x87_ip || c->x87_dp || c->x87_opcode ||
-			!all_zero(c->x87 + X87_ST, 128);
+			!words_zero(c->x87 + X87_ST, 128);
 	case 5:
-		return !all_zero((const uint8_t *)c->k, 64);
+		return !words_zero((const uint8_t *)c->k, 64);
 	case 7:
-		return !all_zero(c->vec[16], 1024);
+		return !words_zero(c->vec[16], 1024);
 	default:
 		for (unsigned n = 0; n < 16; n++) {
 			static const uint8_t start[] = { [1] = 0, [2] = 16, [6] = 32 }, size[] = { [1] = 16, [2] = 16, [6] = 32 };
-			if (!all_zero(c->vec[n] + start[i], size[i]))
+			if (!words_zero(c->vec[n] + start[i], size[i]))
 				return true;
 		}
 		return i == 1 && c->mxcsr != MXCSR_RESET;
@@ -266,7 +266,7 @@ static struct restore check_header(struct cpu *c, const uint8_t *header, bool su
 	r.compacted = xcomp_bv >> 63 && (supervisor || cpu_has(c, FEATURE_XSAVEC));
 	if (r.compacted) {
 		r.components = xcomp_bv & ~XCOMP_COMPACTED;
-		if (r.components & ~c->xcr0 || r.xstate_bv & ~r.components || !all_zero(header + 16, HEADER_SIZE - 16))
+		if (r.components & ~c->xcr0 || r.xstate_bv & ~r.components || !words_zero(header + 16, HEADER_SIZE - 16))
 			cpu_gp(c, 0);
 	} else {
 		r.components = c->xcr0;

@@ -26,6 +26,7 @@ struct boot_request {
 	struct guest_memory *memory;
 	struct boot_image kernel, initrd;
 	const char *cmdline; /* NULL counts as empty */
+	bool guest_unpacks;  /* a Linux kernel is left to unpack itself, wherever its KASLR puts it */
 	uint64_t rsdp;       /* guest-physical address of the ACPI root pointer, 0: none */
 };
 
@@ -89,6 +90,10 @@ uint64_t boot_alloc_low(struct boot_layout *layout, uint64_t size, uint64_t alig
 
 /* Puts bytes, then zeros up to `room`, into guest RAM that was placed before. */
 void boot_fill(struct guest_memory *memory, uint64_t base, const void *data, uint64_t size, uint64_t room);
+/* [base, base+size) of guest RAM reads as zero. */
+void boot_zero(struct guest_memory *memory, uint64_t base, uint64_t size);
+/* Puts bytes where it does so already: whole pages of zeroes among them are passed over. */
+void boot_fill_zeroed(struct guest_memory *memory, uint64_t base, const uint8_t *data, uint64_t size);
 /* A copy of a small structure under 640 KiB, 16-byte aligned; its address or 0. */
 uint64_t boot_put_block(struct boot_layout *layout, const void *data, uint64_t size, const char *what, struct error *err);
 /* A string under 640 KiB, with its NUL; the address or 0. */

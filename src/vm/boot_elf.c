@@ -12,13 +12,15 @@ bool elf_magic(const struct boot_image *image)
 	return image->size >= 4 && load_le32(image->data) == 0x464c457f;
 }
 
-int elf_open(struct elf_file *elf, const struct boot_image *image, struct error *err)
+int elf_open(struct elf_file *elf, const struct boot_image *image, uint64_t total, struct error *err)
 {
 	const uint8_t *d = image->data;
 	if (!elf_magic(image) || image->size < 52 || (d[4] != 1 && d[4] != 2) || (d[4] == 2 && image->size < 64))
 		return error_set(err, ENOEXEC, "'%s' is no ELF file, or cut off in its header; copy it again", image->name);
-	*elf = (struct elf_file){ .image = image, .is64 = d[4] == 2 };
+	*elf = (struct elf_file){ .image = image, .total = total, .is64 = d[4] == 2 };
 	uint16_t machine = load_le16(d + 18);
+	elf->is_x86_64 = elf->is64 && machine == EM_X86_64;
+	elf->type = load_le16(d + 16);
 	if (d[5] != 1 || (machine != EM_386 && machine != EM_X86_64))
 		return error_set(err, ENOEXEC, "ELF file '%s' is for another processor (machine %u); visor runs x86 guests",
 				 image->name, machine);
@@ -46,10 +48,22 @@ int elf_segment(const struct elf_file *elf, unsigned index, struct elf_segment *
 		return error_set(err, ENOEXEC, "segment %u of ELF file '%s' has more bytes in the file than in memory; it is damaged",
 				 index, elf->image->name);
 	if ((segment->type == ELF_PT_LOAD || segment->type == ELF_PT_NOTE) &&
-	    !boot_within(segment->offset, segment->filesz, elf->image->size))
+	    !boot_within(segment->offset, segment->filesz, elf->total))
 		return error_set(err, ENOEXEC, "segment %u of ELF file '%s' lies beyond the file's end; it is cut off or damaged",
 				 index, elf->image->name);
 	return 0;
+}
+
+void elf_put(const struct elf_file *elf, struct guest_memory *memory, uint64_t offset, const uint8_t *data, uint64_t size)
+{
+	for (unsigned i = 0; i < elf->phnum; i++) {
+		struct elf_segment s;
+		if (elf_segment(elf, i, &s, NULL) < 0 || s.type != ELF_PT_LOAD)
+			continue;
+		uint64_t from = MAX(offset, s.offset), end = MIN(offset + size, s.offset + s.filesz);
+		if (from < end)
+			boot_fill_zeroed(memory, s.paddr + (from - s.offset), data + (from - offset), end - from);
+	}
 }
 
 int elf_load(const struct elf_file *elf, struct boot_layout *layout, struct error *err)
@@ -63,11 +77,13 @@ int elf_load(const struct elf_file *elf, struct boot_layout *layout, struct erro
 			continue;
 		if (boot_place(layout, s.paddr, s.memsz, elf->image->name, err) < 0)
 			return -1;
-		boot_fill(layout->memory, s.paddr, elf->image->data + s.offset, s.filesz, s.memsz);
+		boot_zero(layout->memory, s.paddr, s.memsz);
 		any = true;
 	}
-	return any ? 0 : error_set(err, ENOEXEC, "ELF file '%s' has nothing to load; is it an object file or a debug file?",
-				   elf->image->name);
+	if (!any)
+		return error_set(err, ENOEXEC, "ELF file '%s' has nothing to load; is it an object file or a debug file?", elf->image->name);
+	elf_put(elf, layout->memory, 0, elf->image->data, elf->image->size);
+	return 0;
 }
 
 uint64_t elf_physical_entry(const struct elf_file *elf)

@@ -128,14 +128,43 @@ uint64_t boot_alloc_low(struct boot_layout *layout, uint64_t size, uint64_t alig
 	return alloc(layout, size, align, min, max, what, false, err);
 }
 
+/* Whole pages go back to the host, which gives zeroed ones for them when they are touched. */
+void boot_zero(struct guest_memory *memory, uint64_t base, uint64_t size)
+{
+	uint8_t *host = size ? memory_range(memory, base, size, true) : NULL;
+	if (!host)
+		return;
+	uint64_t first = MIN(ALIGN_UP(base, GUEST_PAGE_SIZE) - base, size), end = size - MIN((base + size) & GUEST_PAGE_MASK, size);
+	if (first < end && memory_discard(memory, base + first, end - first) < end - first)
+		memset(host + first, 0, end - first);
+	if (first >= end)
+		first = end = size;
+	memset(host, 0, first);
+	memset(host + end, 0, size - end);
+	memory_note_write_slow(memory, memory_offset(memory, host), size);
+}
+
 void boot_fill(struct guest_memory *memory, uint64_t base, const void *data, uint64_t size, uint64_t room)
 {
 	uint8_t *host = room ? memory_range(memory, base, room, true) : NULL;
 	if (!host)
 		return;
 	memory_fill(memory, host, data, size);
-	memset(host + size, 0, room - size);
-	memory_note_write_slow(memory, memory_offset(memory, host), room);
+	memory_note_write_slow(memory, memory_offset(memory, host), size);
+	boot_zero(memory, base + size, room - size);
+}
+
+void boot_fill_zeroed(struct guest_memory *memory, uint64_t base, const uint8_t *data, uint64_t size)
+{
+	uint64_t from = 0;
+	for (uint64_t at = 0, step; at < size; at += step) {
+		step = MIN(GUEST_PAGE_SIZE - ((base + at) & GUEST_PAGE_MASK), size - at);
+		if (all_zero(data + at, step)) {
+			boot_fill(memory, base + from, data + from, at - from, at - from);
+			from = at + step;
+		}
+	}
+	boot_fill(memory, base + from, data + from, size - from, size - from);
 }
 
 uint64_t boot_put_block(struct boot_layout *layout, const void *data, uint64_t size, const char *what, struct error *err)

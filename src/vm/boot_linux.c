@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include <errno.h>
 
+#include "base/log.h"
 #include "base/util.h"
-#include "vm/boot.h"
+#include "vm/boot_payload.h"
 
 /*
  * The Linux boot protocol (Documentation/arch/x86/boot.rst of the kernel). The
- * real-mode part of the file is not run: its header is copied into the zero page
- * and the protected-mode part is entered, at +0x200 in 64-bit mode when the kernel allows.
+ * real-mode part of the file is not run: its header is copied into the zero page. A 64-bit kernel
+ * is unpacked here and entered as its own unpacking code enters it (arch/x86/kernel/head_64.S: paging by an identity map, the zero page
+ * in RSI); else the protected-mode part is, at +0x200 in 64-bit mode when the kernel allows.
  */
 
 /* Offsets of the setup header, the same in the file and in the zero page. */
@@ -30,6 +32,8 @@ enum {
 	HDR_RELOCATABLE = 0x234,
 	HDR_XLOADFLAGS = 0x236,
 	HDR_CMDLINE_SIZE = 0x238,
+	HDR_PAYLOAD_OFFSET = 0x248,
+	HDR_PAYLOAD_LENGTH = 0x24c,
 	HDR_PREF_ADDRESS = 0x258,
 	HDR_INIT_SIZE = 0x260,
 	HDR_LIMIT = 0x290, /* the zero page has other things from here on */
@@ -45,6 +49,7 @@ enum {
 
 #define MAGIC_HDRS 0x53726448u
 #define LOADED_HIGH 0x01
+#define KASLR_FLAG 0x02 /* from the kernel's unpacking code to the kernel */
 #define CAN_USE_HEAP 0x80
 #define XLF_KERNEL_64 0x0001
 #define KERNEL_BASE 0x100000ull
@@ -53,8 +58,8 @@ enum {
 struct linux_kernel {
 	const struct boot_image *image;
 	uint16_t version;
-	uint64_t payload, payload_size; /* the protected-mode part in the file */
-	uint64_t load, room;            /* where it goes, and the bytes it uses from there before it knows of memory */
+	uint64_t code, code_size; /* the protected-mode part in the file */
+	uint64_t load, room;      /* where it goes, and the bytes it uses from there before it knows of memory */
 	bool entry64;
 	struct boot_layout layout;
 	uint8_t zero_page[ZP_SIZE];
@@ -76,18 +81,18 @@ static int parse(struct linux_kernel *k, struct error *err)
 	if (!(d[HDR_LOADFLAGS] & LOADED_HIGH))
 		return error_set(err, ENOEXEC, "kernel '%s' is a zImage, which loads below 640 KiB; give a bzImage", k->image->name);
 	unsigned sectors = d[HDR_SETUP_SECTS] ? d[HDR_SETUP_SECTS] : 4;
-	k->payload = (sectors + 1) * 512;
-	if (k->payload >= k->image->size)
+	k->code = (sectors + 1) * 512;
+	if (k->code >= k->image->size)
 		return error_set(err, ENOEXEC, "kernel '%s' is cut off: %zu bytes, its setup part alone has %llu; copy it again",
-				 k->image->name, k->image->size, (unsigned long long)k->payload);
-	k->payload_size = k->image->size - k->payload;
+				 k->image->name, k->image->size, (unsigned long long)k->code);
+	k->code_size = k->image->size - k->code;
 	/* In paragraphs, the last of which need not be whole; a signature may follow. */
 	uint64_t wanted = 16ull * load_le32(d + HDR_SYSSIZE);
-	if (k->payload_size + 15 < wanted)
+	if (k->code_size + 15 < wanted)
 		return error_set(err, ENOEXEC, "kernel '%s' is cut off: %zu bytes of %llu; copy it again", k->image->name, k->image->size,
-				 (unsigned long long)(k->payload + wanted));
+				 (unsigned long long)(k->code + wanted));
 	k->entry64 = k->version >= 0x20c && load_le16(d + HDR_XLOADFLAGS) & XLF_KERNEL_64;
-	if (k->entry64 && k->payload_size <= 0x200)
+	if (k->entry64 && k->code_size <= 0x200)
 		return error_set(err, ENOEXEC, "kernel '%s' is cut off before its 64-bit entry; copy it again", k->image->name);
 	return 0;
 }
@@ -99,7 +104,7 @@ static int place(struct linux_kernel *k, struct error *err)
 	bool relocatable = d[HDR_RELOCATABLE];
 	uint64_t preferred = k->version >= 0x20a ? load_le64(d + HDR_PREF_ADDRESS) : KERNEL_BASE;
 	uint64_t align = load_le32(d + HDR_KERNEL_ALIGNMENT);
-	k->room = k->payload_size;
+	k->room = k->code_size;
 	if (k->version >= 0x20a)
 		k->room = MAX(k->room, load_le32(d + HDR_INIT_SIZE));
 	k->load = preferred;
@@ -165,7 +170,7 @@ static void fill_header(struct linux_kernel *k, uint64_t rsdp)
 	int end = MIN(HDR_MAGIC + d[HDR_JUMP + 1], HDR_LIMIT);
 	memcpy(z + HDR_SETUP_SECTS, d + HDR_SETUP_SECTS, (size_t)(end - HDR_SETUP_SECTS));
 	z[HDR_TYPE_OF_LOADER] = 0xff; /* no number assigned */
-	z[HDR_LOADFLAGS] |= CAN_USE_HEAP;
+	z[HDR_LOADFLAGS] = (uint8_t)((z[HDR_LOADFLAGS] & ~KASLR_FLAG) | CAN_USE_HEAP);
 	store_le16(z + HDR_HEAP_END, 0xfe00);
 	store_le32(z + HDR_CODE32_START, (uint32_t)k->load);
 	if (k->version >= 0x20e)
@@ -196,18 +201,41 @@ static int put_page_tables(struct linux_kernel *k, struct boot_entry *entry, str
 	return 0;
 }
 
+/* The kernel proper to its place; where it is to be entered, or 0 when the kernel has to do that itself. */
+static uint64_t unpack_kernel(struct linux_kernel *k)
+{
+	const uint8_t *d = k->image->data;
+	struct error err;
+	/* A kernel that is moved must be adapted to that: it knows how. */
+	if (!k->entry64 || k->load != load_le64(d + HDR_PREF_ADDRESS) || !load_le32(d + HDR_PAYLOAD_LENGTH))
+		return 0;
+	uint64_t offset = load_le32(d + HDR_PAYLOAD_OFFSET), size = load_le32(d + HDR_PAYLOAD_LENGTH), entry = 0;
+	if (boot_within(offset, size, k->code_size)) {
+		const struct boot_image payload = { k->image->name, d + k->code + offset, size };
+		entry = boot_load_payload(&payload, k->layout.memory, k->load, k->room, &err);
+	} else {
+		error_set(&err, ENOEXEC, "its payload lies beyond its end");
+	}
+	if (!entry)
+		log_warn("kernel '%s' has to unpack itself, which takes longer: %s", k->image->name, err.text);
+	return entry;
+}
+
 int boot_load_linux(const struct boot_request *request, struct boot_entry *entry, struct error *err)
 {
 	struct linux_kernel k = { .image = &request->kernel };
 	boot_layout_init(&k.layout, request->memory);
 	if (parse(&k, err) < 0 || place(&k, err) < 0)
 		return -1;
-	boot_fill(request->memory, k.load, k.image->data + k.payload, k.payload_size, k.payload_size);
+	entry->rip = request->guest_unpacks ? 0 : unpack_kernel(&k);
+	if (!entry->rip) {
+		boot_fill(request->memory, k.load, k.image->data + k.code, k.code_size, k.code_size);
+		entry->rip = k.entry64 ? k.load + 0x200 : k.load;
+	}
 	fill_header(&k, request->rsdp);
 	if (put_initrd(&k, &request->initrd, err) < 0 || put_cmdline(&k, request->cmdline ? request->cmdline : "", err) < 0)
 		return -1;
 	entry->mode = k.entry64 ? BOOT_FLAT64 : BOOT_FLAT32;
-	entry->rip = k.entry64 ? k.load + 0x200 : k.load;
 	if (boot_put_gdt(&k.layout, entry, err) < 0 || (k.entry64 && put_page_tables(&k, entry, err) < 0))
 		return -1;
 	uint64_t base = boot_alloc_high(&k.layout, ZP_SIZE, GUEST_PAGE_SIZE, BOOT_LOW_MIN, BOOT_LOW_MAX, "the zero page", err);

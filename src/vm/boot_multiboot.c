@@ -73,7 +73,7 @@ static int load_image(const struct boot_image *image, uint64_t header, struct bo
 	if (flags & FLAG_ADDRESSES)
 		return load_by_addresses(image, header, layout, entry, err);
 	struct elf_file elf;
-	if (elf_open(&elf, image, err) < 0 || elf_load(&elf, layout, err) < 0)
+	if (elf_open(&elf, image, image->size, err) < 0 || elf_load(&elf, layout, err) < 0)
 		return -1;
 	*entry = elf_physical_entry(&elf);
 	if (*entry >= 1ull << 32)

@@ -50,7 +50,7 @@ bool boot_is_pvh(const struct boot_image *image)
 {
 	struct elf_file elf;
 	uint64_t entry;
-	return elf_magic(image) && elf_open(&elf, image, NULL) == 0 && find_entry(&elf, &entry);
+	return elf_magic(image) && elf_open(&elf, image, image->size, NULL) == 0 && find_entry(&elf, &entry);
 }
 
 /* The initrd, and the list of one module that names it. */
@@ -93,7 +93,7 @@ int boot_load_pvh(const struct boot_request *request, struct boot_entry *entry, 
 	struct boot_layout layout;
 	uint64_t start;
 	boot_layout_init(&layout, request->memory);
-	if (elf_open(&elf, &request->kernel, err) < 0 || elf_load(&elf, &layout, err) < 0)
+	if (elf_open(&elf, &request->kernel, request->kernel.size, err) < 0 || elf_load(&elf, &layout, err) < 0)
 		return -1;
 	if (!find_entry(&elf, &start) || start >= 1ull << 32)
 		return error_set(err, ENOEXEC, "the PVH entry of kernel '%s' is not below 4 GiB; the file is damaged", request->kernel.name);

@@ -468,6 +468,7 @@ static int create_core(struct machine *m, struct error *err)
 	m->memory.changed = memory_changed;
 	m->memory.code_written = code_written;
 	m->memory.changed_opaque = m;
+	machine_begin_load(m);
 	if (io_space_init(&m->ports, 0x10000, err) < 0 || io_space_init(&m->mmio, 1ull << 52, err) < 0)
 		return -1;
 	m->engine_limits = m->config.engine->limit != NULL;
@@ -500,6 +501,7 @@ struct machine *machine_create(const struct machine_config *config, struct error
 	m->vcpus.opaque = m;
 	if (vcpus_init(&m->vcpus, m->cpus, m->cpu_count, m->config.engine, err) < 0)
 		goto fail;
+	machine_end_load(m);
 	if (firmware_install(m, err) < 0)
 		goto fail;
 	if (reset(m, err) < 0)
@@ -548,6 +550,7 @@ void machine_destroy(struct machine *m)
 {
 	if (!m)
 		return;
+	machine_end_load(m);
 	vnc_destroy(m->vnc);
 	vcpus_destroy(&m->vcpus);
 	m->ended = true;

@@ -123,6 +123,7 @@ struct machine_config {
 	const char *code_dump;   /* names of translated code go to perf's map; a file of the guest kernel's symbols, or ""; NULL: no */
 	bool count_instructions; /* cpu->stats.instructions is wanted */
 	const char *kernel, *initrd, *append; /* direct boot when kernel is set */
+	bool guest_unpacks;               /* a Linux kernel unpacks itself, to an address of its choice (KASLR), which takes longer */
 	bool uefi;                        /* OVMF as firmware */
 	const char *uefi_vars;            /* the file of its variables, made when missing; NULL: they are not kept */
 	const char *bios;                 /* NULL or empty: Debian's SeaBIOS when there is no kernel */

@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include <stdlib.h>
-
 #include "base/util.h"
 #include "dev/pc/lapic.h"
 #include "dev/pc/pm.h"
 #include "dev/pci/pci.h"
 #include "host/file.h"
+#include "host/thread.h"
 #include "vm/acpi.h"
 #include "vm/machine_parts.h"
 #include "vm/smbios.h"
@@ -14,18 +13,9 @@
  * Boot of a machine: by firmware, which does all itself, or directly, where the
  * machine does what firmware would have done before it starts the kernel.
  */
-#define IMAGE_MAX (1ull << 32)
 #define RSDP_ADDRESS BOOT_BIOS_AREA
 #define TABLES_ADDRESS (BOOT_BIOS_AREA + ACPI_TABLES_ALIGN)
 #define SMBIOS_ADDRESS 0xf0000u /* searched for from here on (DSP0134, 5.2.1) */
-
-static int read_file(struct machine_file *file, const char *path, const char *what, struct error *err)
-{
-	if (!path)
-		return 0;
-	file->data = file_read(path, IMAGE_MAX, &file->size, err);
-	return file->data ? 0 : error_prefix(err, "%s", what);
-}
 
 /* --- in firmware's stead --- */
 
@@ -103,30 +93,68 @@ static int set_up_pci(struct machine *m, struct error *err)
 	return pci_bus_assign(m->pci, &windows, err);
 }
 
-static int load_kernel(struct machine *m, struct machine_file *kernel, struct machine_file *initrd, struct error *err)
+/* --- the kernel --- */
+
+/* The files are mapped at each boot and not kept: tens of megabytes that a running machine has no use for. */
+static int load_kernel(const struct machine_config *config, struct guest_memory *memory, struct boot_entry *entry, struct error *err)
 {
-	if (read_file(kernel, m->config.kernel, "kernel", err) < 0 || read_file(initrd, m->config.initrd, "initrd", err) < 0)
-		return -1;
+	struct file_map kernel = { 0 }, initrd = { 0 };
+	if (file_map(&kernel, config->kernel, err) < 0)
+		return error_prefix(err, "kernel");
+	if (config->initrd && file_map(&initrd, config->initrd, err) < 0) {
+		file_unmap(&kernel);
+		return error_prefix(err, "initrd");
+	}
 	const struct boot_request request = {
-		.memory = &m->memory, .cmdline = m->config.append, .rsdp = RSDP_ADDRESS,
-		.kernel = { m->config.kernel, kernel->data, kernel->size },
-		.initrd = { m->config.initrd, initrd->data, initrd->size },
+		.memory = memory, .cmdline = config->append, .guest_unpacks = config->guest_unpacks, .rsdp = RSDP_ADDRESS,
+		.kernel = { config->kernel, kernel.data, kernel.size },
+		.initrd = { config->initrd, initrd.data, initrd.size },
 	};
-	struct boot_entry entry;
-	if (boot_load(&request, &entry, err) < 0)
-		return -1;
-	boot_enter(&entry, m->cpus[0]);
+	int rc = boot_load(&request, entry, err);
+	file_unmap(&kernel);
+	file_unmap(&initrd);
+	return rc;
+}
+
+static void *load_first(void *opaque)
+{
+	struct machine *m = opaque;
+	m->load.rc = load_kernel(&m->config, &m->load.memory, &m->load.entry, &m->load.err);
+	return NULL;
+}
+
+void machine_begin_load(struct machine *m)
+{
+	/* Devices that are made meanwhile change the map, not what lies where the kernel goes. */
+	m->load.memory = m->memory;
+	if (machine_direct_boot(m) && !m->config.restore)
+		m->load.running = host_thread_start(&m->load.thread, "load", load_first, m, NULL) == 0;
+}
+
+void machine_end_load(struct machine *m)
+{
+	m->load.ready |= m->load.running;
+	if (m->load.running)
+		pthread_join(m->load.thread, NULL);
+	m->load.running = false;
+}
+
+/* What machine_begin_load began, or anew. */
+static int enter_kernel(struct machine *m, struct error *err)
+{
+	struct machine_load *load = &m->load;
+	if (!load->ready)
+		load->rc = load_kernel(&m->config, &m->memory, &load->entry, &load->err);
+	load->ready = false;
+	if (load->rc < 0)
+		return error_set(err, load->err.code, "%s", load->err.text);
+	boot_enter(&load->entry, m->cpus[0]);
 	return 0;
 }
 
-/* The files are read at each boot and not kept: tens of megabytes that a running machine has no use for. */
 static int direct_boot(struct machine *m, struct error *err)
 {
-	struct machine_file kernel = { 0 }, initrd = { 0 };
-	int rc = load_kernel(m, &kernel, &initrd, err);
-	free(kernel.data);
-	free(initrd.data);
-	if (rc < 0 || put_acpi(m, err) < 0 || put_smbios(m, err) < 0 || set_up_pci(m, err) < 0)
+	if (enter_kernel(m, err) < 0 || put_acpi(m, err) < 0 || put_smbios(m, err) < 0 || set_up_pci(m, err) < 0)
 		return -1;
 	put_bios_data(m);
 	for (unsigned i = 0; i < m->cpu_count; i++) {

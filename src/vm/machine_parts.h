@@ -38,6 +38,16 @@ struct machine_file {
 	size_t size;
 };
 
+/* The first loading of a kernel, beside the making of devices. */
+struct machine_load {
+	pthread_t thread;
+	bool running, ready; /* ready: of what follows, for the first boot */
+	int rc;
+	struct boot_entry entry;
+	struct error err;
+	struct guest_memory memory; /* as the map is then */
+};
+
 /* Keys yet to be pressed and let go, of the loop's thread. Not saved: whose keys they are asks again. */
 #define INPUT_RELEASE 0x80u
 struct machine_input {
@@ -52,6 +62,7 @@ struct machine {
 
 	struct machine_config config;
 	struct machine_file bios;
+	struct machine_load load;
 	struct loop *loop;
 	struct guest_memory memory;
 	struct io_space ports, mmio;
@@ -176,6 +187,10 @@ bool machine_virtio_pointer(struct machine *m, unsigned x, unsigned y, int wheel
 int machine_check_saving(struct machine *m, struct error *err);
 
 /* --- machine_boot.c --- */
+/* Kernel and initrd begin to go to guest memory, on a thread of their own, where they are booted directly. The
+ * end is waited for before a reset. */
+void machine_begin_load(struct machine *m);
+void machine_end_load(struct machine *m);
 /* After a reset: puts the boot code (kernel and initrd are read anew) into guest memory and the first processor at its start. */
 int machine_boot(struct machine *m, struct error *err);
 static inline bool machine_direct_boot(const struct machine *m) { return m->config.kernel != NULL; }

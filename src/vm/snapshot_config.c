@@ -71,9 +71,9 @@ static json_t *boot_json(const struct machine_config *c)
 	json_t *roms = json_array();
 	for (unsigned i = 0; i < c->option_rom_count; i++)
 		json_array_append_new(roms, path_json(c->option_roms[i]));
-	return json_pack("{s:o*, s:o*, s:s*, s:o*, s:b, s:o*, s:s*, s:o}", "kernel", path_json(c->kernel), "initrd", path_json(c->initrd),
-			 "append", c->append, "bios", path_json(c->bios), "uefi", c->uefi, "uefi_vars", path_json(c->uefi_vars), "boot",
-			 c->boot, "option_roms", roms);
+	return json_pack("{s:o*, s:b, s:o*, s:s*, s:o*, s:b, s:o*, s:s*, s:o}", "kernel", path_json(c->kernel), "guest_unpacks",
+			 c->guest_unpacks, "initrd", path_json(c->initrd), "append", c->append, "bios", path_json(c->bios),
+			 "uefi", c->uefi, "uefi_vars", path_json(c->uefi_vars), "boot", c->boot, "option_roms", roms);
 }
 
 json_t *machine_config_json(const struct machine *machine)
@@ -232,6 +232,7 @@ int snapshot_config(const struct snapshot *snapshot, struct machine_config *conf
 	config->cpu_model = (enum cpu_model)model;
 	config->engine = engine_by_name(engine); /* state is the same for all: one that is missing here is no obstacle */
 	config->kernel = json_string_value(json_object_get(m, "kernel"));
+	config->guest_unpacks = json_is_true(json_object_get(m, "guest_unpacks"));
 	config->initrd = json_string_value(json_object_get(m, "initrd"));
 	config->append = json_string_value(json_object_get(m, "append"));
 	config->boot = json_string_value(json_object_get(m, "boot"));

@@ -101,14 +101,30 @@ static void put_linux(uint8_t *file, uint8_t load_flags)
 	store_le32(file + 0x260, 0x10000);
 }
 
+/* The same with a payload, an ELF file in one block of LZ4 that packs nothing. */
+static void put_packed_linux(uint8_t *file)
+{
+	uint8_t *payload = file + 0x610, *elf = payload + 12;
+	const uint8_t literals[] = { 0xf0, 255, 255, 0x300 - 15 - 2 * 255 };
+	put_linux(file, 1);
+	store_le32(payload, 0x184c2102);
+	store_le32(payload + 4, sizeof(literals) + 0x300);
+	memcpy(payload + 8, literals, sizeof(literals));
+	put_elf(elf, 1);
+	store_le32(elf + 0x300, 0x300);
+	store_le32(file + 0x248, 0x210);
+	store_le32(file + 0x24c, 12 + 0x300 + 4);
+}
+
 void fuzz_seeds(fuzz_seed_fn *emit, void *opaque)
 {
-	uint8_t file[0x800];
+	uint8_t file[0x1000];
 #define SEED(name, size, put) (memset(file, 0, sizeof(file)), put, emit(opaque, name, file, size))
 	SEED("pvh64", 0x300, put_elf(file, 1));
 	SEED("pvh32", 0x300, put_elf(file, 0));
 	SEED("multiboot", 0x200, put_multiboot(file, 0x10000));
 	SEED("multiboot-elf", 0x300, (put_elf(file, 0), file[0x20c] = 0, put_multiboot(file, 3)));
 	SEED("linux", 0x800, put_linux(file, 1));
+	SEED("linux-packed", 0x1000, put_packed_linux(file));
 	SEED("linux-low", 0x600, put_linux(file, 0));
 }
