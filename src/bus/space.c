@@ -76,6 +76,20 @@ static unsigned find(const struct io_space *space, uint64_t address)
 	return low;
 }
 
+static void tell_bells(const struct io_space *space, struct io_region *region, bool mapped)
+{
+	if (region->bells.count && space->bells_moved)
+		space->bells_moved(space->bells_opaque, region, mapped);
+}
+
+void io_space_tell_bells(struct io_space *space, bool mapped)
+{
+	pthread_rwlock_wrlock(&space->rwlock);
+	for (unsigned i = 0; i < space->count; i++)
+		tell_bells(space, space->regions[i], mapped);
+	pthread_rwlock_unlock(&space->rwlock);
+}
+
 static int insert(struct io_space *space, struct io_region *region, struct error *err)
 {
 	unsigned at = find(space, region->base);
@@ -89,6 +103,7 @@ static int insert(struct io_space *space, struct io_region *region, struct error
 	space->count++;
 	region->mapped = true;
 	publish(space);
+	tell_bells(space, region, true);
 	return 0;
 }
 
@@ -108,6 +123,7 @@ void io_space_unmap(struct io_space *space, struct io_region *region)
 	pthread_rwlock_wrlock(&space->rwlock);
 	if (region->mapped) {
 		unsigned at = find(space, region->base);
+		tell_bells(space, region, false);
 		space->count--;
 		memmove(space->regions + at, space->regions + at + 1, (space->count - at) * sizeof(*space->regions));
 		region->mapped = false;

@@ -110,9 +110,11 @@ void machine_resume(struct machine *m)
 int machine_set_engine(struct machine *m, const struct engine_type *engine, struct error *err)
 {
 	machine_pause(m);
+	bells_stop(m->bells);
 	int result = engine == m->config.engine ? 0 : vcpus_change_engine(&m->vcpus, engine, err);
 	if (result == 0)
 		m->config.engine = engine;
+	bells_start(m->bells, m->config.engine, m->cpus[0]);
 	machine_resume(m);
 	return result;
 }
@@ -471,6 +473,9 @@ static int create_core(struct machine *m, struct error *err)
 	m->memory.changed_opaque = m;
 	if (io_space_init(&m->ports, 0x10000, err) < 0 || io_space_init(&m->mmio, 1ull << 52, err) < 0)
 		return -1;
+	m->bells = bells_create(m->loop, &m->mmio, err);
+	if (!m->bells)
+		return -1;
 	m->engine_limits = m->config.engine->limit != NULL;
 	if (m->engine_limits && m->config.engine->limit(m->engine_features, err) < 0)
 		return -1;
@@ -501,6 +506,7 @@ struct machine *machine_create(const struct machine_config *config, struct error
 	m->vcpus.opaque = m;
 	if (vcpus_init(&m->vcpus, m->cpus, m->cpu_count, m->config.engine, err) < 0)
 		goto fail;
+	bells_start(m->bells, m->config.engine, m->cpus[0]);
 	if (firmware_install(m, err) < 0)
 		goto fail;
 	if (reset(m, err) < 0)
@@ -550,6 +556,7 @@ void machine_destroy(struct machine *m)
 	if (!m)
 		return;
 	vnc_destroy(m->vnc);
+	bells_stop(m->bells);
 	vcpus_destroy(&m->vcpus);
 	m->ended = true;
 	/* A reset takes the queues from the guest: then work that is still posted finds nothing to do and posts no more. */
@@ -557,6 +564,7 @@ void machine_destroy(struct machine *m)
 		device_reset(d);
 	if (m->loop)
 		loop_drain(m->loop);
+	bells_destroy(m->bells);
 	machine_stop_input(m);
 	machine_store_uefi(m);
 	destroy_devices(m);

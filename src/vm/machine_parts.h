@@ -8,6 +8,7 @@
 #include "dev/pc/gsi.h"
 #include "dev/virtio/gpu.h"
 #include "dev/virtio/virtio.h"
+#include "vm/bells.h"
 #include "vm/boot.h"
 #include "vm/machine.h"
 #include "vm/vcpu.h"
@@ -60,6 +61,7 @@ struct machine {
 	struct cpu *cpus[MACHINE_MAX_CPUS];
 	unsigned cpu_count;
 	struct vcpus vcpus;
+	struct bells *bells;
 	bool engine_limits;         /* the engine that the machine was made with gives these features alone */
 	uint64_t engine_features[2];
 

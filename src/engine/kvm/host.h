@@ -16,6 +16,7 @@ struct kvm_host {
 	size_t run_size;           /* bytes of struct kvm_run with what follows it */
 	unsigned max_vcpus;
 	bool nested_paging;        /* EPT or NPT */
+	bool ioeventfd;            /* writes of any length */
 };
 
 /* Opens the device. err: it is missing, not permitted, or lacks something that the engine needs; with the remedy. */

@@ -294,6 +294,12 @@ static int get_state(struct cpu *c, struct error *err)
 	return kvm_settle(v) ? 0 : error_set(err, EIO, "%s", c->exit_detail);
 }
 
+static bool ring_by(struct cpu *c, uint64_t gpa, int eventfd, bool on)
+{
+	struct kvm_vcpu *v = kvm_of(c); /* NULL: the engine could not be made anew */
+	return v && kvm_vm_ring_by(v->vm, gpa, eventfd, on);
+}
+
 const struct engine_type engine_kvm = {
 	.name = "kvm",
 	.examine = kvm_examine,
@@ -305,4 +311,5 @@ const struct engine_type engine_kvm = {
 	.counts_never = true,
 	.limit = kvm_limit_features,
 	.kick = engine_kick,
+	.ring_by = ring_by,
 };

@@ -85,6 +85,9 @@ void kvm_vm_put(struct kvm_vm *vm);
 int kvm_vm_drop_shadows(struct kvm_vm *vm);
 int kvm_vm_sync_memory(struct kvm_vm *vm, struct error *err);
 
+/* engine_type.ring_by. */
+bool kvm_vm_ring_by(struct kvm_vm *vm, uint64_t gpa, int eventfd, bool on);
+
 /* --- examine.c --- */
 /* engine_type.examine. */
 void kvm_examine(struct engine_report *report);

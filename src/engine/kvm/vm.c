@@ -145,6 +145,15 @@ int kvm_vm_drop_shadows(struct kvm_vm *vm)
 	return result;
 }
 
+/* --- doorbells --- */
+
+/* A length of 0 is any, and on some processors quicker, since the kernel need not look at the instruction. */
+bool kvm_vm_ring_by(struct kvm_vm *vm, uint64_t gpa, int eventfd, bool on)
+{
+	struct kvm_ioeventfd bell = { .addr = gpa, .fd = eventfd, .flags = on ? 0 : KVM_IOEVENTFD_FLAG_DEASSIGN };
+	return vm->host.ioeventfd && ioctl(vm->fd, KVM_IOEVENTFD, &bell) == 0;
+}
+
 /* --- making and ending --- */
 
 static int open_vm(struct kvm_vm *vm, struct cpu *c, struct error *err)
