@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Notifications of virtio queues by every way: registers that move, other sizes of writes, bus mastering off and on, a reset. A disk's
- * sectors are written and read; with a notification lost the guest waits forever. rounds=N: how many transfers first.
+ * sectors are written and read; with a notification lost the guest waits forever. rounds=N: how many sectors first; reads=N: how many more times one is read; empty=N:
+ * and how many notifications of nothing.
  */
 #include "pci.h"
 
@@ -10,7 +11,6 @@ static unsigned slot;
 static struct { uint32_t type, zero; uint64_t sector; } request;
 static volatile uint8_t status;
 static uint32_t *data;
-static uint64_t notify;
 
 static void prepare(unsigned type, uint64_t sector)
 {
@@ -39,7 +39,7 @@ static void await(void)
 static void transfer(unsigned type, uint64_t sector)
 {
 	prepare(type, sector);
-	REG16(notify) = 0;
+	REG16(v.notify) = 0;
 	await();
 }
 
@@ -71,26 +71,23 @@ static void round(uint32_t seed)
 static bool start(void)
 {
 	v = (struct virtio){ 0 };
-	if (!virtio_start(&v, slot))
-		return false;
-	notify = v.notify + (uint64_t)v.notify_multiplier * REG16(v.common + 0x1e);
-	return true;
+	return virtio_start(&v, slot);
 }
 
 static void move_to(uint32_t base)
 {
-	uint32_t old = pci_read(slot, 0x10) & ~15u;
-	pci_write(slot, 0x10, base);
+	uint32_t old = pci_read(slot, 0x10 + 4 * v.bar) & ~15u;
+	pci_write(slot, 0x10 + 4 * v.bar, base);
 	v.common += (uint64_t)base - old;
-	notify += (uint64_t)base - old;
+	v.notify += (uint64_t)base - old;
 }
 
 static void at_other_places(void)
 {
-	uint64_t before = notify;
-	uint32_t home = pci_read(slot, 0x10) & ~15u;
+	uint64_t before = v.notify;
+	uint32_t home = pci_read(slot, 0x10 + 4 * v.bar) & ~15u;
 	for (unsigned i = 1; i <= 4; i++) {
-		move_to(home + 0x8000000 + i * 0x10000);
+		move_to(0xd8000000 + i * 0x10000);
 		round(100 + i);
 	}
 	/* Nobody is at the old place; nor anywhere, with the registers off. */
@@ -100,9 +97,9 @@ static void at_other_places(void)
 		__asm__ volatile("pause");
 	check(!done());
 	pci_write(slot, 4, 4);
-	REG16(notify) = 0;
+	REG16(v.notify) = 0;
 	pci_write(slot, 4, 6);
-	REG16(notify) = 0;
+	REG16(v.notify) = 0;
 	await();
 	move_to(home);
 	round(200);
@@ -111,17 +108,17 @@ static void at_other_places(void)
 static void of_other_sizes(void)
 {
 	prepare(0, 1);
-	REG8(notify) = 0;
+	REG8(v.notify) = 0;
 	await();
 	prepare(0, 2);
-	REG32(notify) = 0;
+	REG32(v.notify) = 0;
 	await();
 	prepare(0, 3);
-	*(volatile uint64_t *)notify = 0;
+	*(volatile uint64_t *)v.notify = 0;
 	await();
 	/* Of the register's value nothing counts, as the queue has the register to itself. */
 	prepare(0, 3);
-	REG16(notify) = 0xffff;
+	REG16(v.notify) = 0xffff;
 	await();
 }
 
@@ -130,7 +127,7 @@ static void without_mastery(void)
 {
 	pci_write(slot, 4, 2);
 	prepare(0, 4);
-	REG16(notify) = 0;
+	REG16(v.notify) = 0;
 	for (unsigned i = 0; i < 2000; i++)
 		__asm__ volatile("pause");
 	check(!done());
@@ -142,9 +139,9 @@ static void over_resets(void)
 {
 	for (uint32_t i = 0; i < 3; i++) {
 		prepare(0, 5);
-		REG16(notify) = 0;
+		REG16(v.notify) = 0;
 		REG8(v.common + 0x14) = 0; /* what was under way is the device's no more */
-		REG16(notify) = 0;
+		REG16(v.notify) = 0;
 		check(start());
 		round(300 + i);
 	}
@@ -160,6 +157,10 @@ int guest_main(void)
 	}
 	for (uint32_t i = 0, rounds = (uint32_t)guest_option("rounds", 50); i < rounds; i++)
 		round(i);
+	for (uint64_t i = guest_option("reads", 0); i > 0; i--)
+		transfer(0, i % 64);
+	for (uint64_t i = guest_option("empty", 0); i > 0; i--)
+		REG16(v.notify) = 0;
 	at_other_places();
 	of_other_sizes();
 	without_mastery();
