@@ -33,11 +33,14 @@ struct memory_slot {
 
 #define MEMORY_MAX_SLOTS 32
 
+struct memory_log;
+
 /* A piece of the memfd that a device shows at a place that the guest may change at any time. Slots come before it. */
 struct memory_aperture {
 	_Atomic uint64_t gpa;  /* MEMORY_NOWHERE: not shown */
 	uint64_t size, offset;
 	bool read_only;        /* writes go to the device */
+	_Atomic(struct memory_log *) log; /* mem/log.h; NULL: nobody has asked yet */
 };
 
 #define MEMORY_MAX_APERTURES 4
@@ -64,6 +67,9 @@ struct guest_memory {
 	void (*code_written)(void *opaque);
 	/* Called after the slots changed: every TLB over this memory must be flushed. */
 	void (*changed)(void *opaque);
+	/* For logs (mem/log.h): sets bit n for each page n of the aperture that processors have written since the last call; any thread.
+	 * False: that is not known. NULL: it never is. */
+	bool (*written)(void *opaque, const struct memory_aperture *aperture, uint64_t *pages);
 	void *changed_opaque;
 };
 

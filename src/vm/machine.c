@@ -111,9 +111,11 @@ int machine_set_engine(struct machine *m, const struct engine_type *engine, stru
 {
 	machine_pause(m);
 	bells_stop(m->bells);
+	pthread_mutex_lock(&m->engine_lock);
 	int result = engine == m->config.engine ? 0 : vcpus_change_engine(&m->vcpus, engine, err);
 	if (result == 0)
 		m->config.engine = engine;
+	pthread_mutex_unlock(&m->engine_lock);
 	bells_start(m->bells, m->config.engine, m->cpus[0]);
 	machine_resume(m);
 	return result;
@@ -410,6 +412,18 @@ static void memory_changed(void *opaque)
 	}
 }
 
+/* Who asks has a device's lock, which the change of an engine may want. */
+static bool memory_written(void *opaque, const struct memory_aperture *aperture, uint64_t *pages)
+{
+	struct machine *m = opaque;
+	if (pthread_mutex_trylock(&m->engine_lock))
+		return false;
+	const struct engine_type *engine = m->config.engine;
+	bool known = engine->written && engine->written(m->cpus[0], aperture, pages);
+	pthread_mutex_unlock(&m->engine_lock);
+	return known;
+}
+
 /* Whoever wrote code, a vCPU or a device: no vCPU goes on with what it made of the old. */
 static void code_written(void *opaque)
 {
@@ -469,6 +483,7 @@ static int create_core(struct machine *m, struct error *err)
 	if (memory_init_for(&m->memory, m->config.memory, m->config.services.gpu ? VIRTIO_GPU_MEMORY : 0, err) < 0)
 		return -1;
 	m->memory.changed = memory_changed;
+	m->memory.written = memory_written;
 	m->memory.code_written = code_written;
 	m->memory.changed_opaque = m;
 	if (io_space_init(&m->ports, 0x10000, err) < 0 || io_space_init(&m->mmio, 1ull << 52, err) < 0)
@@ -495,6 +510,7 @@ struct machine *machine_create(const struct machine_config *config, struct error
 	m->memory.fd = -1;
 	m->last_device = &m->devices;
 	pthread_mutex_init(&m->text_lock, NULL);
+	pthread_mutex_init(&m->engine_lock, NULL);
 	lock_init(&m->board_lock);
 	device_init(&m->device, &machine_type, "machine", NULL);
 	machine_add_device(m, &m->device);
@@ -584,6 +600,7 @@ void machine_destroy(struct machine *m)
 	free(m->bios.data);
 	free_config(&m->config);
 	pthread_mutex_destroy(&m->text_lock);
+	pthread_mutex_destroy(&m->engine_lock);
 	lock_destroy(&m->board_lock);
 	free(m);
 }

@@ -62,6 +62,7 @@ struct machine {
 	unsigned cpu_count;
 	struct vcpus vcpus;
 	struct bells *bells;
+	pthread_mutex_t engine_lock; /* others than the loop's thread ask the engine for something; it changes meanwhile */
 	bool engine_limits;         /* the engine that the machine was made with gives these features alone */
 	uint64_t engine_features[2];
 

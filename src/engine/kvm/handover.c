@@ -80,6 +80,7 @@ bool kvm_settle(struct kvm_vcpu *v)
 	c->insn = NULL;
 	c->fault_env = NULL;
 	v->resumed = false;
+	atomic_store(&v->vm->interpreted, true);
 	return true;
 }
 
@@ -103,6 +104,7 @@ enum verdict kvm_hand_over(struct kvm_vcpu *v, enum exit_reason *reason)
 		return LEAVE;
 	}
 	prepare_blocks(v);
+	atomic_fetch_add(&v->vm->interpreting, 1);
 	c->stats.handovers++;
 	c->fault_env = &env;
 	atomic_store(&c->running, true);
@@ -117,6 +119,8 @@ enum verdict kvm_hand_over(struct kvm_vcpu *v, enum exit_reason *reason)
 	c->insn = NULL;
 	c->fault_env = NULL;
 	atomic_store(&c->running, false);
+	atomic_store(&v->vm->interpreted, true);
+	atomic_fetch_sub(&v->vm->interpreting, 1);
 	v->resumed = true;
 	bool flushed = c->tlb_event_count || !v->user_only;
 	c->tlb_event_count = 0;

@@ -294,9 +294,16 @@ static int get_state(struct cpu *c, struct error *err)
 	return kvm_settle(v) ? 0 : error_set(err, EIO, "%s", c->exit_detail);
 }
 
+/* NULL: the engine could not be made anew. */
+static bool written(struct cpu *c, const struct memory_aperture *aperture, uint64_t *pages)
+{
+	struct kvm_vcpu *v = kvm_of(c);
+	return v && !v->user_only && kvm_vm_written(v->vm, aperture, pages);
+}
+
 static bool ring_by(struct cpu *c, uint64_t gpa, int eventfd, bool on)
 {
-	struct kvm_vcpu *v = kvm_of(c); /* NULL: the engine could not be made anew */
+	struct kvm_vcpu *v = kvm_of(c);
 	return v && kvm_vm_ring_by(v->vm, gpa, eventfd, on);
 }
 
@@ -311,5 +318,6 @@ const struct engine_type engine_kvm = {
 	.counts_never = true,
 	.limit = kvm_limit_features,
 	.kick = engine_kick,
+	.written = written,
 	.ring_by = ring_by,
 };

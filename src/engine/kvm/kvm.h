@@ -23,6 +23,7 @@
 struct kvm_slot {
 	uint64_t gpa, size, offset; /* size 0: free */
 	bool writable;
+	bool logged;                /* the kernel notes which pages are written */
 };
 
 struct kvm_vm {
@@ -33,6 +34,11 @@ struct kvm_vm {
 	pthread_mutex_t lock;
 	struct guest_memory *memory;
 	struct kvm_slot slots[KVM_SLOTS];
+	bool log_lost;              /* with a slot that is gone */
+	/* The interpreter's writes are nobody's to note. */
+	_Atomic unsigned interpreting;
+	_Atomic bool interpreted;   /* since kvm_vm_written was asked last */
+	_Atomic uint64_t asked, known; /* for --stats: how often it was, and had an answer */
 };
 
 /* Why KVM_RUN came back, for --stats. */
@@ -85,6 +91,8 @@ void kvm_vm_put(struct kvm_vm *vm);
 int kvm_vm_drop_shadows(struct kvm_vm *vm);
 int kvm_vm_sync_memory(struct kvm_vm *vm, struct error *err);
 
+/* engine_type.written. */
+bool kvm_vm_written(struct kvm_vm *vm, const struct memory_aperture *aperture, uint64_t *pages);
 /* engine_type.ring_by. */
 bool kvm_vm_ring_by(struct kvm_vm *vm, uint64_t gpa, int eventfd, bool on);
 

@@ -45,7 +45,7 @@ static int set_slot(struct kvm_vm *vm, unsigned index, const struct kvm_slot *sl
 {
 	struct kvm_userspace_memory_region region = {
 		.slot = index,
-		.flags = slot->size && !slot->writable ? KVM_MEM_READONLY : 0,
+		.flags = (slot->size && !slot->writable ? KVM_MEM_READONLY : 0) | (slot->logged ? KVM_MEM_LOG_DIRTY_PAGES : 0),
 		.guest_phys_addr = slot->gpa,
 		.memory_size = slot->size,
 		.userspace_addr = (uintptr_t)vm->memory->host + slot->offset,
@@ -53,6 +53,7 @@ static int set_slot(struct kvm_vm *vm, unsigned index, const struct kvm_slot *sl
 	if (ioctl(vm->fd, KVM_SET_USER_MEMORY_REGION, &region) < 0)
 		return error_set(err, errno, "KVM refuses %llu KiB of guest memory at 0x%llx: %s; use --engine jit",
 				 (unsigned long long)(slot->size >> 10), (unsigned long long)slot->gpa, strerror(errno));
+	vm->log_lost |= vm->slots[index].logged && !slot->logged;
 	vm->slots[index] = *slot;
 	return 0;
 }
@@ -66,13 +67,13 @@ static unsigned wanted_slots(const struct guest_memory *memory, struct kvm_slot 
 		if (last && last->gpa + last->size == s->gpa && last->offset + last->size == s->offset && last->writable == s->writable)
 			last->size += s->size; /* PAM cuts what is one piece most of the time */
 		else
-			list[count++] = (struct kvm_slot){ s->gpa, s->size, s->offset, s->writable };
+			list[count++] = (struct kvm_slot){ s->gpa, s->size, s->offset, s->writable, false };
 	}
 	for (unsigned i = 0; i < memory->aperture_count; i++) {
 		const struct memory_aperture *a = &memory->apertures[i];
 		uint64_t gpa = atomic_load((_Atomic uint64_t *)&a->gpa);
 		if (gpa != MEMORY_NOWHERE)
-			list[count++] = (struct kvm_slot){ gpa, a->size, a->offset, !a->read_only };
+			list[count++] = (struct kvm_slot){ gpa, a->size, a->offset, !a->read_only, false };
 	}
 	return count;
 }
@@ -143,6 +144,49 @@ int kvm_vm_drop_shadows(struct kvm_vm *vm)
 		result = ioctl(vm->fd, KVM_SET_USER_MEMORY_REGION, &region);
 	pthread_mutex_unlock(&vm->lock);
 	return result;
+}
+
+/* --- the dirty log of an aperture --- */
+
+static struct kvm_slot *slot_of(struct kvm_vm *vm, const struct memory_aperture *aperture)
+{
+	for (unsigned i = 0; i < KVM_SLOTS; i++)
+		if (vm->slots[i].size == aperture->size && vm->slots[i].offset == aperture->offset)
+			return &vm->slots[i];
+	return NULL;
+}
+
+/* A slot is logged when somebody has asked for it first. */
+static bool take_log(struct kvm_vm *vm, const struct memory_aperture *aperture, uint64_t *pages)
+{
+	struct kvm_slot *slot = slot_of(vm, aperture);
+	bool lost = vm->log_lost;
+	vm->log_lost = false;
+	if (!slot)
+		return !lost; /* it is shown nowhere: then others alone write it */
+	unsigned index = (unsigned)(slot - vm->slots);
+	if (!slot->logged) {
+		struct error ignored;
+		struct kvm_slot more = *slot;
+		more.logged = true;
+		set_slot(vm, index, &more, &ignored);
+		return false;
+	}
+	struct kvm_dirty_log log = { .slot = index, .dirty_bitmap = pages };
+	return ioctl(vm->fd, KVM_GET_DIRTY_LOG, &log) == 0 && !lost;
+}
+
+/* Who interprets while we look counts itself before, and says afterwards that it has done so: what it writes is missing now or next time. */
+bool kvm_vm_written(struct kvm_vm *vm, const struct memory_aperture *aperture, uint64_t *pages)
+{
+	pthread_mutex_lock(&vm->lock);
+	bool known = take_log(vm, aperture, pages);
+	pthread_mutex_unlock(&vm->lock);
+	bool interpreted = atomic_exchange(&vm->interpreted, false);
+	known &= !interpreted && !atomic_load(&vm->interpreting);
+	atomic_fetch_add(&vm->asked, 1);
+	atomic_fetch_add(&vm->known, known);
+	return known;
 }
 
 /* --- doorbells --- */
