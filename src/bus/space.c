@@ -197,6 +197,8 @@ uint64_t io_read(struct io_space *space, uint64_t address, unsigned size)
 	uint64_t base = 0;
 	struct io_region *region = lookup(space, address, &base);
 	if (region && serves(region, address - base, size)) {
+		if (unlikely(region->awaits))
+			io_catch_up(space);
 		lock_take(region->lock);
 		count(&region->reads);
 		uint64_t value = region->ops->read(region->opaque, address - base, size);
@@ -210,11 +212,13 @@ uint64_t io_read(struct io_space *space, uint64_t address, unsigned size)
 	return low | io_read(space, address + half, half) << (half * 8);
 }
 
-void io_write(struct io_space *space, uint64_t address, uint64_t value, unsigned size)
+static void write_now(struct io_space *space, uint64_t address, uint64_t value, unsigned size, bool posted)
 {
 	uint64_t base = 0;
 	struct io_region *region = lookup(space, address, &base);
 	if (region && serves(region, address - base, size)) {
+		if (unlikely(region->awaits && !posted))
+			io_catch_up(space);
 		lock_take(region->lock);
 		count(&region->writes);
 		region->ops->write(region->opaque, address - base, value & size_mask(size), size);
@@ -224,8 +228,18 @@ void io_write(struct io_space *space, uint64_t address, uint64_t value, unsigned
 	if (size == 1)
 		return;
 	unsigned half = size / 2;
-	io_write(space, address, value, half);
-	io_write(space, address + half, value >> (half * 8), half);
+	write_now(space, address, value, half, posted);
+	write_now(space, address + half, value >> (half * 8), half, posted);
+}
+
+void io_write(struct io_space *space, uint64_t address, uint64_t value, unsigned size)
+{
+	write_now(space, address, value, size, false);
+}
+
+void io_write_posted(struct io_space *space, uint64_t address, uint64_t value, unsigned size)
+{
+	write_now(space, address, value, size, true);
 }
 
 bool io_space_claimed(struct io_space *space, uint64_t address)

@@ -40,6 +40,7 @@ struct io_region {
 	void *opaque;
 	struct lock *lock; /* NULL: the callbacks lock for themselves */
 	struct io_bells bells;
+	bool awaits;       /* what was posted is carried out before each access */
 	uint64_t base, size;
 	bool mapped;
 	_Atomic uint64_t reads, writes, rings; /* for --stats */
@@ -58,6 +59,10 @@ struct io_table {
 	struct io_entry entry[];
 };
 
+struct io_place {
+	uint64_t base, size;
+};
+
 #define IO_FOUND 256u
 
 struct io_space {
@@ -72,7 +77,22 @@ struct io_space {
 	 * with rwlock taken. NULL: nobody hears them but by write(). */
 	void (*bells_moved)(void *opaque, struct io_region *region, bool mapped);
 	void *bells_opaque;
+	/* Posted writes: while `posting`, those to these places may wait with whoever executes the guest, since they do nothing that can be
+	 * seen but by accesses to regions that await them, and by what calls io_catch_up. */
+	const struct io_place *posted;
+	unsigned posted_count;
+	_Atomic bool posting;
+	/* Carries out what waits, of both spaces and in order, by io_write_posted; from any thread that has no device's lock. NULL:
+	 * nothing ever waits. */
+	void (*catch_up)(void *opaque);
+	void *catch_up_opaque;
 };
+
+static inline void io_catch_up(struct io_space *space)
+{
+	if (space->catch_up)
+		space->catch_up(space->catch_up_opaque);
+}
 
 int io_space_init(struct io_space *space, uint64_t limit, struct error *err);
 void io_space_destroy(struct io_space *space);
@@ -85,6 +105,9 @@ void io_space_unmap(struct io_space *space, struct io_region *region);
 /* Accesses of 1, 2, 4 or 8 bytes at any address. What nobody answers reads as all ones and swallows writes. */
 uint64_t io_read(struct io_space *space, uint64_t address, unsigned size);
 void io_write(struct io_space *space, uint64_t address, uint64_t value, unsigned size);
+
+/* The same of a write that has waited. */
+void io_write_posted(struct io_space *space, uint64_t address, uint64_t value, unsigned size);
 
 /* Says of every region with bells that is mapped that it was mapped now, or is about to go, to a listener that has just come, or leaves. */
 void io_space_tell_bells(struct io_space *space, bool mapped);

@@ -216,6 +216,12 @@ void memory_move_aperture(struct guest_memory *memory, struct memory_aperture *a
 		memory->changed(memory->changed_opaque);
 }
 
+void memory_put_behind(struct guest_memory *memory, struct memory_aperture *aperture, bool behind)
+{
+	if (atomic_exchange(&aperture->behind, behind) != behind && memory->changed)
+		memory->changed(memory->changed_opaque);
+}
+
 static struct memory_slot *slot_find(const struct guest_memory *memory, uint64_t gpa)
 {
 	/* Most of what is looked for lies in the last ones: RAM above the ROMs below 1 MiB. */

@@ -88,6 +88,7 @@ static void stand_still(struct machine *m)
 	if (!m->running)
 		return;
 	vcpus_park(&m->vcpus);
+	io_catch_up(&m->mmio);
 	vclock_stop(&m->clock);
 	stop_time(m);
 	m->run_ns += host_time_ns() - m->run_since;
@@ -107,16 +108,33 @@ void machine_resume(struct machine *m)
 	run(m);
 }
 
+static void catch_up(void *opaque)
+{
+	struct machine *m = opaque;
+	lock_take(&m->engine_lock);
+	if (m->config.engine->catch_up)
+		m->config.engine->catch_up(m->cpus[0]);
+	lock_release(&m->engine_lock);
+}
+
+/* What an engine may do in the devices' stead. */
+static void start_hooks(struct machine *m)
+{
+	m->ports.catch_up_opaque = m->mmio.catch_up_opaque = m;
+	m->ports.catch_up = m->mmio.catch_up = m->config.engine->catch_up ? catch_up : NULL;
+	bells_start(m->bells, m->config.engine, m->cpus[0]);
+}
+
 int machine_set_engine(struct machine *m, const struct engine_type *engine, struct error *err)
 {
 	machine_pause(m);
 	bells_stop(m->bells);
-	pthread_mutex_lock(&m->engine_lock);
+	lock_take(&m->engine_lock);
 	int result = engine == m->config.engine ? 0 : vcpus_change_engine(&m->vcpus, engine, err);
 	if (result == 0)
 		m->config.engine = engine;
-	pthread_mutex_unlock(&m->engine_lock);
-	bells_start(m->bells, m->config.engine, m->cpus[0]);
+	lock_release(&m->engine_lock);
+	start_hooks(m);
 	machine_resume(m);
 	return result;
 }
@@ -416,11 +434,11 @@ static void memory_changed(void *opaque)
 static bool memory_written(void *opaque, const struct memory_aperture *aperture, uint64_t *pages)
 {
 	struct machine *m = opaque;
-	if (pthread_mutex_trylock(&m->engine_lock))
+	if (!lock_try(&m->engine_lock))
 		return false;
 	const struct engine_type *engine = m->config.engine;
 	bool known = engine->written && engine->written(m->cpus[0], aperture, pages);
-	pthread_mutex_unlock(&m->engine_lock);
+	lock_release(&m->engine_lock);
 	return known;
 }
 
@@ -510,7 +528,7 @@ struct machine *machine_create(const struct machine_config *config, struct error
 	m->memory.fd = -1;
 	m->last_device = &m->devices;
 	pthread_mutex_init(&m->text_lock, NULL);
-	pthread_mutex_init(&m->engine_lock, NULL);
+	lock_init(&m->engine_lock);
 	lock_init(&m->board_lock);
 	device_init(&m->device, &machine_type, "machine", NULL);
 	machine_add_device(m, &m->device);
@@ -522,7 +540,7 @@ struct machine *machine_create(const struct machine_config *config, struct error
 	m->vcpus.opaque = m;
 	if (vcpus_init(&m->vcpus, m->cpus, m->cpu_count, m->config.engine, err) < 0)
 		goto fail;
-	bells_start(m->bells, m->config.engine, m->cpus[0]);
+	start_hooks(m);
 	if (firmware_install(m, err) < 0)
 		goto fail;
 	if (reset(m, err) < 0)
@@ -600,7 +618,7 @@ void machine_destroy(struct machine *m)
 	free(m->bios.data);
 	free_config(&m->config);
 	pthread_mutex_destroy(&m->text_lock);
-	pthread_mutex_destroy(&m->engine_lock);
+	lock_destroy(&m->engine_lock);
 	lock_destroy(&m->board_lock);
 	free(m);
 }

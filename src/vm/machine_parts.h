@@ -62,7 +62,7 @@ struct machine {
 	unsigned cpu_count;
 	struct vcpus vcpus;
 	struct bells *bells;
-	pthread_mutex_t engine_lock; /* others than the loop's thread ask the engine for something; it changes meanwhile */
+	struct lock engine_lock;    /* outside those of devices: others than the loop's thread ask the engine for something while it changes */
 	bool engine_limits;         /* the engine that the machine was made with gives these features alone */
 	uint64_t engine_features[2];
 
@@ -95,6 +95,7 @@ struct machine {
 	struct audio *audio;
 	struct vga *vga;
 	struct svga *svga;          /* vga is a part of it */
+	struct display_source screen; /* of the adapter; others see it through machine_display */
 	struct virtio_gpu *gpu;     /* on other machines than micro vga is a part of it */
 	struct vnc *vnc;
 	unsigned disk_slot[MACHINE_MAX_DISKS]; /* PCI slots or places at the controller, for the firmware's boot order */

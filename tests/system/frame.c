@@ -16,23 +16,11 @@ static uint32_t next(void)
 	return seed = seed * 1664525 + 1013904223;
 }
 
-static void dispi(uint16_t index, uint16_t value)
-{
-	__asm__ volatile("outw %0, %1" ::"a"(index), "Nd"((uint16_t)0x1ce));
-	__asm__ volatile("outw %0, %1" ::"a"(value), "Nd"((uint16_t)0x1cf));
-}
-
 static bool set_mode(void)
 {
-	unsigned slot = 1;
-	while (slot < 32 && pci_read(slot, 0) != 0x11111234)
-		slot++;
-	if (slot == 32)
+	frame = (volatile uint32_t *)vga_open();
+	if (!frame)
 		return false;
-	if (!(pci_read(slot, 0x10) & ~15u))
-		pci_write(slot, 0x10, 0xe0000000);
-	pci_write(slot, 4, 3);
-	frame = (volatile uint32_t *)(uint64_t)(pci_read(slot, 0x10) & ~15u);
 	dispi(4, 0);
 	dispi(1, WIDTH);
 	dispi(2, HEIGHT);
@@ -89,6 +77,51 @@ static void read_back(void)
 	}
 }
 
+/* 640 x 480 in 16 colours, by the registers of the VGA. */
+static void set_planar_mode(void)
+{
+	static const uint8_t crt[] = {
+		0x5f, 0x4f, 0x50, 0x82, 0x54, 0x80, 0x0b, 0x3e, 0, 0x40, 0, 0, 0, 0, 0, 0, 0xea, 0x0c, 0xdf, 0x28, 0, 0xe7, 0x04, 0xe3, 0xff,
+	};
+	static const uint8_t sequencer[] = { 3, 1, 15, 0, 6 }, graphics[] = { 0, 0, 0, 0, 0, 0, 5, 15, 0xff };
+	dispi(4, 0);
+	outb(0x3c2, 0xe3);
+	outw(0x3d4, 0x0e11);
+	for (unsigned i = 0; i < sizeof(crt); i++)
+		outw(0x3d4, (uint16_t)(i | crt[i] << 8));
+	for (unsigned i = 0; i < sizeof(sequencer); i++)
+		outw(0x3c4, (uint16_t)(i | sequencer[i] << 8));
+	for (unsigned i = 0; i < sizeof(graphics); i++)
+		outw(0x3ce, (uint16_t)(i | graphics[i] << 8));
+	inb(0x3da);
+	for (unsigned i = 0; i < 21; i++) {
+		outb(0x3c0, (uint8_t)i);
+		outb(0x3c0, i < 16 ? (uint8_t)i : i == 16 ? 1 : i == 18 ? 15 : 0);
+	}
+	outb(0x3c0, 0x20);
+	outb(0x3c8, 0);
+	for (unsigned i = 0; i < 16; i++)
+		for (unsigned n = 0; n < 3; n++)
+			outb(0x3c9, (uint8_t)(i * 4));
+	for (unsigned i = 0; i < 0x10000; i++)
+		((volatile uint8_t *)0xa0000)[i] = 0;
+}
+
+/* Every row a colour, and after the last byte of it no register is touched any more. */
+static void planes(void)
+{
+	static bool set;
+	if (!set)
+		set_planar_mode();
+	set = true;
+	for (unsigned i = 0; i < 100; i++) {
+		uint32_t row = (next() >> 8) % 480, color = next() >> 28;
+		outw(0x3ce, (uint16_t)color << 8);
+		outw(0x3ce, 0x0f01);
+		((volatile uint8_t *)0xa0000)[row * 80 + row % 80] = 0;
+	}
+}
+
 static void scroll(void)
 {
 	static uint16_t offset;
@@ -111,6 +144,7 @@ int guest_main(void)
 		case 'l': line(); break;
 		case 'w': window(); break;
 		case 'c': read_back(); break;
+		case 'v': planes(); break;
 		case 's': scroll(); break;
 		case 'q': return failures;
 		default: continue;

@@ -73,6 +73,7 @@ struct vga {
 	void (*moved)(void *opaque); /* BARs may lie elsewhere: for the adapter that this one is a part of; or NULL */
 	void *moved_opaque;
 	struct io_region mono, color, dispi_ports, window;
+	bool other_mode;         /* the adapter that this one is a part of has one of its own on */
 	/* What was drawn last on a surface that comes again, and the rows that had a cursor then. */
 	struct vga_picture shown;
 	uint64_t shown_name;
@@ -110,6 +111,11 @@ extern const struct io_ops vga_dispi_port_ops, vga_registers_ops; /* ports, BAR 
 unsigned vga_dispi_pitch(const struct vga *vga);
 /* After a load: values that cannot be are made harmless. */
 void vga_dispi_check(struct vga *vga);
+
+/* --- vga.c --- */
+/* After a change of the mode. In the VGA's own modes, where all memory is seen through the window, writes to it and to the registers that go
+ * with it may be posted. */
+void vga_post_writes(struct vga *vga);
 
 /* --- vga_picture.c --- */
 /* Draws what has changed. Rows [cursor_first, cursor_end) are drawn in any case, and next time again: something is put on top of them. */

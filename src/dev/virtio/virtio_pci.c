@@ -515,6 +515,7 @@ static int add_resources(struct virtio_pci *pci, struct error *err)
 		return -1;
 	struct io_region *registers = &function->bar[pci->registers_bar].region;
 	registers->lock = NULL; /* taken above */
+	registers->awaits = pci->first != 0; /* the other device may be one with posted writes */
 	registers->bells = (struct io_bells){
 		.offset = pci->first + PAGE_NOTIFY * PAGE_SIZE, .stride = NOTIFY_MULTIPLIER, .count = virtio->queue_count,
 		.ring = ring, .opaque = pci,

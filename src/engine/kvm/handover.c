@@ -103,6 +103,7 @@ enum verdict kvm_hand_over(struct kvm_vcpu *v, enum exit_reason *reason)
 		*reason = EXIT_ERROR;
 		return LEAVE;
 	}
+	kvm_posted_catch_up(v->vm); /* to the interpreter all memory is shown */
 	prepare_blocks(v);
 	atomic_fetch_add(&v->vm->interpreting, 1);
 	c->stats.handovers++;

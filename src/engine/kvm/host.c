@@ -15,6 +15,7 @@
 
 #include "base/util.h"
 #include "host/time.h"
+#include "mem/memory.h"
 
 #define DEVICE "/dev/kvm"
 
@@ -81,6 +82,9 @@ static int check(struct kvm_host *host, struct error *err)
 	host->run_size = (size_t)size;
 	int vcpus = ioctl(host->fd, KVM_CHECK_EXTENSION, KVM_CAP_MAX_VCPUS);
 	host->ioeventfd = has(host, KVM_CAP_IOEVENTFD) && has(host, KVM_CAP_IOEVENTFD_ANY_LENGTH);
+	int page = ioctl(host->fd, KVM_CHECK_EXTENSION, KVM_CAP_COALESCED_MMIO);
+	if (page > 0 && ((size_t)page + 1) * GUEST_PAGE_SIZE <= host->run_size && has(host, KVM_CAP_COALESCED_PIO))
+		host->ring_page = (unsigned)page;
 	host->nested_paging = module_has("kvm_intel", "ept") || module_has("kvm_amd", "npt");
 	host->max_vcpus = vcpus > 0 ? (unsigned)vcpus : 4;
 	return 0;

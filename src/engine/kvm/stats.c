@@ -17,7 +17,8 @@ unsigned kvm_counters(const struct cpu *c, struct engine_counter *list, unsigned
 		{ "exits", "debug", n->debug, 0 },
 		{ NULL, "state_out", n->state_out, 0 },
 		{ NULL, "state_in", n->state_in, 0 },
-		{ "page_log", "asked", c->index ? 0 : vm->asked, 0 }, /* the machine's: it stands with the first processor */
+		{ NULL, "posted", c->index ? 0 : vm->posted, 0 }, /* the machine's, as those below: they stand with the first processor */
+		{ "page_log", "asked", c->index ? 0 : vm->asked, 0 },
 		{ "page_log", "known", c->index ? 0 : vm->known, 0 },
 	};
 	unsigned count = MIN(room, (unsigned)ARRAY_SIZE(all));

@@ -58,8 +58,10 @@ static int set_slot(struct kvm_vm *vm, unsigned index, const struct kvm_slot *sl
 	return 0;
 }
 
-static unsigned wanted_slots(const struct guest_memory *memory, struct kvm_slot list[KVM_SLOTS])
+/* posting: without what posted writes change. */
+static unsigned wanted_slots(const struct kvm_vm *vm, bool posting, struct kvm_slot list[KVM_SLOTS])
 {
+	const struct guest_memory *memory = vm->memory;
 	unsigned count = 0;
 	for (unsigned i = 0; i < memory->slot_count; i++) {
 		const struct memory_slot *s = &memory->slots[i];
@@ -72,7 +74,7 @@ static unsigned wanted_slots(const struct guest_memory *memory, struct kvm_slot 
 	for (unsigned i = 0; i < memory->aperture_count; i++) {
 		const struct memory_aperture *a = &memory->apertures[i];
 		uint64_t gpa = atomic_load((_Atomic uint64_t *)&a->gpa);
-		if (gpa != MEMORY_NOWHERE)
+		if (gpa != MEMORY_NOWHERE && !(posting && atomic_load((_Atomic bool *)&a->behind)))
 			list[count++] = (struct kvm_slot){ gpa, a->size, a->offset, !a->read_only, false };
 	}
 	return count;
@@ -120,7 +122,17 @@ int kvm_vm_sync_memory(struct kvm_vm *vm, struct error *err)
 {
 	struct kvm_slot wanted[KVM_SLOTS];
 	pthread_mutex_lock(&vm->lock);
-	int result = sync_slots(vm, wanted, wanted_slots(vm->memory, wanted), err);
+	bool posting = vm->ring && atomic_load(&vm->mmio->posting);
+	while (!posting && vm->zones) {
+		kvm_posted_zones(vm, false);
+		pthread_mutex_unlock(&vm->lock);
+		kvm_posted_catch_up(vm);
+		pthread_mutex_lock(&vm->lock);
+	}
+	/* Memory that posted writes change is not shown while there are zones. */
+	int result = sync_slots(vm, wanted, wanted_slots(vm, posting, wanted), err);
+	if (result == 0 && posting && !vm->zones && !kvm_posted_zones(vm, true))
+		result = sync_slots(vm, wanted, wanted_slots(vm, false, wanted), err);
 	pthread_mutex_unlock(&vm->lock);
 	return result;
 }
@@ -238,7 +250,10 @@ struct kvm_vm *kvm_vm_get(struct cpu *c, struct error *err)
 	vm->fd = vm->host.fd = -1;
 	vm->users = 1;
 	vm->memory = c->memory;
+	vm->pio = c->pio;
+	vm->mmio = c->mmio;
 	pthread_mutex_init(&vm->lock, NULL);
+	lock_init(&vm->ring_lock);
 	if (open_vm(vm, c, err) < 0) {
 		kvm_vm_put(vm);
 		return NULL;
@@ -257,5 +272,6 @@ void kvm_vm_put(struct kvm_vm *vm)
 		close(vm->fd);
 	kvm_host_close(&vm->host);
 	pthread_mutex_destroy(&vm->lock);
+	lock_destroy(&vm->ring_lock);
 	free(vm);
 }

@@ -28,6 +28,29 @@ static inline unsigned virtio_find(unsigned type, unsigned transitional)
 	return 0;
 }
 
+/* The frame buffer of the VGA adapter, and its registers at their ports; NULL: there is none. */
+static inline volatile uint8_t *vga_open(void)
+{
+	for (unsigned slot = 1; slot < 32; slot++) {
+		if (pci_read(slot, 0) != 0x11111234)
+			continue;
+		if (!(pci_read(slot, 0x10) & ~15u))
+			pci_write(slot, 0x10, 0xe0000000);
+		pci_write(slot, 4, 3);
+		return (volatile uint8_t *)(uint64_t)(pci_read(slot, 0x10) & ~15u);
+	}
+	return NULL;
+}
+
+static inline void outw(uint16_t port, uint16_t v) { __asm__ volatile("outw %0, %1" ::"a"(v), "Nd"(port)); }
+
+/* A register of the Bochs display interface. */
+static inline void dispi(uint16_t index, uint16_t value)
+{
+	outw(0x1ce, index);
+	outw(0x1cf, value);
+}
+
 struct virtio {
 	uint64_t common, notify, device; /* notify: of the queue, when it is enabled */
 	unsigned notify_multiplier, bar; /* bar: of the notifications */
