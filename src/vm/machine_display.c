@@ -98,7 +98,8 @@ int machine_display(struct machine *m, struct display_source *source, struct err
 {
 	if (!m->vga && !m->gpu)
 		return error_set(err, ENODEV, "the machine has no screen");
-	m->screen = m->gpu ? virtio_gpu_display(m->gpu) : m->svga ? svga_display(m->svga) : vga_display(m->vga);
+	if (!m->screen.draw) /* somebody may be drawing already */
+		m->screen = m->gpu ? virtio_gpu_display(m->gpu) : m->svga ? svga_display(m->svga) : vga_display(m->vga);
 	*source = (struct display_source){ draw, text, m };
 	return 0;
 }
