@@ -4,6 +4,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 /*
@@ -61,6 +62,17 @@ static inline void lock_take(struct lock *lock)
 		lock->depth++;
 	else if (!atomic_compare_exchange_strong(&lock->owner, &none, self))
 		lock_wait(lock);
+}
+
+/* False: another thread has it. */
+static inline bool lock_try(struct lock *lock)
+{
+	const void *none = NULL, *self = lock_self();
+	if (atomic_load_explicit(&lock->owner, memory_order_relaxed) == self) {
+		lock->depth++;
+		return true;
+	}
+	return atomic_compare_exchange_strong(&lock->owner, &none, self);
 }
 
 static inline void lock_release(struct lock *lock)

@@ -76,6 +76,20 @@ static unsigned find(const struct io_space *space, uint64_t address)
 	return low;
 }
 
+static void tell_bells(const struct io_space *space, struct io_region *region, bool mapped)
+{
+	if (region->bells.count && space->bells_moved)
+		space->bells_moved(space->bells_opaque, region, mapped);
+}
+
+void io_space_tell_bells(struct io_space *space, bool mapped)
+{
+	pthread_rwlock_wrlock(&space->rwlock);
+	for (unsigned i = 0; i < space->count; i++)
+		tell_bells(space, space->regions[i], mapped);
+	pthread_rwlock_unlock(&space->rwlock);
+}
+
 static int insert(struct io_space *space, struct io_region *region, struct error *err)
 {
 	unsigned at = find(space, region->base);
@@ -89,6 +103,7 @@ static int insert(struct io_space *space, struct io_region *region, struct error
 	space->count++;
 	region->mapped = true;
 	publish(space);
+	tell_bells(space, region, true);
 	return 0;
 }
 
@@ -108,6 +123,7 @@ void io_space_unmap(struct io_space *space, struct io_region *region)
 	pthread_rwlock_wrlock(&space->rwlock);
 	if (region->mapped) {
 		unsigned at = find(space, region->base);
+		tell_bells(space, region, false);
 		space->count--;
 		memmove(space->regions + at, space->regions + at + 1, (space->count - at) * sizeof(*space->regions));
 		region->mapped = false;
@@ -181,6 +197,8 @@ uint64_t io_read(struct io_space *space, uint64_t address, unsigned size)
 	uint64_t base = 0;
 	struct io_region *region = lookup(space, address, &base);
 	if (region && serves(region, address - base, size)) {
+		if (unlikely(region->awaits))
+			io_catch_up(space);
 		lock_take(region->lock);
 		count(&region->reads);
 		uint64_t value = region->ops->read(region->opaque, address - base, size);
@@ -194,11 +212,13 @@ uint64_t io_read(struct io_space *space, uint64_t address, unsigned size)
 	return low | io_read(space, address + half, half) << (half * 8);
 }
 
-void io_write(struct io_space *space, uint64_t address, uint64_t value, unsigned size)
+static void write_now(struct io_space *space, uint64_t address, uint64_t value, unsigned size, bool posted)
 {
 	uint64_t base = 0;
 	struct io_region *region = lookup(space, address, &base);
 	if (region && serves(region, address - base, size)) {
+		if (unlikely(region->awaits && !posted))
+			io_catch_up(space);
 		lock_take(region->lock);
 		count(&region->writes);
 		region->ops->write(region->opaque, address - base, value & size_mask(size), size);
@@ -208,8 +228,18 @@ void io_write(struct io_space *space, uint64_t address, uint64_t value, unsigned
 	if (size == 1)
 		return;
 	unsigned half = size / 2;
-	io_write(space, address, value, half);
-	io_write(space, address + half, value >> (half * 8), half);
+	write_now(space, address, value, half, posted);
+	write_now(space, address + half, value >> (half * 8), half, posted);
+}
+
+void io_write(struct io_space *space, uint64_t address, uint64_t value, unsigned size)
+{
+	write_now(space, address, value, size, false);
+}
+
+void io_write_posted(struct io_space *space, uint64_t address, uint64_t value, unsigned size)
+{
+	write_now(space, address, value, size, true);
 }
 
 bool io_space_claimed(struct io_space *space, uint64_t address)

@@ -22,14 +22,28 @@ struct io_ops {
 	unsigned max_size; /* larger accesses are split, low part first; 0 means 4 */
 };
 
+/*
+ * Doorbells: `count` places in a region, `stride` bytes apart, where a write says that it came and nothing else, and may be heard a
+ * little later. Whoever executes the guest may take such writes to ring() instead of write(): on any thread, with no lock
+ * taken, once for several of them, or without one when the region moves.
+ */
+struct io_bells {
+	uint64_t offset;
+	unsigned stride, count;
+	void (*ring)(void *opaque, unsigned index);
+	void *opaque;
+};
+
 struct io_region {
 	const char *name;
 	const struct io_ops *ops;
 	void *opaque;
 	struct lock *lock; /* NULL: the callbacks lock for themselves */
+	struct io_bells bells;
+	bool awaits;       /* what was posted is carried out before each access */
 	uint64_t base, size;
 	bool mapped;
-	_Atomic uint64_t reads, writes; /* for --stats */
+	_Atomic uint64_t reads, writes, rings; /* for --stats */
 };
 
 /* What accesses look at, without a lock: the regions that are mapped, by address. */
@@ -45,6 +59,10 @@ struct io_table {
 	struct io_entry entry[];
 };
 
+struct io_place {
+	uint64_t base, size;
+};
+
 #define IO_FOUND 256u
 
 struct io_space {
@@ -55,7 +73,26 @@ struct io_space {
 	struct io_region **regions; /* sorted by base, never overlapping */
 	unsigned count;
 	uint64_t limit;             /* number of addresses: 0x10000 for ports */
+	/* A region with bells was mapped, or is about to be unmapped: then no bell of it rings after that. On the thread that does it,
+	 * with rwlock taken. NULL: nobody hears them but by write(). */
+	void (*bells_moved)(void *opaque, struct io_region *region, bool mapped);
+	void *bells_opaque;
+	/* Posted writes: while `posting`, those to these places may wait with whoever executes the guest, since they do nothing that can be
+	 * seen but by accesses to regions that await them, and by what calls io_catch_up. */
+	const struct io_place *posted;
+	unsigned posted_count;
+	_Atomic bool posting;
+	/* Carries out what waits, of both spaces and in order, by io_write_posted; from any thread that has no device's lock. NULL:
+	 * nothing ever waits. */
+	void (*catch_up)(void *opaque);
+	void *catch_up_opaque;
 };
+
+static inline void io_catch_up(struct io_space *space)
+{
+	if (space->catch_up)
+		space->catch_up(space->catch_up_opaque);
+}
 
 int io_space_init(struct io_space *space, uint64_t limit, struct error *err);
 void io_space_destroy(struct io_space *space);
@@ -68,6 +105,12 @@ void io_space_unmap(struct io_space *space, struct io_region *region);
 /* Accesses of 1, 2, 4 or 8 bytes at any address. What nobody answers reads as all ones and swallows writes. */
 uint64_t io_read(struct io_space *space, uint64_t address, unsigned size);
 void io_write(struct io_space *space, uint64_t address, uint64_t value, unsigned size);
+
+/* The same of a write that has waited. */
+void io_write_posted(struct io_space *space, uint64_t address, uint64_t value, unsigned size);
+
+/* Says of every region with bells that is mapped that it was mapped now, or is about to go, to a listener that has just come, or leaves. */
+void io_space_tell_bells(struct io_space *space, bool mapped);
 
 /* True when a region answers at this address. */
 bool io_space_claimed(struct io_space *space, uint64_t address);

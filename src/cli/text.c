@@ -46,7 +46,10 @@ const struct text_section text_sections[] = {
 		{ "interrupts, exceptions, exits", "Interrupts taken; exceptions by name; how often a processor's thread left its engine, and what for." },
 		{ "handovers, handed_over", "Times that an engine left code to the interpreter which it cannot execute itself, and the instructions." },
 		{ "kvm: runs, exits, state_out, state_in", "Times that KVM was entered, and came back, by reason; moves of a processor's whole state out of it and into it." },
-		{ "io_reads, io_writes, mmio_reads, mmio_writes, devices", "Accesses to ports and device memory, by processor and by device." },
+		{ "kvm: posted, page_log", "Of the machine, with the first processor: writes that waited in KVM for somebody to ask for what they did; how often the "
+			"display asked KVM which pages were written, and KVM knew." },
+		{ "io_reads, io_writes, mmio_reads, mmio_writes, devices", "Accesses to ports and device memory, by processor and by device; rings: notifications "
+			"that came without one." },
 		{ "tlb_fills, tlb_flushes, blocks_decoded", "Pages that were looked up in the guest's page tables; flushes; runs of instructions decoded for the interpreter." },
 		{ "jit: units, guest_bytes, code_bytes, code_bytes_per_guest_byte", "Runs of guest code that were translated, their size, the size of the "
 			"translation, and what it takes for a byte of the guest's." },

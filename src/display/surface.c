@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/util.h"
 
@@ -20,7 +21,23 @@ int surface_resize(struct surface *surface, unsigned width, unsigned height, str
 	}
 	surface->width = width;
 	surface->height = height;
+	surface->picture = 0;
+	memset(surface->changed, 0xff, sizeof(surface->changed));
 	return 0;
+}
+
+void surface_mark(struct surface *surface, uint64_t first, uint64_t end)
+{
+	for (uint64_t row = first; row < MIN(end, (uint64_t)surface->height); row++)
+		surface->changed[row / 64] |= BIT64(row % 64);
+}
+
+bool surface_marked(const struct surface *surface, unsigned first, unsigned end)
+{
+	for (unsigned row = first; row < end; row++)
+		if (surface->changed[row / 64] >> (row % 64) & 1)
+			return true;
+	return false;
 }
 
 void surface_destroy(struct surface *surface)

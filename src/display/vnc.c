@@ -114,11 +114,16 @@ static void refresh(struct vnc *vnc)
 	struct error err;
 	if (vnc->config.source.draw(vnc->config.source.opaque, &vnc->surface, &err) < 0)
 		return;
-	if (((unsigned)vnc->screen->width != vnc->surface.width || (unsigned)vnc->screen->height != vnc->surface.height) && !resize(vnc))
+	if (((unsigned)vnc->screen->width != vnc->surface.width || (unsigned)vnc->screen->height != vnc->surface.height) && !resize(vnc)) {
+		vnc->surface.picture = 0; /* for all of it to come again */
 		return;
-	for (unsigned y = 0; y < vnc->surface.height; y += TILE)
+	}
+	for (unsigned y = 0; y < vnc->surface.height; y += TILE) {
+		if (!surface_marked(&vnc->surface, y, MIN(y + TILE, vnc->surface.height)))
+			continue;
 		for (unsigned x = 0; x < vnc->surface.width; x += TILE)
 			show_tile(vnc, x, y);
+	}
 }
 
 static void *serve(void *opaque)
@@ -230,6 +235,7 @@ struct vnc *vnc_create(const struct vnc_config *config, struct error *err)
 		return NULL;
 	}
 	vnc->config = *config;
+	vnc->surface.again = true;
 	if (config->password)
 		snprintf(vnc->password, sizeof(vnc->password), "%s", config->password);
 	vnc->passwords[0] = vnc->password;

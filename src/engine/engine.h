@@ -65,6 +65,14 @@ struct engine_type {
 	int (*limit)(uint64_t features[2], struct error *err);
 	/* Makes run() return EXIT_KICK soon; from any thread. */
 	void (*kick)(struct cpu *cpu);
+	/* Sets bit n for each page n of the aperture that the machine's vCPUs have written since the last call; from any thread. False: that is
+	 * not known, as after the first call. NULL: it never is. */
+	bool (*written)(struct cpu *cpu, const struct memory_aperture *aperture, uint64_t *pages);
+	/* Carries out the machine's posted writes (bus/space.h); from any thread that has no device's lock. NULL: none ever waits. */
+	void (*catch_up)(struct cpu *cpu);
+	/* Of the machine that the vCPU belongs to, from any thread: from now on a write to the device register at `gpa` adds to the eventfd
+	 * and does nothing else; or no longer. False: it cannot be, such writes go where all do. NULL: the engine has nothing of the kind. */
+	bool (*ring_by)(struct cpu *cpu, uint64_t gpa, int eventfd, bool on);
 };
 
 /* Attention, and an end to the wait for an interrupt: the kick of engines that look at cpu->attention. */

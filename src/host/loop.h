@@ -13,13 +13,13 @@
  */
 struct loop;
 
-/* events: EPOLLIN, EPOLLOUT, EPOLLHUP, EPOLLERR as in epoll_ctl(2). */
+/* events: EPOLLIN, EPOLLOUT, EPOLLHUP, EPOLLERR as in epoll_ctl(2); with EPOLLET the callback need not read. */
 typedef void loop_fn(void *opaque, uint32_t events);
 
 struct loop *loop_create(struct error *err);
 void loop_destroy(struct loop *loop);
 
-/* Level-triggered. A regular file, which epoll cannot watch, counts as always ready. */
+/* Level-triggered without EPOLLET. A regular file, which epoll cannot watch, counts as always ready. */
 int loop_add(struct loop *loop, int fd, uint32_t events, loop_fn *fn, void *opaque, struct error *err);
 /* Other events for a descriptor; 0 keeps it in the loop without looking at it. */
 int loop_modify(struct loop *loop, int fd, uint32_t events, struct error *err);

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/util.h"
+#include "mem/log.h"
 
 #define ROM_ROOM (48ull << 20) /* of ROM and of devices' memory */
 #define SHADOW_BASE 0xc0000ull
@@ -108,6 +109,7 @@ fail:
 void memory_destroy(struct guest_memory *memory)
 {
 	uint64_t pages = memory->size >> GUEST_PAGE_SHIFT;
+	memory_log_end(memory);
 	if (memory->host)
 		munmap(memory->host, memory->size);
 	if (memory->code_mask)
@@ -211,6 +213,12 @@ void memory_discard_aperture(struct guest_memory *memory, const struct memory_ap
 void memory_move_aperture(struct guest_memory *memory, struct memory_aperture *aperture, uint64_t gpa)
 {
 	if (atomic_exchange(&aperture->gpa, gpa) != gpa && memory->changed)
+		memory->changed(memory->changed_opaque);
+}
+
+void memory_put_behind(struct guest_memory *memory, struct memory_aperture *aperture, bool behind)
+{
+	if (atomic_exchange(&aperture->behind, behind) != behind && memory->changed)
 		memory->changed(memory->changed_opaque);
 }
 
@@ -386,6 +394,7 @@ bool memory_note_write_slow(struct guest_memory *memory, uint64_t offset, uint64
 	bool hit = false;
 	/* The data is stored before the mask is looked at; whoever decodes marks before it reads. */
 	atomic_thread_fence(memory_order_seq_cst);
+	memory_log_note(memory, offset, length);
 	while (length) {
 		unsigned at = offset & GUEST_PAGE_MASK;
 		uint64_t chunk = MIN(length, GUEST_PAGE_SIZE - at);

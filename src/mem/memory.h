@@ -33,11 +33,15 @@ struct memory_slot {
 
 #define MEMORY_MAX_SLOTS 32
 
+struct memory_log;
+
 /* A piece of the memfd that a device shows at a place that the guest may change at any time. Slots come before it. */
 struct memory_aperture {
 	_Atomic uint64_t gpa;  /* MEMORY_NOWHERE: not shown */
 	uint64_t size, offset;
 	bool read_only;        /* writes go to the device */
+	_Atomic bool behind;   /* the device changes it by posted writes (bus/space.h): an engine that lets them wait sends accesses to the device */
+	_Atomic(struct memory_log *) log; /* mem/log.h; NULL: nobody has asked yet */
 };
 
 #define MEMORY_MAX_APERTURES 4
@@ -64,6 +68,9 @@ struct guest_memory {
 	void (*code_written)(void *opaque);
 	/* Called after the slots changed: every TLB over this memory must be flushed. */
 	void (*changed)(void *opaque);
+	/* For logs (mem/log.h): sets bit n for each page n of the aperture that processors have written since the last call; any thread.
+	 * False: that is not known. NULL: it never is. */
+	bool (*written)(void *opaque, const struct memory_aperture *aperture, uint64_t *pages);
 	void *changed_opaque;
 };
 
@@ -98,6 +105,8 @@ int memory_add_rom(struct guest_memory *memory, uint64_t end, const void *data, 
 struct memory_aperture *memory_add_aperture(struct guest_memory *memory, uint64_t size, struct error *err);
 /* What is in [at, at + size) of an aperture, whole pages, reads as zero from now on, and its memory goes back to the host. */
 void memory_discard_aperture(struct guest_memory *memory, const struct memory_aperture *aperture, uint64_t at, uint64_t size);
+/* Sets `behind`; for more see below. */
+void memory_put_behind(struct guest_memory *memory, struct memory_aperture *aperture, bool behind);
 /* From any thread; a vCPU other than the one that asked may still see the old place for a moment. */
 void memory_move_aperture(struct guest_memory *memory, struct memory_aperture *aperture, uint64_t gpa);
 

@@ -88,6 +88,7 @@ static void stand_still(struct machine *m)
 	if (!m->running)
 		return;
 	vcpus_park(&m->vcpus);
+	io_catch_up(&m->mmio);
 	vclock_stop(&m->clock);
 	stop_time(m);
 	m->run_ns += host_time_ns() - m->run_since;
@@ -107,12 +108,33 @@ void machine_resume(struct machine *m)
 	run(m);
 }
 
+static void catch_up(void *opaque)
+{
+	struct machine *m = opaque;
+	lock_take(&m->engine_lock);
+	if (m->config.engine->catch_up)
+		m->config.engine->catch_up(m->cpus[0]);
+	lock_release(&m->engine_lock);
+}
+
+/* What an engine may do in the devices' stead. */
+static void start_hooks(struct machine *m)
+{
+	m->ports.catch_up_opaque = m->mmio.catch_up_opaque = m;
+	m->ports.catch_up = m->mmio.catch_up = m->config.engine->catch_up ? catch_up : NULL;
+	bells_start(m->bells, m->config.engine, m->cpus[0]);
+}
+
 int machine_set_engine(struct machine *m, const struct engine_type *engine, struct error *err)
 {
 	machine_pause(m);
+	bells_stop(m->bells);
+	lock_take(&m->engine_lock);
 	int result = engine == m->config.engine ? 0 : vcpus_change_engine(&m->vcpus, engine, err);
 	if (result == 0)
 		m->config.engine = engine;
+	lock_release(&m->engine_lock);
+	start_hooks(m);
 	machine_resume(m);
 	return result;
 }
@@ -408,6 +430,18 @@ static void memory_changed(void *opaque)
 	}
 }
 
+/* Who asks has a device's lock, which the change of an engine may want. */
+static bool memory_written(void *opaque, const struct memory_aperture *aperture, uint64_t *pages)
+{
+	struct machine *m = opaque;
+	if (!lock_try(&m->engine_lock))
+		return false;
+	const struct engine_type *engine = m->config.engine;
+	bool known = engine->written && engine->written(m->cpus[0], aperture, pages);
+	lock_release(&m->engine_lock);
+	return known;
+}
+
 /* Whoever wrote code, a vCPU or a device: no vCPU goes on with what it made of the old. */
 static void code_written(void *opaque)
 {
@@ -466,10 +500,14 @@ static int create_core(struct machine *m, struct error *err)
 	if (memory_init_for(&m->memory, m->config.memory, m->config.services.gpu ? VIRTIO_GPU_MEMORY : 0, err) < 0)
 		return -1;
 	m->memory.changed = memory_changed;
+	m->memory.written = memory_written;
 	m->memory.code_written = code_written;
 	m->memory.changed_opaque = m;
 	machine_begin_load(m);
 	if (io_space_init(&m->ports, 0x10000, err) < 0 || io_space_init(&m->mmio, 1ull << 52, err) < 0)
+		return -1;
+	m->bells = bells_create(m->loop, &m->mmio, err);
+	if (!m->bells)
 		return -1;
 	m->engine_limits = m->config.engine->limit != NULL;
 	if (m->engine_limits && m->config.engine->limit(m->engine_features, err) < 0)
@@ -490,6 +528,7 @@ struct machine *machine_create(const struct machine_config *config, struct error
 	m->memory.fd = -1;
 	m->last_device = &m->devices;
 	pthread_mutex_init(&m->text_lock, NULL);
+	lock_init(&m->engine_lock);
 	lock_init(&m->board_lock);
 	device_init(&m->device, &machine_type, "machine", NULL);
 	machine_add_device(m, &m->device);
@@ -502,6 +541,7 @@ struct machine *machine_create(const struct machine_config *config, struct error
 	if (vcpus_init(&m->vcpus, m->cpus, m->cpu_count, m->config.engine, err) < 0)
 		goto fail;
 	machine_end_load(m);
+	start_hooks(m);
 	if (firmware_install(m, err) < 0)
 		goto fail;
 	if (reset(m, err) < 0)
@@ -552,6 +592,7 @@ void machine_destroy(struct machine *m)
 		return;
 	machine_end_load(m);
 	vnc_destroy(m->vnc);
+	bells_stop(m->bells);
 	vcpus_destroy(&m->vcpus);
 	m->ended = true;
 	/* A reset takes the queues from the guest: then work that is still posted finds nothing to do and posts no more. */
@@ -559,6 +600,7 @@ void machine_destroy(struct machine *m)
 		device_reset(d);
 	if (m->loop)
 		loop_drain(m->loop);
+	bells_destroy(m->bells);
 	machine_stop_input(m);
 	machine_store_uefi(m);
 	destroy_devices(m);
@@ -576,6 +618,7 @@ void machine_destroy(struct machine *m)
 	free(m->bios.data);
 	free_config(&m->config);
 	pthread_mutex_destroy(&m->text_lock);
+	lock_destroy(&m->engine_lock);
 	lock_destroy(&m->board_lock);
 	free(m);
 }

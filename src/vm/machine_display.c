@@ -79,11 +79,28 @@ int machine_add_screen(struct machine *m, struct error *err)
 	return m->config.profile == MACHINE_MICRO ? 0 : add_vga(m, NULL, NULL, err);
 }
 
+/* What the guest has drawn may not have reached the adapter yet. */
+static int draw(void *opaque, struct surface *surface, struct error *err)
+{
+	struct machine *m = opaque;
+	io_catch_up(&m->mmio);
+	return m->screen.draw(m->screen.opaque, surface, err);
+}
+
+static char *text(void *opaque)
+{
+	struct machine *m = opaque;
+	io_catch_up(&m->mmio);
+	return m->screen.text(m->screen.opaque);
+}
+
 int machine_display(struct machine *m, struct display_source *source, struct error *err)
 {
 	if (!m->vga && !m->gpu)
 		return error_set(err, ENODEV, "the machine has no screen");
-	*source = m->gpu ? virtio_gpu_display(m->gpu) : m->svga ? svga_display(m->svga) : vga_display(m->vga);
+	if (!m->screen.draw) /* somebody may be drawing already */
+		m->screen = m->gpu ? virtio_gpu_display(m->gpu) : m->svga ? svga_display(m->svga) : vga_display(m->vga);
+	*source = (struct display_source){ draw, text, m };
 	return 0;
 }
 

@@ -8,6 +8,7 @@
 #include "dev/pc/gsi.h"
 #include "dev/virtio/gpu.h"
 #include "dev/virtio/virtio.h"
+#include "vm/bells.h"
 #include "vm/boot.h"
 #include "vm/machine.h"
 #include "vm/vcpu.h"
@@ -71,6 +72,8 @@ struct machine {
 	struct cpu *cpus[MACHINE_MAX_CPUS];
 	unsigned cpu_count;
 	struct vcpus vcpus;
+	struct bells *bells;
+	struct lock engine_lock;    /* outside those of devices: others than the loop's thread ask the engine for something while it changes */
 	bool engine_limits;         /* the engine that the machine was made with gives these features alone */
 	uint64_t engine_features[2];
 
@@ -103,6 +106,7 @@ struct machine {
 	struct audio *audio;
 	struct vga *vga;
 	struct svga *svga;          /* vga is a part of it */
+	struct display_source screen; /* of the adapter; others see it through machine_display */
 	struct virtio_gpu *gpu;     /* on other machines than micro vga is a part of it */
 	struct vnc *vnc;
 	unsigned disk_slot[MACHINE_MAX_DISKS]; /* PCI slots or places at the controller, for the firmware's boot order */

@@ -87,7 +87,7 @@ static void add_space(json_t *devices, struct io_space *space)
 	pthread_rwlock_rdlock(&space->rwlock);
 	for (unsigned i = 0; i < space->count; i++) {
 		const struct io_region *region = space->regions[i];
-		if (!region->reads && !region->writes)
+		if (!region->reads && !region->writes && !region->rings)
 			continue;
 		json_t *device = json_object_get(devices, region->name);
 		if (!device) {
@@ -96,6 +96,8 @@ static void add_space(json_t *devices, struct io_space *space)
 		}
 		add(device, "reads", region->reads);
 		add(device, "writes", region->writes);
+		if (region->bells.count)
+			add(device, "rings", region->rings);
 	}
 	pthread_rwlock_unlock(&space->rwlock);
 }

@@ -2,6 +2,8 @@
 /* The SVGA adapter by its ports, its frame buffer and its FIFO; what it shows. */
 #include "virtio_rig.h"
 
+#include "again.h"
+
 #include <stdlib.h>
 
 #include "dev/vga/svga.h"
@@ -24,6 +26,7 @@ static struct vclock virtual_clock;
 static struct vga *vga;
 static struct svga *svga;
 static struct surface surface;
+static struct again again;
 static uint32_t next;
 
 static uint64_t clock_now(void *opaque) { return 0; }
@@ -69,6 +72,8 @@ static int teardown(void **state)
 	((struct device *)vga)->type->destroy(vga);
 	vclock_destroy(&virtual_clock);
 	surface_destroy(&surface);
+	surface_destroy(&again.surface);
+	again = (struct again){ 0 };
 	rig_destroy(&r);
 	return 0;
 }
@@ -116,6 +121,7 @@ static uint32_t pixel(unsigned x, unsigned y)
 	struct display_source source = svga_display(svga);
 	assert_int_equal(source.draw(source.opaque, &surface, &err), 0);
 	assert_true(x < surface.width && y < surface.height);
+	again_check(&again, &r.memory, &source, &surface);
 	return surface.pixels[y * surface.width + x];
 }
 

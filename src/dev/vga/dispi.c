@@ -57,6 +57,7 @@ static void enable(struct vga *vga, uint16_t value)
 	if (value & DISPI_ENABLED && !was && !mode_fits(vga))
 		value &= (uint16_t)~DISPI_ENABLED;
 	vga->dispi[DISPI_ENABLE] = value;
+	vga_post_writes(vga);
 	if (!(value & DISPI_ENABLED)) {
 		vga->dispi[DISPI_BANK] = 0;
 		return;

@@ -66,6 +66,12 @@ unsigned svga_pitch(const struct svga *svga)
 	return fits ? lock : line;
 }
 
+static void mode_changed(struct svga *svga)
+{
+	svga->vga->other_mode = svga->enable & 1;
+	vga_post_writes(svga->vga);
+}
+
 /* What a driver asks for and cannot have leaves the mode as it is. */
 static void set_mode(struct svga *svga, uint32_t width, uint32_t height, uint32_t bits)
 {
@@ -167,7 +173,10 @@ static void write_register(struct svga *svga, uint32_t reg, uint32_t value)
 		if (value >= MAGIC && value <= MAGIC + VERSION_MAX)
 			svga->id = value;
 		break;
-	case REG_ENABLE: svga->enable = value & 3; break;
+	case REG_ENABLE:
+		svga->enable = value & 3;
+		mode_changed(svga);
+		break;
 	case REG_WIDTH: set_mode(svga, value, svga->height, svga->bits); break;
 	case REG_HEIGHT: set_mode(svga, svga->width, value, svga->bits); break;
 	case REG_BITS_PER_PIXEL: set_mode(svga, svga->width, svga->height, value); break;
@@ -271,6 +280,7 @@ static void reset(void *device)
 	struct svga *svga = device;
 	lock_take(svga->vga->lock);
 	update_irq(svga);
+	mode_changed(svga);
 	lock_release(svga->vga->lock);
 }
 
@@ -280,6 +290,7 @@ static int loaded(void *device, struct error *err)
 	if (!mode_fits(svga->width, svga->height, svga->bits, 0) || svga->cursor_width > SVGA_CURSOR_SIZE ||
 	    svga->cursor_height > SVGA_CURSOR_SIZE)
 		return error_set(err, EINVAL, "svga: its state cannot be; the file is damaged");
+	mode_changed(svga);
 	moved(svga);
 	return 0;
 }
@@ -306,6 +317,7 @@ static int extend(struct svga *svga, const struct vga_config *config, struct err
 		return -1;
 	pci_function_set_register(&vga->function, PCI_BAR(2), 8, ~(SVGA_FIFO_SIZE - 1), 4);
 	svga->fifo = config->memory->host + svga->aperture->offset;
+	vga->function.bar[0].region.awaits = true;
 	vga->moved = moved;
 	vga->moved_opaque = svga;
 	return 0;

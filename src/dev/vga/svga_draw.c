@@ -50,17 +50,26 @@ static void draw_cursor(const struct svga *svga, struct surface *surface)
 	}
 }
 
+/* The rows of the cursor. */
+static void cursor_rows(const struct svga *svga, unsigned *first, unsigned *end)
+{
+	int64_t left, top;
+	*first = *end = 0;
+	if (!cursor_place(svga, &left, &top))
+		return;
+	*first = (unsigned)MIN(MAX(top, (int64_t)0), (int64_t)svga->height);
+	*end = (unsigned)MIN(MAX(top + svga->cursor_height, (int64_t)0), (int64_t)svga->height);
+}
+
 static int draw_mode(const struct svga *svga, struct surface *surface, struct error *err)
 {
-	unsigned bytes = svga_bytes(svga), pitch = svga_pitch(svga);
-	if (surface_resize(surface, svga->width, svga->height, err) < 0)
+	struct vga_picture picture = { .pitch = svga_pitch(svga), .width = svga->width, .height = svga->height, .bits = svga->bits };
+	unsigned first, end;
+	for (unsigned i = 0; i < 256 && svga->bits == 8; i++)
+		picture.color[i] = svga_color(svga, i);
+	cursor_rows(svga, &first, &end);
+	if (vga_draw_picture(svga->vga, &picture, first, end, surface, err) < 0)
 		return -1;
-	for (unsigned y = 0; y < svga->height; y++) {
-		const uint8_t *from = svga->vga->memory + (size_t)y * pitch;
-		uint32_t *to = surface->pixels + (size_t)y * svga->width;
-		for (unsigned x = 0; x < svga->width; x++)
-			to[x] = svga_color(svga, (uint32_t)load_le(from + (size_t)x * bytes, bytes));
-	}
 	draw_cursor(svga, surface);
 	return 0;
 }

@@ -35,6 +35,17 @@ static void place(struct vga *vga)
 		vga->moved(vga->moved_opaque);
 }
 
+/* The window, and the registers of sequencer, DAC, graphics, CRT and attribute controllers. */
+static const struct io_place posted_memory[] = { { WINDOW_BASE, WINDOW_SIZE } }, posted_ports[] = { { 0x3c0, 2 }, { 0x3c4, 12 }, { 0x3d4, 2 } };
+
+void vga_post_writes(struct vga *vga)
+{
+	bool own = !vga_dispi_on(vga) && !vga->other_mode;
+	atomic_store(&vga->ports->posting, own);
+	atomic_store(&vga->mmio->posting, own);
+	memory_put_behind(vga->ram, vga->aperture, own);
+}
+
 static void config_written(void *opaque, unsigned offset, unsigned size)
 {
 	if (offset < PCI_BAR(PCI_BARS))
@@ -75,6 +86,7 @@ static void reset(void *device)
 	pci_function_reset(&vga->function);
 	vga->dispi[DISPI_ID] = 0xb0c5;
 	vga->dispi[DISPI_BPP] = 8;
+	vga_post_writes(vga);
 	place(vga);
 }
 
@@ -85,6 +97,7 @@ static int loaded(void *device, struct error *err)
 	vga->dac_step %= 3;
 	vga->gr[GR_READ_MAP] &= 3;
 	vga_dispi_check(vga);
+	vga_post_writes(vga);
 	place(vga);
 	return 0;
 }
@@ -95,6 +108,8 @@ static void unmap(struct vga *vga)
 	io_space_unmap(vga->ports, &vga->color);
 	io_space_unmap(vga->ports, &vga->dispi_ports);
 	io_space_unmap(vga->mmio, &vga->window);
+	atomic_store(&vga->mmio->posting, false);
+	atomic_store(&vga->ports->posting, false);
 }
 
 static void destroy(void *device)
@@ -126,11 +141,15 @@ static int map(struct vga *vga, struct error *err)
 	for (unsigned i = 0; i < ARRAY_SIZE(regions); i++) {
 		*regions[i].region = (struct io_region){
 			.name = regions[i].name, .ops = regions[i].ops, .opaque = vga, .lock = vga->lock,
-			.base = regions[i].base, .size = regions[i].size,
+			.base = regions[i].base, .size = regions[i].size, .awaits = true,
 		};
 		if (io_space_map(regions[i].space, regions[i].region, err) < 0)
 			return -1;
 	}
+	vga->mmio->posted = posted_memory;
+	vga->mmio->posted_count = ARRAY_SIZE(posted_memory);
+	vga->ports->posted = posted_ports;
+	vga->ports->posted_count = ARRAY_SIZE(posted_ports);
 	return 0;
 }
 
@@ -153,6 +172,8 @@ static int init_function(struct vga *vga, const struct vga_config *config, struc
 	     pci_function_add_bar(&vga->function, 2, PCI_BAR_MEMORY32, 4096, &vga_registers_ops, vga, err) == 0)) {
 		/* Prefetchable: reads have no side effects (PCI 3.0, 6.2.5.1). */
 		pci_function_set_register(&vga->function, PCI_BAR(id->frame_bar), 8, ~(VGA_MEMORY_SIZE - 1), 4);
+		vga->function.bar[id->frame_bar].region.awaits = true;
+		vga->function.bar[2].region.awaits = id->registers_bar;
 		pci_function_set_register(&vga->function, PCI_COMMAND, 0, PCI_COMMAND_IO | PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER, 2);
 		return 0;
 	}

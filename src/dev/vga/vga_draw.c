@@ -67,16 +67,6 @@ static unsigned memory_address(const struct vga *vga, unsigned counter, unsigned
 
 /* --- one scan line: the attributes of its pixels, 8 for each character clock --- */
 
-/* Four planes, a bit of each makes a pixel. */
-static void shift_planar(const uint8_t *planes, uint8_t *pixel)
-{
-	for (unsigned i = 0; i < 8; i++) {
-		unsigned bit = 7 - i;
-		pixel[i] = (uint8_t)((planes[0] >> bit & 1) | (planes[1] >> bit & 1) << 1 | (planes[2] >> bit & 1) << 2 |
-				     (planes[3] >> bit & 1) << 3);
-	}
-}
-
 /* Two bits a pixel, planes 0 and 2 first, then 1 and 3: the CGA's format. */
 static void shift_interleaved(const uint8_t *planes, uint8_t *pixel)
 {
@@ -97,7 +87,7 @@ static void (*shifter(const struct vga *vga))(const uint8_t *planes, uint8_t *pi
 {
 	if (vga->gr[GR_MODE] & GR_MODE_256)
 		return shift_256;
-	return vga->gr[GR_MODE] & GR_MODE_SHIFT ? shift_interleaved : shift_planar;
+	return vga->gr[GR_MODE] & GR_MODE_SHIFT ? shift_interleaved : vga_shift_planar;
 }
 
 struct palette {
@@ -161,59 +151,17 @@ static int draw_graphics(const struct vga *vga, struct surface *surface, struct 
 
 /* --- modes of the dispi registers --- */
 
-static uint32_t expand(unsigned value, unsigned bits)
+static int draw_dispi(struct vga *vga, struct surface *surface, struct error *err)
 {
-	return value << (8 - bits) | value >> (2 * bits - 8);
-}
-
-static uint32_t pixel_at(const struct palette *palette, const uint8_t *at, unsigned bpp)
-{
-	unsigned v = load_le16(at);
-	switch (bpp) {
-	case 8: return palette->color[*at];
-	case 15: return expand(v >> 10 & 31, 5) << 16 | expand(v >> 5 & 31, 5) << 8 | expand(v & 31, 5);
-	case 16: return expand(v >> 11, 5) << 16 | expand(v >> 5 & 63, 6) << 8 | expand(v & 31, 5);
-	default: return (uint32_t)at[2] << 16 | (uint32_t)at[1] << 8 | at[0];
-	}
-}
-
-static void dispi_line(const struct vga *vga, const struct palette *palette, size_t from, unsigned width, unsigned bpp, uint32_t *out)
-{
-	unsigned bytes = (bpp + 7) / 8;
-	size_t limit = VGA_MEMORY_SIZE - 4;
-	for (unsigned x = 0; x < width; x++, from += bytes)
-		out[x] = from <= limit ? pixel_at(palette, vga->memory + from, bpp) : 0;
-}
-
-static void dispi_planar_line(const struct vga *vga, const struct palette *palette, size_t from, unsigned width, uint32_t *out)
-{
-	for (unsigned x = 0; x < width; x += 8, from += 4) {
-		uint8_t pixels[8] = { 0 };
-		if (from <= VGA_MEMORY_SIZE - 4)
-			shift_planar(vga->memory + from, pixels);
-		for (unsigned i = 0; i < 8 && x + i < width; i++)
-			out[x + i] = palette->color[pixels[i]];
-	}
-}
-
-static int draw_dispi(const struct vga *vga, struct surface *surface, struct error *err)
-{
-	unsigned width = vga->dispi[DISPI_XRES], height = vga->dispi[DISPI_YRES], bpp = vga->dispi[DISPI_BPP];
-	unsigned x = vga->dispi[DISPI_X_OFFSET], pitch = vga_dispi_pitch(vga);
-	struct palette palette;
-	if (surface_resize(surface, width, height, err) < 0)
-		return -1;
-	for (unsigned i = 0; i < 256; i++)
-		palette.color[i] = bpp == 4 ? vga_attribute_color(vga, i & 15) : vga_dac_color(vga, (uint8_t)i);
-	for (unsigned y = 0; y < height; y++) {
-		size_t from = (size_t)pitch * (y + vga->dispi[DISPI_Y_OFFSET]);
-		uint32_t *out = surface->pixels + (size_t)y * width;
-		if (bpp == 4)
-			dispi_planar_line(vga, &palette, from + x / 8 * 4, width, out);
-		else
-			dispi_line(vga, &palette, from + (size_t)x * ((bpp + 7) / 8), width, bpp, out);
-	}
-	return 0;
+	const uint16_t *dispi = vga->dispi;
+	unsigned bits = dispi[DISPI_BPP], x = dispi[DISPI_X_OFFSET];
+	struct vga_picture picture = {
+		.pitch = vga_dispi_pitch(vga), .width = dispi[DISPI_XRES], .height = dispi[DISPI_YRES], .bits = bits,
+	};
+	picture.from = (uint64_t)picture.pitch * dispi[DISPI_Y_OFFSET] + (bits == 4 ? x / 8 * 4 : (uint64_t)x * ((bits + 7) / 8));
+	for (unsigned i = 0; i < 256 && bits <= 8; i++)
+		picture.color[i] = bits == 4 ? vga_attribute_color(vga, i & 15) : vga_dac_color(vga, (uint8_t)i);
+	return vga_draw_picture(vga, &picture, 0, 0, surface, err);
 }
 
 /* --- what is shown now --- */

@@ -51,6 +51,15 @@ enum {
 #define DISPI_LFB 0x40u
 #define DISPI_NOCLEARMEM 0x80u
 
+/* A picture that is in the frame buffer line by line, and all that its colours depend on. */
+struct vga_picture {
+	uint64_t from;          /* bytes to the first line */
+	uint32_t pitch;         /* bytes from one line to the next */
+	uint32_t width, height; /* pixels */
+	uint32_t bits;          /* of a pixel; 4: planes */
+	uint32_t color[256];    /* for up to 8 bits */
+};
+
 struct vga {
 	struct device device;
 	struct pci_function function;
@@ -64,6 +73,11 @@ struct vga {
 	void (*moved)(void *opaque); /* BARs may lie elsewhere: for the adapter that this one is a part of; or NULL */
 	void *moved_opaque;
 	struct io_region mono, color, dispi_ports, window;
+	bool other_mode;         /* the adapter that this one is a part of has one of its own on */
+	/* What was drawn last on a surface that comes again, and the rows that had a cursor then. */
+	struct vga_picture shown;
+	uint64_t shown_name;
+	unsigned cursor_first, cursor_end;
 
 	/* Saved: */
 	uint8_t misc, feature;
@@ -97,6 +111,18 @@ extern const struct io_ops vga_dispi_port_ops, vga_registers_ops; /* ports, BAR 
 unsigned vga_dispi_pitch(const struct vga *vga);
 /* After a load: values that cannot be are made harmless. */
 void vga_dispi_check(struct vga *vga);
+
+/* --- vga.c --- */
+/* After a change of the mode. In the VGA's own modes, where all memory is seen through the window, writes to it and to the registers that go
+ * with it may be posted. */
+void vga_post_writes(struct vga *vga);
+
+/* --- vga_picture.c --- */
+/* Draws what has changed. Rows [cursor_first, cursor_end) are drawn in any case, and next time again: something is put on top of them. */
+int vga_draw_picture(struct vga *vga, const struct vga_picture *picture, unsigned cursor_first, unsigned cursor_end, struct surface *surface,
+		     struct error *err);
+/* A bit of each plane makes a pixel. */
+void vga_shift_planar(const uint8_t *planes, uint8_t *pixel);
 
 /* --- vga_draw.c --- */
 int vga_draw(void *opaque, struct surface *surface, struct error *err);

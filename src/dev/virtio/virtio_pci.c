@@ -341,6 +341,12 @@ static void registers_write(void *opaque, uint64_t offset, uint64_t value, unsig
 	lock_release(&pci->virtio->lock);
 }
 
+static void ring(void *opaque, unsigned index)
+{
+	struct virtio_pci *pci = opaque;
+	virtio_notify(pci->virtio, index);
+}
+
 static uint64_t msix_read(void *opaque, uint64_t offset, unsigned size)
 {
 	struct virtio_pci *pci = opaque;
@@ -507,7 +513,13 @@ static int add_resources(struct virtio_pci *pci, struct error *err)
 	    add_structure(pci, TYPE_NOTIFY, PAGE_NOTIFY, virtio->queue_count * NOTIFY_MULTIPLIER, err) < 0 ||
 	    add_structure(pci, TYPE_ISR, PAGE_ISR, 4, err) < 0)
 		return -1;
-	function->bar[pci->registers_bar].region.lock = NULL; /* taken above */
+	struct io_region *registers = &function->bar[pci->registers_bar].region;
+	registers->lock = NULL; /* taken above */
+	registers->awaits = pci->first != 0; /* the other device may be one with posted writes */
+	registers->bells = (struct io_bells){
+		.offset = pci->first + PAGE_NOTIFY * PAGE_SIZE, .stride = NOTIFY_MULTIPLIER, .count = virtio->queue_count,
+		.ring = ring, .opaque = pci,
+	};
 	if (virtio->config_size && add_structure(pci, TYPE_DEVICE, PAGE_DEVICE, virtio->config_size, err) < 0)
 		return -1;
 	return add_structure(pci, TYPE_PCI_ACCESS, 0, 0, err);

@@ -37,7 +37,8 @@ static uint64_t read_register(struct cpu *c, uint64_t gpa, unsigned size)
 	uint64_t value = 0;
 	if (gpa - page < GUEST_PAGE_SIZE)
 		return c->intc.ops->mmio_read(c->intc.opaque, gpa - page, size);
-	if (memory_read(c->memory, gpa, &value, size)) /* it came back while the kernel's slots were changed */
+	kvm_posted_catch_up(kvm_of(c)->vm); /* it may be memory that waits for them, or that came back while the kernel's slots were changed */
+	if (memory_read(c->memory, gpa, &value, size))
 		return value;
 	c->stats.mmio_reads++;
 	return io_read(c->mmio, gpa, size);
@@ -50,6 +51,7 @@ static void write_register(struct cpu *c, uint64_t gpa, uint64_t value, unsigned
 		c->intc.ops->mmio_write(c->intc.opaque, gpa - page, value, size);
 		return;
 	}
+	kvm_posted_catch_up(kvm_of(c)->vm);
 	if (memory_write(c->memory, gpa, &value, size))
 		return;
 	c->stats.mmio_writes++;
@@ -65,7 +67,7 @@ void kvm_exit_mmio(struct kvm_vcpu *v)
 	v->counts.mmio++;
 	v->incomplete = true;
 	while (left) {
-		unsigned size = left >= 8 ? 8 : left >= 4 ? 4 : left >= 2 ? 2 : 1;
+		unsigned size = kvm_piece(left);
 		uint64_t value = 0;
 		if (v->run->mmio.is_write) {
 			memcpy(&value, data, size);

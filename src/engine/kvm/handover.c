@@ -80,6 +80,7 @@ bool kvm_settle(struct kvm_vcpu *v)
 	c->insn = NULL;
 	c->fault_env = NULL;
 	v->resumed = false;
+	atomic_store(&v->vm->interpreted, true);
 	return true;
 }
 
@@ -102,7 +103,9 @@ enum verdict kvm_hand_over(struct kvm_vcpu *v, enum exit_reason *reason)
 		*reason = EXIT_ERROR;
 		return LEAVE;
 	}
+	kvm_posted_catch_up(v->vm); /* to the interpreter all memory is shown */
 	prepare_blocks(v);
+	atomic_fetch_add(&v->vm->interpreting, 1);
 	c->stats.handovers++;
 	c->fault_env = &env;
 	atomic_store(&c->running, true);
@@ -117,6 +120,8 @@ enum verdict kvm_hand_over(struct kvm_vcpu *v, enum exit_reason *reason)
 	c->insn = NULL;
 	c->fault_env = NULL;
 	atomic_store(&c->running, false);
+	atomic_store(&v->vm->interpreted, true);
+	atomic_fetch_sub(&v->vm->interpreting, 1);
 	v->resumed = true;
 	bool flushed = c->tlb_event_count || !v->user_only;
 	c->tlb_event_count = 0;

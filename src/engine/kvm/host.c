@@ -15,6 +15,7 @@
 
 #include "base/util.h"
 #include "host/time.h"
+#include "mem/memory.h"
 
 #define DEVICE "/dev/kvm"
 
@@ -61,13 +62,18 @@ static bool module_has(const char *module, const char *parameter)
 	return has;
 }
 
+static bool has(const struct kvm_host *host, int capability)
+{
+	return ioctl(host->fd, KVM_CHECK_EXTENSION, capability) > 0;
+}
+
 static int check(struct kvm_host *host, struct error *err)
 {
 	int version = ioctl(host->fd, KVM_GET_API_VERSION, 0);
 	if (version != KVM_API_VERSION)
 		return error_set(err, ENODEV, DEVICE " speaks no KVM of version %d; use --engine jit", KVM_API_VERSION);
 	for (unsigned i = 0; i < ARRAY_SIZE(needed); i++)
-		if (ioctl(host->fd, KVM_CHECK_EXTENSION, needed[i].number) <= 0)
+		if (!has(host, needed[i].number))
 			return error_set(err, ENOSYS, "the host's KVM lacks %s, which engine kvm needs; use a newer kernel (Linux 5.16 has "
 					 "all), or --engine jit", needed[i].name);
 	int size = ioctl(host->fd, KVM_GET_VCPU_MMAP_SIZE, 0);
@@ -75,6 +81,10 @@ static int check(struct kvm_host *host, struct error *err)
 		return error_set(err, errno, DEVICE ": KVM_GET_VCPU_MMAP_SIZE: %s; use --engine jit", strerror(errno));
 	host->run_size = (size_t)size;
 	int vcpus = ioctl(host->fd, KVM_CHECK_EXTENSION, KVM_CAP_MAX_VCPUS);
+	host->ioeventfd = has(host, KVM_CAP_IOEVENTFD) && has(host, KVM_CAP_IOEVENTFD_ANY_LENGTH);
+	int page = ioctl(host->fd, KVM_CHECK_EXTENSION, KVM_CAP_COALESCED_MMIO);
+	if (page > 0 && ((size_t)page + 1) * GUEST_PAGE_SIZE <= host->run_size && has(host, KVM_CAP_COALESCED_PIO))
+		host->ring_page = (unsigned)page;
 	host->nested_paging = module_has("kvm_intel", "ept") || module_has("kvm_amd", "npt");
 	host->max_vcpus = vcpus > 0 ? (unsigned)vcpus : 4;
 	return 0;

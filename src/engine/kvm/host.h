@@ -16,6 +16,8 @@ struct kvm_host {
 	size_t run_size;           /* bytes of struct kvm_run with what follows it */
 	unsigned max_vcpus;
 	bool nested_paging;        /* EPT or NPT */
+	bool ioeventfd;            /* writes of any length */
+	unsigned ring_page;        /* where the ring of coalesced writes is behind struct kvm_run, in pages; 0: there is none for both spaces */
 };
 
 /* Opens the device. err: it is missing, not permitted, or lacks something that the engine needs; with the remedy. */

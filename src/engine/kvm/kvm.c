@@ -37,8 +37,10 @@ static void destroy(struct cpu *c)
 	if (!v)
 		return;
 	kvm_settle(v);
-	if (v->run)
+	if (v->run) {
+		kvm_posted_close(v);
 		munmap(v->run, v->run_size);
+	}
 	if (v->fd >= 0)
 		close(v->fd);
 	if (v->vm)
@@ -64,6 +66,8 @@ static int open_vcpu(struct kvm_vcpu *v, struct error *err)
 		return error_set(err, errno, "KVM cannot make processor %u: %s; use --engine jit", c->index, strerror(errno));
 	v->run = run;
 	v->user_only = kvm_user_only(&v->vm->probe);
+	kvm_posted_open(v);
+	cpu_attention(c, ATTN_FLUSH); /* the memory map was made without it */
 	c->tsc_of_host = !v->vm->probe.tsc_offset;
 	return v->user_only ? 0 : kvm_check_features(&v->vm->host, c, err);
 }
@@ -294,6 +298,26 @@ static int get_state(struct cpu *c, struct error *err)
 	return kvm_settle(v) ? 0 : error_set(err, EIO, "%s", c->exit_detail);
 }
 
+/* NULL: the engine could not be made anew. */
+static bool written(struct cpu *c, const struct memory_aperture *aperture, uint64_t *pages)
+{
+	struct kvm_vcpu *v = kvm_of(c);
+	return v && !v->user_only && kvm_vm_written(v->vm, aperture, pages);
+}
+
+static void catch_up(struct cpu *c)
+{
+	struct kvm_vcpu *v = kvm_of(c);
+	if (v)
+		kvm_posted_catch_up(v->vm);
+}
+
+static bool ring_by(struct cpu *c, uint64_t gpa, int eventfd, bool on)
+{
+	struct kvm_vcpu *v = kvm_of(c);
+	return v && kvm_vm_ring_by(v->vm, gpa, eventfd, on);
+}
+
 const struct engine_type engine_kvm = {
 	.name = "kvm",
 	.examine = kvm_examine,
@@ -305,4 +329,7 @@ const struct engine_type engine_kvm = {
 	.counts_never = true,
 	.limit = kvm_limit_features,
 	.kick = engine_kick,
+	.written = written,
+	.catch_up = catch_up,
+	.ring_by = ring_by,
 };

@@ -23,6 +23,7 @@
 struct kvm_slot {
 	uint64_t gpa, size, offset; /* size 0: free */
 	bool writable;
+	bool logged;                /* the kernel notes which pages are written */
 };
 
 struct kvm_vm {
@@ -33,6 +34,17 @@ struct kvm_vm {
 	pthread_mutex_t lock;
 	struct guest_memory *memory;
 	struct kvm_slot slots[KVM_SLOTS];
+	/* Posted writes (posted.c). */
+	struct io_space *pio, *mmio;
+	bool zones;                 /* the kernel has been told of them */
+	struct lock ring_lock;      /* inside `engine_lock` of the machine, outside those of devices; never with `lock` */
+	struct kvm_coalesced_mmio_ring *ring; /* the first processor's mapping of it; NULL: none */
+	_Atomic uint64_t posted;    /* for --stats */
+	bool log_lost;              /* with a slot that is gone */
+	/* The interpreter's writes are nobody's to note. */
+	_Atomic unsigned interpreting;
+	_Atomic bool interpreted;   /* since kvm_vm_written was asked last */
+	_Atomic uint64_t asked, known; /* for --stats: how often it was, and had an answer */
 };
 
 /* Why KVM_RUN came back, for --stats. */
@@ -85,6 +97,20 @@ void kvm_vm_put(struct kvm_vm *vm);
 int kvm_vm_drop_shadows(struct kvm_vm *vm);
 int kvm_vm_sync_memory(struct kvm_vm *vm, struct error *err);
 
+/* --- posted.c --- */
+/* The ring is in a processor's mapping that is there now, or about to go. */
+void kvm_posted_open(struct kvm_vcpu *v);
+void kvm_posted_close(struct kvm_vcpu *v);
+/* The kernel's zones for what the spaces let wait, under the VM's lock. False: it refuses them. */
+bool kvm_posted_zones(struct kvm_vm *vm, bool on);
+/* engine_type.catch_up. */
+void kvm_posted_catch_up(struct kvm_vm *vm);
+
+/* engine_type.written. */
+bool kvm_vm_written(struct kvm_vm *vm, const struct memory_aperture *aperture, uint64_t *pages);
+/* engine_type.ring_by. */
+bool kvm_vm_ring_by(struct kvm_vm *vm, uint64_t gpa, int eventfd, bool on);
+
 /* --- examine.c --- */
 /* engine_type.examine. */
 void kvm_examine(struct engine_report *report);
@@ -104,6 +130,9 @@ bool kvm_give_state(struct kvm_vcpu *v);
 bool kvm_give_tsc(struct kvm_vcpu *v);
 
 /* --- exits.c --- */
+/* The largest access of 1, 2, 4 or 8 bytes that `left` bytes have. */
+static inline unsigned kvm_piece(unsigned left) { return left >= 8 ? 8 : left >= 4 ? 4 : left >= 2 ? 2 : 1; }
+
 /* The access of the last exit is carried out by the machine's devices. */
 void kvm_exit_io(struct kvm_vcpu *v);
 void kvm_exit_mmio(struct kvm_vcpu *v);

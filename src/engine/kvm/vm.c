@@ -45,7 +45,7 @@ static int set_slot(struct kvm_vm *vm, unsigned index, const struct kvm_slot *sl
 {
 	struct kvm_userspace_memory_region region = {
 		.slot = index,
-		.flags = slot->size && !slot->writable ? KVM_MEM_READONLY : 0,
+		.flags = (slot->size && !slot->writable ? KVM_MEM_READONLY : 0) | (slot->logged ? KVM_MEM_LOG_DIRTY_PAGES : 0),
 		.guest_phys_addr = slot->gpa,
 		.memory_size = slot->size,
 		.userspace_addr = (uintptr_t)vm->memory->host + slot->offset,
@@ -53,12 +53,15 @@ static int set_slot(struct kvm_vm *vm, unsigned index, const struct kvm_slot *sl
 	if (ioctl(vm->fd, KVM_SET_USER_MEMORY_REGION, &region) < 0)
 		return error_set(err, errno, "KVM refuses %llu KiB of guest memory at 0x%llx: %s; use --engine jit",
 				 (unsigned long long)(slot->size >> 10), (unsigned long long)slot->gpa, strerror(errno));
+	vm->log_lost |= vm->slots[index].logged && !slot->logged;
 	vm->slots[index] = *slot;
 	return 0;
 }
 
-static unsigned wanted_slots(const struct guest_memory *memory, struct kvm_slot list[KVM_SLOTS])
+/* posting: without what posted writes change. */
+static unsigned wanted_slots(const struct kvm_vm *vm, bool posting, struct kvm_slot list[KVM_SLOTS])
 {
+	const struct guest_memory *memory = vm->memory;
 	unsigned count = 0;
 	for (unsigned i = 0; i < memory->slot_count; i++) {
 		const struct memory_slot *s = &memory->slots[i];
@@ -66,13 +69,13 @@ static unsigned wanted_slots(const struct guest_memory *memory, struct kvm_slot 
 		if (last && last->gpa + last->size == s->gpa && last->offset + last->size == s->offset && last->writable == s->writable)
 			last->size += s->size; /* PAM cuts what is one piece most of the time */
 		else
-			list[count++] = (struct kvm_slot){ s->gpa, s->size, s->offset, s->writable };
+			list[count++] = (struct kvm_slot){ s->gpa, s->size, s->offset, s->writable, false };
 	}
 	for (unsigned i = 0; i < memory->aperture_count; i++) {
 		const struct memory_aperture *a = &memory->apertures[i];
 		uint64_t gpa = atomic_load((_Atomic uint64_t *)&a->gpa);
-		if (gpa != MEMORY_NOWHERE)
-			list[count++] = (struct kvm_slot){ gpa, a->size, a->offset, !a->read_only };
+		if (gpa != MEMORY_NOWHERE && !(posting && atomic_load((_Atomic bool *)&a->behind)))
+			list[count++] = (struct kvm_slot){ gpa, a->size, a->offset, !a->read_only, false };
 	}
 	return count;
 }
@@ -119,7 +122,17 @@ int kvm_vm_sync_memory(struct kvm_vm *vm, struct error *err)
 {
 	struct kvm_slot wanted[KVM_SLOTS];
 	pthread_mutex_lock(&vm->lock);
-	int result = sync_slots(vm, wanted, wanted_slots(vm->memory, wanted), err);
+	bool posting = vm->ring && atomic_load(&vm->mmio->posting);
+	while (!posting && vm->zones) {
+		kvm_posted_zones(vm, false);
+		pthread_mutex_unlock(&vm->lock);
+		kvm_posted_catch_up(vm);
+		pthread_mutex_lock(&vm->lock);
+	}
+	/* Memory that posted writes change is not shown while there are zones. */
+	int result = sync_slots(vm, wanted, wanted_slots(vm, posting, wanted), err);
+	if (result == 0 && posting && !vm->zones && !kvm_posted_zones(vm, true))
+		result = sync_slots(vm, wanted, wanted_slots(vm, false, wanted), err);
 	pthread_mutex_unlock(&vm->lock);
 	return result;
 }
@@ -143,6 +156,58 @@ int kvm_vm_drop_shadows(struct kvm_vm *vm)
 		result = ioctl(vm->fd, KVM_SET_USER_MEMORY_REGION, &region);
 	pthread_mutex_unlock(&vm->lock);
 	return result;
+}
+
+/* --- the dirty log of an aperture --- */
+
+static struct kvm_slot *slot_of(struct kvm_vm *vm, const struct memory_aperture *aperture)
+{
+	for (unsigned i = 0; i < KVM_SLOTS; i++)
+		if (vm->slots[i].size == aperture->size && vm->slots[i].offset == aperture->offset)
+			return &vm->slots[i];
+	return NULL;
+}
+
+/* A slot is logged when somebody has asked for it first. */
+static bool take_log(struct kvm_vm *vm, const struct memory_aperture *aperture, uint64_t *pages)
+{
+	struct kvm_slot *slot = slot_of(vm, aperture);
+	bool lost = vm->log_lost;
+	vm->log_lost = false;
+	if (!slot)
+		return !lost; /* it is shown nowhere: then others alone write it */
+	unsigned index = (unsigned)(slot - vm->slots);
+	if (!slot->logged) {
+		struct error ignored;
+		struct kvm_slot more = *slot;
+		more.logged = true;
+		set_slot(vm, index, &more, &ignored);
+		return false;
+	}
+	struct kvm_dirty_log log = { .slot = index, .dirty_bitmap = pages };
+	return ioctl(vm->fd, KVM_GET_DIRTY_LOG, &log) == 0 && !lost;
+}
+
+/* Who interprets while we look counts itself before, and says afterwards that it has done so: what it writes is missing now or next time. */
+bool kvm_vm_written(struct kvm_vm *vm, const struct memory_aperture *aperture, uint64_t *pages)
+{
+	pthread_mutex_lock(&vm->lock);
+	bool known = take_log(vm, aperture, pages);
+	pthread_mutex_unlock(&vm->lock);
+	bool interpreted = atomic_exchange(&vm->interpreted, false);
+	known &= !interpreted && !atomic_load(&vm->interpreting);
+	atomic_fetch_add(&vm->asked, 1);
+	atomic_fetch_add(&vm->known, known);
+	return known;
+}
+
+/* --- doorbells --- */
+
+/* A length of 0 is any, and on some processors quicker, since the kernel need not look at the instruction. */
+bool kvm_vm_ring_by(struct kvm_vm *vm, uint64_t gpa, int eventfd, bool on)
+{
+	struct kvm_ioeventfd bell = { .addr = gpa, .fd = eventfd, .flags = on ? 0 : KVM_IOEVENTFD_FLAG_DEASSIGN };
+	return vm->host.ioeventfd && ioctl(vm->fd, KVM_IOEVENTFD, &bell) == 0;
 }
 
 /* --- making and ending --- */
@@ -185,7 +250,10 @@ struct kvm_vm *kvm_vm_get(struct cpu *c, struct error *err)
 	vm->fd = vm->host.fd = -1;
 	vm->users = 1;
 	vm->memory = c->memory;
+	vm->pio = c->pio;
+	vm->mmio = c->mmio;
 	pthread_mutex_init(&vm->lock, NULL);
+	lock_init(&vm->ring_lock);
 	if (open_vm(vm, c, err) < 0) {
 		kvm_vm_put(vm);
 		return NULL;
@@ -204,5 +272,6 @@ void kvm_vm_put(struct kvm_vm *vm)
 		close(vm->fd);
 	kvm_host_close(&vm->host);
 	pthread_mutex_destroy(&vm->lock);
+	lock_destroy(&vm->ring_lock);
 	free(vm);
 }
