@@ -22,7 +22,7 @@ packages="dash coreutils findutils diffutils tar sed grep gzip xz-utils zstd bzi
 
 unpack() {
 	echo "rootfs.sh: fetching and unpacking Debian packages" >&2
-	unpack_tree "$root" "$out" $packages
+	unpack_tree amd64 "$root" "$out" $packages
 	ln -sf mawk "$root/usr/bin/awk"
 	rm -f "$root/usr/lib/x86_64-linux-gnu/libcrypto.a"
 	"$here/enter.sh" "$root" /usr/bin/python3 -m compileall -q /usr/lib/python3.11 >/dev/null

@@ -11,7 +11,7 @@ set -eu
 dir=guest
 here=$(cd "$(dirname "$0")" && pwd)
 names="cloud-amd64 generic-amd64 i386-686 i386-686-pae installer-amd64 memtest seabios programs-amd64 pc-amd64 pc-i386 grub-rescue devices-amd64"
-names="$names media-amd64"
+names="$names media-amd64 tools-i386"
 # Not made by `all`, since they take minutes and need visor itself.
 more="debian-amd64"
 
@@ -130,7 +130,13 @@ make_guest() {
 	programs-amd64)
 		echo "guest.sh: fetching and unpacking a compiler and stress-ng" >&2
 		mkdir "$2/work"
-		unpack_tree "$2/root" "$2/work" dash coreutils gcc libc6-dev stress-ng
+		unpack_tree amd64 "$2/root" "$2/work" dash coreutils gcc libc6-dev stress-ng
+		tree_image "$2/root" "$2/root.img" "$2/work/mkfs.log"
+		rm -rf "$2/work" ;;
+	tools-i386)
+		echo "guest.sh: fetching and unpacking programs that list and try devices" >&2
+		mkdir "$2/work"
+		unpack_tree i386 "$2/root" "$2/work" dash coreutils pciutils util-linux iproute2 alsa-utils
 		tree_image "$2/root" "$2/root.img" "$2/work/mkfs.log"
 		rm -rf "$2/work" ;;
 	esac

@@ -2,12 +2,12 @@
 #
 # Sourced, after apt.sh, by scripts that make a root file system out of Debian's packages; it needs no root.
 
-# unpack_tree TREE WORK PACKAGE...: the packages and what they depend on, with Debian's merged /usr, without their
+# unpack_tree ARCH TREE WORK PACKAGE...: the packages and what they depend on, with Debian's merged /usr, without their
 # maintainer scripts. WORK is a folder for apt's lists and words.
 unpack_tree() {
-	tree=$1 work=$2
-	shift 2
-	apt_update amd64
+	arch=$1 tree=$2 work=$3
+	shift 3
+	apt_update "$arch"
 	rm -rf "$tree"
 	mkdir -p "$tree/usr/bin" "$tree/usr/sbin" "$tree/usr/lib" "$tree/usr/lib64"
 	for folder in bin sbin lib lib64; do
@@ -17,15 +17,15 @@ unpack_tree() {
 	# To a tree without a status file every dependency is new.
 	# --print-uris leaves out what has been fetched: the list is made with an empty archive.
 	mkdir -p "$work/empty/partial"
-	apt amd64 apt-get -y --no-install-recommends -o Dir::Cache::archives="$work/empty" --print-uris install "$@" \
+	apt "$arch" apt-get -y --no-install-recommends -o Dir::Cache::archives="$work/empty" --print-uris install "$@" \
 		>"$work/uris" 2>"$work/apt.log" &&
-		apt amd64 apt-get -y --no-install-recommends --download-only install "$@" >"$work/apt.log" 2>&1 || {
-		rm -f "$dir/.apt/amd64/updated" # the lists may be older than the archive
+		apt "$arch" apt-get -y --no-install-recommends --download-only install "$@" >"$work/apt.log" 2>&1 || {
+		rm -f "$dir/.apt/$arch/updated" # the lists may be older than the archive
 		cat "$work/apt.log" >&2
 		die "cannot fetch the packages; run the command again"
 	}
 	sed -n "s/^'[^']*' \([^ ]*\.deb\) .*/\1/p" "$work/uris" | while read -r deb; do
-		dpkg-deb --fsys-tarfile "$dir/.apt/amd64/cache/archives/$deb" |
+		dpkg-deb --fsys-tarfile "$dir/.apt/$arch/cache/archives/$deb" |
 			tar -x --keep-directory-symlink --no-same-owner -C "$tree" || die "cannot unpack $deb"
 	done
 	ln -sf dash "$tree/usr/bin/sh"

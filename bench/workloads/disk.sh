@@ -8,10 +8,10 @@ disk() {
 }
 
 disk_read_prepare() { warm fio; }
-disk_read_run() { disk read 1m "$(n 4000000)"; }
+disk_read_run() { disk read 1m "$(n 12000000)"; }
 
 disk_write_prepare() { warm fio; }
-disk_write_run() { disk write 1m "$(n 2000000)"; }
+disk_write_run() { disk write 1m "$(n 8000000)"; }
 
 disk_random_read_prepare() { warm fio; }
 disk_random_read_run() { disk randread 4k "$(n 400000)"; }

@@ -62,6 +62,16 @@ static int disk_direct(struct block *block, const struct block_request *request)
 	return image_direct(disk->image, request->op == BLOCK_WRITE, request->offset, request->length);
 }
 
+static void disk_ahead(struct block *block, const struct block_request *request)
+{
+	image_ahead(container_of(block, struct disk, block)->image, request->offset, request->length);
+}
+
+static bool disk_hole(struct block *block, const struct block_request *request)
+{
+	return image_is_hole(container_of(block, struct disk, block)->image, request->offset, request->length);
+}
+
 static int disk_reserve(struct block *block, bool on)
 {
 	return image_reserve(container_of(block, struct disk, block)->image, on);
@@ -74,7 +84,8 @@ static bool disk_reserved(struct block *block)
 
 static const struct block_ops disk_ops = { .perform = disk_perform, .close = disk_close, .reserve = disk_reserve, .reserved = disk_reserved };
 static const struct block_ops file_ops = {
-	.perform = disk_perform, .close = disk_close, .direct = disk_direct, .reserve = disk_reserve, .reserved = disk_reserved,
+	.perform = disk_perform, .close = disk_close, .direct = disk_direct, .ahead = disk_ahead, .hole = disk_hole,
+	.reserve = disk_reserve, .reserved = disk_reserved,
 };
 
 int block_reserve(struct block *block, bool on)
@@ -112,11 +123,13 @@ struct block *block_open(const struct block_config *config, struct error *err)
 		error_set(err, ENOMEM, "out of memory for disk image %s", config->path);
 		return NULL;
 	}
+	if (!image_read_only(image))
+		image_for_guest(image);
 	disk->image = image;
 	disk->cache = config->shared ? BLOCK_WRITE_THROUGH : config->cache;
 	disk->block = (struct block){
 		.ops = image_format(image) == IMAGE_RAW ? &file_ops : &disk_ops, .name = name, .size = image_size(image), .read_only = image_read_only(image),
-		.physical_block = image_physical_block(image), .shared = config->shared,
+		.physical_block = image_physical_block(image), .shared = config->shared, .sparse = image_sparse(image),
 	};
 	return block_start(&disk->block, config, err) < 0 ? NULL : &disk->block;
 }

@@ -54,6 +54,9 @@ struct block_ops {
 	/* The descriptor of a file that has the request's data at the same offset, so that the kernel may do it alone; -1: perform must.
 	 * What the kernel does not do in whole is performed again. May be missing; any thread. */
 	int (*direct)(struct block *block, const struct block_request *request);
+	/* With it, for reads: one is about to be done; whether a `sparse` disk has nothing but zeros there, because nothing was ever written. */
+	void (*ahead)(struct block *block, const struct block_request *request);
+	bool (*hole)(struct block *block, const struct block_request *request);
 	/* block_reserve and block_reserved; may be missing. */
 	int (*reserve)(struct block *block, bool on);
 	bool (*reserved)(struct block *block);
@@ -64,7 +67,7 @@ struct block {
 	const struct block_ops *ops;
 	char *name;                /* for messages: the file's path */
 	uint64_t size;             /* bytes, a multiple of BLOCK_SECTOR */
-	bool read_only, shared;
+	bool read_only, shared, sparse;
 	unsigned physical_block;   /* bytes: writes of less cost a read; 512 when unknown */
 	struct block_queue *queue;
 };
@@ -86,6 +89,7 @@ struct block_config {
 	bool shared;
 	enum block_cache cache;
 	struct worker worker;
+	bool worker_waits; /* it is there for this disk alone: it may do requests itself, which can take as long as the host likes */
 };
 
 /*

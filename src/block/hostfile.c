@@ -19,6 +19,15 @@
 
 #define ZERO_CHUNK (64u << 10)
 #define PIECES 64
+/*
+ * Bytes that one system call writes. The host's page cache gets folios as large as a write is, and in ext4 a later write of 4 KiB goes over all blocks of its
+ * folio: 50 us in one of 1 MiB, 3 us in one of 16 KiB, where more calls cost next to nothing.
+ */
+#define WRITE_PIECE (16u << 10)
+/* What is read ahead when a read follows another one, and when many do; larger reads are worth the way by themselves. */
+#define AHEAD_MIN (64u << 10)
+#define AHEAD_MAX (2u << 20)
+#define AHEAD_READ (256u << 10)
 #define SECTOR 512ull
 #define LOCK_TRIES 100
 #define LOCK_PAUSE_US 10000
@@ -67,9 +76,44 @@ void iov_clear(const struct iovec *iov, unsigned count, uint64_t skip, uint64_t 
 	iov_copy(iov, count, skip, NULL, length, CLEAR);
 }
 
+void hostfile_for_guest(struct hostfile *file)
+{
+	struct stat st;
+	file->for_guest = posix_fadvise(file->fd, 0, 0, POSIX_FADV_RANDOM) == 0;
+	file->sparse = !file->is_device && fstat(file->fd, &st) == 0 && st.st_blocks * 512 < st.st_size;
+}
+
+bool hostfile_is_hole(struct hostfile *file, uint64_t at, uint64_t length)
+{
+	off_t data = lseek(file->fd, (off_t)at, SEEK_DATA);
+	return data < 0 ? errno == ENXIO : (uint64_t)data >= at + length;
+}
+
+/* Reads that another thread does in another order at the same moment spoil the guess for once. */
+void hostfile_ahead(struct hostfile *file, uint64_t at, uint64_t length)
+{
+	uint64_t next = file->next, end = at + length;
+	if (!file->for_guest || length > AHEAD_READ)
+		return;
+	if (at > next || at + file->window + AHEAD_READ < next) {
+		file->window = 0;
+		file->next = end;
+		return;
+	}
+	/* Half of what was asked for in advance is still to come; or the same read is on its way by another path. */
+	if (end + file->window / 2 <= next)
+		return;
+	uint32_t window = MIN(MAX(2 * file->window, AHEAD_MIN), AHEAD_MAX);
+	uint64_t from = MAX(end, next);
+	file->window = window;
+	file->next = from + window;
+	posix_fadvise(file->fd, (off_t)from, window, POSIX_FADV_WILLNEED);
+}
+
 int hostfile_readv(struct hostfile *file, const struct iovec *iov, unsigned count, uint64_t skip, uint64_t length, uint64_t at)
 {
 	struct iovec part[PIECES];
+	hostfile_ahead(file, at, length);
 	for (uint64_t done = 0; done < length;) {
 		unsigned pieces = iovec_slice(iov, count, skip + done, length - done, part, PIECES);
 		ssize_t n = pieces ? preadv(file->fd, part, (int)pieces, (off_t)(at + done)) : 0;
@@ -88,7 +132,7 @@ int hostfile_writev(struct hostfile *file, const struct iovec *iov, unsigned cou
 {
 	struct iovec part[PIECES];
 	for (uint64_t done = 0; done < length;) {
-		unsigned pieces = iovec_slice(iov, count, skip + done, length - done, part, PIECES);
+		unsigned pieces = iovec_slice(iov, count, skip + done, MIN(length - done, (uint64_t)WRITE_PIECE), part, PIECES);
 		ssize_t n = pieces ? pwritev(file->fd, part, (int)pieces, (off_t)(at + done)) : 0;
 		if (n < 0 && errno != EINTR)
 			return errno;

@@ -21,6 +21,9 @@ struct hostfile {
 	int fd;
 	bool read_only, is_device, shared;
 	_Atomic bool no_punch, no_zero_range; /* the file system refused it once */
+	bool for_guest, sparse;  /* hostfile_for_guest */
+	_Atomic uint64_t next;   /* where the next read begins if reads are in sequence */
+	_Atomic uint32_t window; /* bytes that were read ahead the last time */
 	_Atomic int sync_error; /* of the first failed sync: nobody knows what was lost, so none succeeds after it */
 };
 
@@ -32,6 +35,21 @@ struct hostfile *hostfile_open_unlocked(const char *path, struct error *err);
 /* A new file; one that exists is an error. */
 struct hostfile *hostfile_create(const char *path, struct error *err);
 void hostfile_close(struct hostfile *file);
+
+/*
+ * A guest is going to write here and there in it. The host reads nothing ahead then, which would fill its page cache with folios of MiB, where a write of 4 KiB
+ * costs ext4 up to 100 us instead of 2 (it looks at every block of the folio); instead of it hostfile_ahead does, by single pages. Before the first transfer.
+ */
+void hostfile_for_guest(struct hostfile *file);
+/* A file of which parts were never written, when it was opened for a guest: hostfile_is_hole is worth a call. */
+static inline bool hostfile_sparse(const struct hostfile *file)
+{
+	return file->sparse;
+}
+/* The whole range is such a part, which reads as zeros without a place in the host's page cache. */
+bool hostfile_is_hole(struct hostfile *file, uint64_t at, uint64_t length);
+/* These bytes are about to be read: has the host begin with what comes after them, if it looks as if that were wanted next. Only a hint. */
+void hostfile_ahead(struct hostfile *file, uint64_t at, uint64_t length);
 
 /* Among those who share it: one may have it reserved, until it lets go or ends. EBUSY: another one has; reserved says so, too. */
 int hostfile_reserve(struct hostfile *file, bool on);

@@ -68,6 +68,11 @@ int image_discard(struct image *image, uint64_t offset, uint64_t length);
 int image_flush(struct image *image);
 /* The descriptor of a file that has this range at the same offset, and may be read or written there; -1: there is none. */
 int image_direct(struct image *image, bool write, uint64_t offset, uint64_t length);
+/* hostfile_for_guest; what that says of holes, and hostfile_ahead, where image_direct gives a descriptor. */
+void image_for_guest(struct image *image);
+bool image_sparse(const struct image *image);
+bool image_is_hole(struct image *image, uint64_t offset, uint64_t length);
+void image_ahead(struct image *image, uint64_t offset, uint64_t length);
 
 enum image_content {
 	IMAGE_BEHIND, /* not in this image: in the ones behind it, or zeros */

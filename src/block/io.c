@@ -409,6 +409,26 @@ int image_direct(struct image *image, bool write, uint64_t offset, uint64_t leng
 	return image->ops == &raw_ops && !guarded ? image->file->fd : -1;
 }
 
+void image_for_guest(struct image *image)
+{
+	hostfile_for_guest(image->file);
+}
+
+bool image_sparse(const struct image *image)
+{
+	return image->ops == &raw_ops && hostfile_sparse(image->file);
+}
+
+bool image_is_hole(struct image *image, uint64_t offset, uint64_t length)
+{
+	return hostfile_is_hole(image->file, offset, length);
+}
+
+void image_ahead(struct image *image, uint64_t offset, uint64_t length)
+{
+	hostfile_ahead(image->file, offset, length);
+}
+
 int image_sync_alone(struct image *image)
 {
 	int error;

@@ -72,6 +72,7 @@ static void run(struct machine *m)
 		cpu_start_time(m->cpus[i], tsc);
 	m->run_since = host_time_ns();
 	m->running = true;
+	machine_rest_virtio(m, false);
 	vclock_start(&m->clock);
 	vcpus_release(&m->vcpus);
 }
@@ -89,6 +90,7 @@ static void stand_still(struct machine *m)
 		return;
 	vcpus_park(&m->vcpus);
 	io_catch_up(&m->mmio);
+	machine_rest_virtio(m, true);
 	vclock_stop(&m->clock);
 	stop_time(m);
 	m->run_ns += host_time_ns() - m->run_since;
@@ -601,6 +603,7 @@ void machine_destroy(struct machine *m)
 	if (m->loop)
 		loop_drain(m->loop);
 	bells_destroy(m->bells);
+	machine_stop_virtio(m);
 	machine_stop_input(m);
 	machine_store_uefi(m);
 	destroy_devices(m);

@@ -34,49 +34,33 @@ static int add_virtio(struct machine *m, unsigned index, struct net *net, struct
 	return machine_plug_virtio(m, virtio_net_device(card), err);
 }
 
-static int add_e1000(struct machine *m, unsigned index, struct net *net, struct error *err)
-{
-	char name[24];
-	snprintf(name, sizeof(name), "e1000-%u", index);
-	struct e1000_config config = {
-		.name = name, .bus = m->pci, .devfn = PCI_DEVFN(m->next_slot++, 0), .dma = { &m->memory }, .worker = { loop_post, m->loop },
-		.clock = &m->clock, .net = net,
-	};
-	memcpy(config.mac, m->config.nics[index].mac, sizeof(config.mac));
-	struct e1000 *card = e1000_create(&config, err);
-	if (!card) {
-		net_close(net);
-		return -1;
-	}
-	m->nets[index] = net;
-	machine_add_device(m, (struct device *)card);
-	return 0;
-}
-
-static int add_pcnet(struct machine *m, unsigned index, struct net *net, struct error *err)
-{
-	char name[24];
-	snprintf(name, sizeof(name), "pcnet%u", index);
-	struct pcnet_config config = {
-		.name = name, .bus = m->pci, .devfn = PCI_DEVFN(m->next_slot++, 0), .dma = { &m->memory }, .worker = { loop_post, m->loop },
-		.clock = &m->clock, .net = net,
-	};
-	memcpy(config.mac, m->config.nics[index].mac, sizeof(config.mac));
-	struct pcnet *card = pcnet_create(&config, err);
-	if (!card) {
-		net_close(net);
-		return -1;
-	}
-	m->nets[index] = net;
-	machine_add_device(m, (struct device *)card);
-	return 0;
-}
-
-static int (*const add_card[MACHINE_NIC_MODELS])(struct machine *m, unsigned index, struct net *net, struct error *err) = {
-	[MACHINE_NIC_VIRTIO] = add_virtio,
-	[MACHINE_NIC_E1000] = add_e1000,
-	[MACHINE_NIC_PCNET] = add_pcnet,
+static const struct {
+	const char *name;
+	nic_create_fn *create;
+} cards[MACHINE_NIC_MODELS] = {
+	[MACHINE_NIC_E1000] = { "e1000-", e1000_create },
+	[MACHINE_NIC_PCNET] = { "pcnet", pcnet_create },
 };
+
+static int add_card(struct machine *m, unsigned index, struct net *net, struct error *err)
+{
+	const struct machine_nic *nic = &m->config.nics[index];
+	char name[24];
+	snprintf(name, sizeof(name), "%s%u", cards[nic->model].name, index);
+	struct nic_config config = {
+		.name = name, .bus = m->pci, .devfn = PCI_DEVFN(m->next_slot++, 0), .dma = { &m->memory }, .worker = { loop_post, m->loop },
+		.clock = &m->clock, .net = net,
+	};
+	memcpy(config.mac, nic->mac, sizeof(config.mac));
+	struct device *card = cards[nic->model].create(&config, err);
+	if (!card) {
+		net_close(net);
+		return -1;
+	}
+	m->nets[index] = net;
+	machine_add_device(m, card);
+	return 0;
+}
 
 static struct net *open_net(struct machine *m, unsigned index, struct error *err)
 {
@@ -114,7 +98,7 @@ static int add_nic(struct machine *m, unsigned index, struct error *err)
 		}
 	}
 	m->nic_slot[index] = m->next_slot;
-	return add_card[nic->model](m, index, net, err);
+	return nic->model == MACHINE_NIC_VIRTIO ? add_virtio(m, index, net, err) : add_card(m, index, net, err);
 }
 
 int machine_add_nics(struct machine *m, struct error *err)

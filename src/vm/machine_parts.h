@@ -145,8 +145,8 @@ int machine_add_scsi(struct machine *m, struct error *err);
 void machine_drain_storage(struct machine *m);
 /* The strings of a copied configuration. */
 void machine_disk_free(struct machine_disk *disk);
-/* With the machine's worker; NULL and err. */
-struct block *machine_open_image(struct machine *m, const struct machine_disk *disk, struct error *err);
+/* With the machine's worker, or `own`, which is there for this disk alone; NULL and err. */
+struct block *machine_open_image(struct machine *m, const struct machine_disk *disk, const struct worker *own, struct error *err);
 
 /* --- machine_audio.c --- */
 int machine_add_sb16(struct machine *m, struct error *err);
@@ -170,6 +170,9 @@ int firmware_add_vga_rom(struct machine *m, struct error *err);
 
 /* --- machine_virtio.c: disks, console, random numbers on the PCI bus --- */
 int machine_add_virtio(struct machine *m, struct error *err);
+/* The threads that serve disks: they stand still, or go on; they end. */
+void machine_rest_virtio(struct machine *m, bool rest);
+void machine_stop_virtio(struct machine *m);
 void machine_remove_virtio(struct machine *m);
 void machine_drain_virtio(struct machine *m);
 /* Puts a device and its transport into the next slot. */

@@ -15,11 +15,12 @@
 
 /* Disks, discs and their controllers other than virtio. */
 
-struct block *machine_open_image(struct machine *m, const struct machine_disk *disk, struct error *err)
+struct block *machine_open_image(struct machine *m, const struct machine_disk *disk, const struct worker *own, struct error *err)
 {
 	const struct block_config file = {
 		.path = disk->path, .format = disk->format, .snapshot = disk->snapshot, .backing = disk->backing,
-		.read_only = disk->read_only, .shared = disk->shared, .cache = (enum block_cache)disk->cache, .worker = { loop_post, m->loop },
+		.read_only = disk->read_only, .shared = disk->shared, .cache = (enum block_cache)disk->cache,
+		.worker = own ? *own : (struct worker){ loop_post, m->loop }, .worker_waits = own != NULL,
 	};
 	return block_open(&file, err);
 }
@@ -47,7 +48,7 @@ static int add_drives(struct machine *m, enum machine_disk_bus bus, struct ide_c
 			return error_set(err, ENOSPC, "%s: the two IDE channels have room for %d drives; use virtio for some disks",
 					 disk->path ? disk->path : "a CD-ROM drive", IDE_DRIVES);
 		disk->read_only |= bus == MACHINE_CDROM;
-		struct block *block = disk->path ? machine_open_image(m, disk, err) : NULL;
+		struct block *block = disk->path ? machine_open_image(m, disk, NULL, err) : NULL;
 		if (disk->path && !block)
 			return -1;
 		config->drive[place] = (struct ide_drive_config){ .kind = bus == MACHINE_CDROM ? IDE_CDROM : IDE_DISK, .block = block };
@@ -99,7 +100,7 @@ static int open_floppies(struct machine *m, struct floppy_config *config, struct
 			continue;
 		if (next == FLOPPY_DRIVES)
 			return error_set(err, ENOSPC, "a machine has at most %d floppy drives", FLOPPY_DRIVES);
-		struct block *block = disk->path ? machine_open_image(m, disk, err) : NULL;
+		struct block *block = disk->path ? machine_open_image(m, disk, NULL, err) : NULL;
 		if (disk->path && !block)
 			return -1;
 		m->disk_slot[i] = next;
@@ -155,7 +156,7 @@ static int open_scsi_disks(struct machine *m, struct buslogic_config *config, st
 		unsigned id = (*place)++;
 		config->cdrom[id] = disk->scsi;
 		disk->read_only |= disk->scsi;
-		config->disk[id] = disk->path ? machine_open_image(m, disk, err) : NULL;
+		config->disk[id] = disk->path ? machine_open_image(m, disk, NULL, err) : NULL;
 		if (disk->path && !config->disk[id])
 			return -1;
 		m->disk_slot[i] = id;
@@ -219,7 +220,7 @@ int machine_change_medium(struct machine *m, const char *drive, const char *path
 	if (path && !copy)
 		return error_set(err, ENOMEM, "out of memory");
 	/* The new one is opened first, so that a wrong name changes nothing. */
-	struct block *block = path ? machine_open_image(m, &image, err) : NULL;
+	struct block *block = path ? machine_open_image(m, &image, NULL, err) : NULL;
 	int rc = path && !block ? -1 : 0;
 	if (rc == 0)
 		rc = disk->scsi			? buslogic_change_medium(m->scsi, slot, block, force, err) :

@@ -8,6 +8,7 @@
 #include "dev/virtio/console.h"
 #include "dev/virtio/rng.h"
 #include "dev/virtio/virtio_pci.h"
+#include "host/loop_thread.h"
 #include "host/random.h"
 #include "vm/machine_parts.h"
 
@@ -15,6 +16,7 @@
 struct machine_virtio {
 	struct virtio_console *console;
 	struct block *disk[MACHINE_MAX_DISKS]; /* belong to their devices, which close them */
+	struct loop_thread *thread[MACHINE_MAX_DISKS]; /* serve them, so that neither the host's disks hold up the loop nor the loop them */
 };
 
 static struct virtio_device_config device_config(struct machine *m, const char *name)
@@ -78,12 +80,17 @@ static int add_console(struct machine *m, struct error *err)
 static int add_disk(struct machine *m, unsigned index, struct error *err)
 {
 	const struct machine_disk *disk = &m->config.disks[index];
-	struct block *block = machine_open_image(m, disk, err);
-	if (!block)
-		return -1;
 	char name[24];
 	snprintf(name, sizeof(name), "virtio-blk%u", index);
-	const struct virtio_blk_config config = { .device = device_config(m, name), .block = block, .cpus = m->cpu_count };
+	m->virtio->thread[index] = loop_thread_create(name, err);
+	if (!m->virtio->thread[index])
+		return -1;
+	const struct worker worker = loop_thread_worker(m->virtio->thread[index]);
+	struct block *block = machine_open_image(m, disk, &worker, err);
+	if (!block)
+		return -1;
+	struct virtio_blk_config config = { .device = device_config(m, name), .block = block, .cpus = m->cpu_count };
+	config.device.worker = worker;
 	struct virtio_blk *blk = virtio_blk_create(&config, err);
 	if (!blk) {
 		block_close(block);
@@ -109,8 +116,26 @@ int machine_add_virtio(struct machine *m, struct error *err)
 	return 0;
 }
 
+static void each_thread(const struct machine *m, void (*fn)(struct loop_thread *))
+{
+	for (unsigned i = 0; m->virtio && i < ARRAY_SIZE(m->virtio->thread); i++)
+		if (m->virtio->thread[i])
+			fn(m->virtio->thread[i]);
+}
+
+void machine_rest_virtio(struct machine *m, bool rest)
+{
+	each_thread(m, rest ? loop_thread_rest : loop_thread_go_on);
+}
+
+void machine_stop_virtio(struct machine *m)
+{
+	each_thread(m, loop_thread_stop);
+}
+
 void machine_remove_virtio(struct machine *m)
 {
+	each_thread(m, loop_thread_destroy);
 	free(m->virtio);
 	m->virtio = NULL;
 }

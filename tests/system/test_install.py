@@ -165,8 +165,8 @@ WAYS = {
 
 
 def archive_paths(*packages):
-    """Where the packages' newest versions of SUITE are in the archive."""
-    r = subprocess.run(["apt-get", "download", "--print-uris", "-q", "-t", SUITE, *(p + ":amd64" for p in packages)], capture_output=True, text=True)
+    """Where the packages' versions of SUITE are in the archive: newer ones, of security updates, are in another one."""
+    r = subprocess.run(["apt-get", "download", "--print-uris", "-q", *(f"{p}:amd64/{SUITE}" for p in packages)], capture_output=True, text=True)
     uris = re.findall(r"^'(\S+)'", r.stdout, re.M)
     check(len(uris) == len(packages), f"apt-get download --print-uris: {r.stdout}{r.stderr}")
     return [uri[uri.index("/pool/") + 1:] for uri in uris]

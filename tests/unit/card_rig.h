@@ -15,7 +15,7 @@ struct card {
 	struct rig rig;
 	struct vclock clock;
 	uint64_t now;         /* the test's to change */
-	void *dev;            /* begins with its struct device */
+	struct device *dev;
 	struct test_net *net;
 	uint64_t bar, io;     /* its registers; 0: it has none there */
 	unsigned tx, rx;      /* where the test is in the rings */

@@ -12,12 +12,14 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/util.h"
 #include "block/block.h"
+#include "host/loop_thread.h"
 
 static char path[64];
 
@@ -49,65 +51,6 @@ static void close_disk(struct block *block)
 	for (unsigned i = 0; i < late_count; i++)
 		late[i].fn(late[i].arg);
 	late_count = 0;
-}
-
-/* A loop thread: one disk posts one function only. */
-struct loop {
-	pthread_t thread;
-	pthread_mutex_t mutex;
-	pthread_cond_t cond;
-	void (*fn)(void *);
-	void *arg;
-	unsigned pending;
-	bool stop;
-};
-
-static void loop_post(void *opaque, void (*fn)(void *), void *arg)
-{
-	struct loop *loop = opaque;
-	pthread_mutex_lock(&loop->mutex);
-	loop->fn = fn;
-	loop->arg = arg;
-	loop->pending++;
-	pthread_cond_signal(&loop->cond);
-	pthread_mutex_unlock(&loop->mutex);
-}
-
-static void *loop_run(void *opaque)
-{
-	struct loop *loop = opaque;
-	pthread_mutex_lock(&loop->mutex);
-	while (!loop->stop || loop->pending) {
-		if (!loop->pending) {
-			pthread_cond_wait(&loop->cond, &loop->mutex);
-			continue;
-		}
-		loop->pending--;
-		pthread_mutex_unlock(&loop->mutex);
-		loop->fn(loop->arg);
-		pthread_mutex_lock(&loop->mutex);
-	}
-	pthread_mutex_unlock(&loop->mutex);
-	return NULL;
-}
-
-static void loop_start(struct loop *loop)
-{
-	*loop = (struct loop){ 0 };
-	pthread_mutex_init(&loop->mutex, NULL);
-	pthread_cond_init(&loop->cond, NULL);
-	assert_int_equal(pthread_create(&loop->thread, NULL, loop_run, loop), 0);
-}
-
-static void loop_stop(struct loop *loop)
-{
-	pthread_mutex_lock(&loop->mutex);
-	loop->stop = true;
-	pthread_cond_signal(&loop->cond);
-	pthread_mutex_unlock(&loop->mutex);
-	pthread_join(loop->thread, NULL);
-	pthread_cond_destroy(&loop->cond);
-	pthread_mutex_destroy(&loop->mutex);
 }
 
 struct outcome {
@@ -273,9 +216,10 @@ static void many_at_once(void **state)
 {
 	struct error err = { 0 };
 	close(make_file(MANY * 512));
-	struct loop loop;
-	loop_start(&loop);
-	const struct block_config config = { .path = path, .worker = { loop_post, &loop } };
+	struct loop_thread *thread = loop_thread_create("test", &err);
+	assert_non_null(thread);
+	loop_thread_go_on(thread);
+	const struct block_config config = { .path = path, .worker = loop_thread_worker(thread) };
 	struct block *block = block_open(&config, &err);
 	static struct block_request requests[MANY];
 	static struct outcome outcomes[MANY];
@@ -308,8 +252,9 @@ static void many_at_once(void **state)
 		lock_release(&lock);
 		assert_memory_equal(back, data[i], 512);
 	}
-	loop_stop(&loop);
+	loop_thread_stop(thread);
 	block_close(block);
+	loop_thread_destroy(thread);
 	lock_destroy(&lock);
 	unlink(path);
 }
@@ -351,13 +296,14 @@ static void cancelled_requests_end_once(void **state)
 }
 
 /* A host error is the request's, and the disk goes on: the file-size limit stands in for a full disk. */
-static void write_errors_reach_the_request(void **state)
+static void write_errors(bool waits)
 {
 	struct error err = { 0 };
 	struct rlimit before, limit;
 	static uint8_t data[8192];
 	close(make_file(1 << 20));
-	struct block *block = open_raw(false, &err);
+	const struct block_config config = { .path = path, .worker = { post_late, NULL }, .worker_waits = waits };
+	struct block *block = block_open(&config, &err);
 	assert_non_null(block);
 	assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
 	limit = before;
@@ -374,6 +320,231 @@ static void write_errors_reach_the_request(void **state)
 	unlink(path);
 }
 
+static void write_errors_reach_the_request(void **state)
+{
+	write_errors(false);
+	write_errors(true);
+}
+
+/* A worker that may wait does what is near itself; `near` has it at rest. */
+struct near {
+	struct loop_thread *thread;
+	struct block *block;
+	struct lock lock;
+	struct outcome outcomes[MANY];
+	struct block_request requests[MANY];
+	struct iovec iov[MANY];
+	uint8_t data[MANY][4096];
+};
+
+static struct near *near_open(void)
+{
+	struct error err = { 0 };
+	struct near *n = calloc(1, sizeof(*n));
+	assert_non_null(n);
+	n->thread = loop_thread_create("test", &err);
+	assert_non_null(n->thread);
+	const struct block_config config = {
+		.path = path, .format = "raw", .worker = loop_thread_worker(n->thread), .worker_waits = true,
+	};
+	n->block = block_open(&config, &err);
+	assert_non_null(n->block);
+	lock_init(&n->lock);
+	block_set_owner(n->block, &n->lock);
+	return n;
+}
+
+static void near_close(struct near *n)
+{
+	loop_thread_stop(n->thread);
+	block_close(n->block);
+	loop_thread_destroy(n->thread);
+	lock_destroy(&n->lock);
+	free(n);
+	unlink(path);
+}
+
+static void near_submit(struct near *n, enum block_op op, unsigned i, uint64_t length)
+{
+	n->outcomes[i] = (struct outcome){ .block = n->block, .error = -1 };
+	n->iov[i] = (struct iovec){ n->data[i], length };
+	n->requests[i] = (struct block_request){ .op = op, .offset = i * 4096u, .length = length, .iov = &n->iov[i], .iov_count = 1,
+						 .done = done, .opaque = &n->outcomes[i] };
+	block_submit(n->block, &n->requests[i]);
+}
+
+static void near_wait(struct near *n)
+{
+	for (unsigned i = 0; i < MANY; i++) {
+		for (unsigned waits = 0; !n->outcomes[i].calls && waits < 60000; waits++)
+			usleep(1000);
+		assert_int_equal(n->outcomes[i].calls, 1);
+		assert_int_equal(n->outcomes[i].error, 0);
+	}
+}
+
+static void the_worker_does_what_is_near(void **state)
+{
+	int fd = make_file(MANY * 4096);
+	struct near *n = near_open();
+	uint8_t back[4096];
+	for (unsigned i = 0; i < MANY; i++) {
+		memset(n->data[i], (int)(i * 3 + 1), 4096);
+		near_submit(n, BLOCK_WRITE, i, 4096);
+	}
+	usleep(20000);
+	for (unsigned i = 0; i < MANY; i++)
+		assert_int_equal(n->outcomes[i].calls, 0);
+	assert_int_equal(pread(fd, back, sizeof(back), 0), sizeof(back));
+	assert_int_equal(back[0], 0);
+	loop_thread_go_on(n->thread);
+	near_wait(n);
+	for (unsigned i = 0; i < MANY; i++) {
+		assert_int_equal(pread(fd, back, sizeof(back), i * 4096), sizeof(back));
+		assert_memory_equal(back, n->data[i], sizeof(back));
+	}
+	/* What the host's cache has, and what it has not; writes of single sectors, which others do. */
+	assert_int_equal(fdatasync(fd), 0);
+	posix_fadvise(fd, 0, MANY / 2 * 4096, POSIX_FADV_DONTNEED);
+	memset(n->data, 0, sizeof(n->data));
+	for (unsigned i = 0; i < MANY; i++)
+		near_submit(n, BLOCK_READ, i, 4096);
+	near_wait(n);
+	for (unsigned i = 0; i < MANY; i++)
+		assert_int_equal(n->data[i][4095], (uint8_t)(i * 3 + 1));
+	for (unsigned i = 0; i < MANY; i++) {
+		memset(n->data[i], 0xab, 512);
+		near_submit(n, BLOCK_WRITE, i, 512);
+	}
+	near_wait(n);
+	for (unsigned i = 0; i < MANY; i++) {
+		assert_int_equal(pread(fd, back, sizeof(back), i * 4096), sizeof(back));
+		assert_int_equal(back[511], 0xab);
+		assert_int_equal(back[512], (uint8_t)(i * 3 + 1));
+	}
+	near_close(n);
+	close(fd);
+}
+
+/* Nobody waits for a worker that stands still: a drain does its requests, and what is cancelled was never done. */
+static void what_is_near_needs_no_worker(void **state)
+{
+	int fd = make_file(MANY * 4096);
+	struct near *n = near_open();
+	uint8_t back[4096];
+	memset(n->data, 0x11, sizeof(n->data));
+	for (unsigned i = 0; i < MANY; i++)
+		near_submit(n, BLOCK_WRITE, i, 4096);
+	block_drain(n->block);
+	near_wait(n);
+	memset(n->data, 0x22, sizeof(n->data));
+	for (unsigned i = 0; i < MANY; i++)
+		near_submit(n, BLOCK_WRITE, i, 4096);
+	block_cancel(n->block);
+	for (unsigned i = 0; i < MANY; i++) {
+		assert_int_equal(n->outcomes[i].calls, 1);
+		assert_int_equal(n->outcomes[i].error, ECANCELED);
+		assert_int_equal(pread(fd, back, sizeof(back), i * 4096), sizeof(back));
+		assert_int_equal(back[4095], 0x11);
+	}
+	for (unsigned i = 0; i < MANY; i++)
+		near_submit(n, BLOCK_READ, i, 4096);
+	loop_thread_go_on(n->thread);
+	lock_take(&n->lock); /* from here on the worker cannot deliver */
+	block_drain(n->block);
+	lock_release(&n->lock);
+	near_wait(n);
+	loop_thread_rest(n->thread);
+	near_submit(n, BLOCK_WRITE, 0, 4096); /* left over at the end */
+	near_close(n);
+	close(fd);
+}
+
+/* Pages of the file's first bytes that the host has in its cache. */
+static unsigned cached(int fd, size_t length)
+{
+	unsigned char pages[1024];
+	unsigned count = 0;
+	void *at = mmap(NULL, length, PROT_READ, MAP_SHARED, fd, 0);
+	assert_true(at != MAP_FAILED && length / 4096 <= sizeof(pages));
+	assert_int_equal(mincore(at, length, pages), 0);
+	for (size_t i = 0; i < length / 4096; i++)
+		count += pages[i] & 1;
+	munmap(at, length);
+	return count;
+}
+
+#define AHEAD_SIZE (4u << 20)
+
+/* A file that a guest writes is not the host's to read ahead in: reads in sequence are, by us, and others are not. */
+static void only_sequences_are_read_ahead(void **state)
+{
+	int fd = make_file(AHEAD_SIZE);
+	static uint8_t data[AHEAD_SIZE];
+	memset(data, 1, sizeof(data));
+	assert_int_equal(pwrite(fd, data, sizeof(data), 0), sizeof(data));
+	assert_int_equal(fdatasync(fd), 0);
+	posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+	if (cached(fd, AHEAD_SIZE)) {
+		close(fd);
+		unlink(path);
+		print_message("the host keeps /tmp in memory\n");
+		skip();
+	}
+	struct near *n = near_open();
+	posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED); /* opening looked at its head and tail */
+	for (unsigned i = 290; i > 0; i -= 29) {
+		near_submit(n, BLOCK_READ, i, 4096);
+		block_drain(n->block);
+	}
+	unsigned few = cached(fd, AHEAD_SIZE), many = 0;
+	assert_true(few <= 10 + 4);
+	posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+	for (unsigned i = 0; i < 100; i++) {
+		near_submit(n, BLOCK_READ, i, 4096);
+		block_drain(n->block);
+	}
+	for (unsigned waits = 0; (many = cached(fd, AHEAD_SIZE)) < 128 && waits < 60000; waits++)
+		usleep(1000);
+	assert_true(many >= 128);
+	near_close(n);
+	close(fd);
+}
+
+/* What was never written reads as zeros, and has no place in the host's cache; what was written is data from then on, small or large. */
+static void holes_are_not_read(void **state)
+{
+	int fd = make_file(AHEAD_SIZE);
+	struct near *n = near_open();
+	static uint8_t data[1 << 20];
+	struct iovec iov = { data, sizeof(data) };
+	posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED); /* opening looked at its head and tail */
+	bool tells = lseek(fd, 0, SEEK_DATA) < 0;
+	unsigned before = cached(fd, AHEAD_SIZE);
+	for (unsigned turn = 0; turn < 2; turn++) {
+		memset(data, 0xee, sizeof(data));
+		n->outcomes[0].calls = 0;
+		n->requests[0] = (struct block_request){ .op = BLOCK_READ, .length = sizeof(data), .iov = &iov, .iov_count = 1, .done = done,
+							 .opaque = &n->outcomes[0] };
+		block_submit(n->block, &n->requests[0]);
+		block_drain(n->block);
+		assert_int_equal(n->outcomes[0].calls, 1);
+		for (unsigned i = 0; i < sizeof(data); i++)
+			assert_int_equal(data[i], turn && i / 4096 == 70 ? 0x5a : 0);
+		if (!turn && tells)
+			assert_int_equal(cached(fd, AHEAD_SIZE), before);
+		memset(n->data[71], 0xee, 4096);
+		near_submit(n, BLOCK_READ, 71, 4096);
+		block_drain(n->block);
+		assert_int_equal(n->data[71][0] | n->data[71][4095], 0);
+		memset(n->data[70], 0x5a, 4096);
+		near_submit(n, BLOCK_WRITE, 70, 4096);
+		block_drain(n->block);
+	}
+	near_close(n);
+	close(fd);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -384,6 +555,10 @@ int main(void)
 		cmocka_unit_test(image_is_locked),
 		cmocka_unit_test(many_at_once),
 		cmocka_unit_test(write_errors_reach_the_request),
+		cmocka_unit_test(the_worker_does_what_is_near),
+		cmocka_unit_test(what_is_near_needs_no_worker),
+		cmocka_unit_test(only_sequences_are_read_ahead),
+		cmocka_unit_test(holes_are_not_read),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

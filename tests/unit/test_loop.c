@@ -11,6 +11,7 @@
 
 #include "base/util.h"
 #include "host/loop.h"
+#include "host/loop_thread.h"
 #include "host/time.h"
 
 static char order[16];
@@ -165,6 +166,49 @@ static void tsc_frequency_agrees_with_the_clock(void **state)
 	assert_true(measured > 0.98 * (double)hz && measured < 1.02 * (double)hz);
 }
 
+static _Atomic unsigned done;
+
+static void count(void *arg)
+{
+	usleep(100);
+	done++;
+}
+
+/* At rest from the first moment on, and never in the middle of something. */
+static void a_thread_rests_between_two_works(void **state)
+{
+	struct error err;
+	struct loop_thread *t = loop_thread_create("test", &err);
+	assert_non_null(t);
+	const struct worker worker = loop_thread_worker(t);
+	done = 0;
+	worker_post(&worker, count, NULL);
+	usleep(20000);
+	assert_int_equal(done, 0);
+	for (unsigned posted = 1, round = 0; round < 200; round++) {
+		loop_thread_go_on(t);
+		for (unsigned i = 0; i < round % 5; i++, posted++)
+			worker_post(&worker, count, NULL);
+		loop_thread_rest(t);
+		loop_thread_rest(t);
+		unsigned before = done;
+		worker_post(&worker, count, NULL);
+		posted++;
+		usleep(200);
+		assert_int_equal(done, before);
+		assert_true(done < posted);
+	}
+	unsigned before = done;
+	worker_post(&worker, count, NULL);
+	assert_int_equal(done, before);
+	loop_thread_stop(t);
+	/* Each one once: the first, those of the rounds, one in each round, the last. */
+	assert_int_equal(done, 1 + 200 / 5 * (0 + 1 + 2 + 3 + 4) + 200 + 1);
+	worker_post(&worker, count, NULL);
+	loop_thread_destroy(t);
+	assert_int_equal(done, 1 + 400 + 200 + 2);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -174,6 +218,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(removed_descriptors_are_not_called, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(regular_files_are_always_ready, set_up, tear_down),
 		cmocka_unit_test(tsc_frequency_agrees_with_the_clock),
+		cmocka_unit_test(a_thread_rests_between_two_works),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -24,14 +24,14 @@ static void make_device(struct card *c)
 {
 	struct error err = { 0 };
 	c->net = test_net_create(rig_worker(&c->rig), NET_OFFLOAD_ALL);
-	struct pcnet_config config = {
+	struct nic_config config = {
 		.name = "pcnet", .bus = c->rig.bus, .devfn = RIG_DEVFN, .dma = { &c->rig.memory }, .worker = rig_worker(&c->rig),
 		.clock = &c->clock, .net = &c->net->net,
 	};
 	memcpy(config.mac, mac, sizeof(mac));
 	c->dev = pcnet_create(&config, &err);
 	assert_non_null(c->dev);
-	device_reset((struct device *)c->dev);
+	device_reset(c->dev);
 }
 
 static void card_init(struct card *c)

@@ -360,7 +360,7 @@ static const struct device_type e1000_type = {
 	.destroy = destroy,
 };
 
-static int add_function(struct e1000 *e, const struct e1000_config *config, struct error *err)
+static int add_function(struct e1000 *e, const struct nic_config *config, struct error *err)
 {
 	const struct pci_function_config function = {
 		.bus = config->bus, .name = e->device.name, .devfn = config->devfn, .vendor = VENDOR_INTEL, .device = DEVICE_82540EM,
@@ -376,7 +376,7 @@ static int add_function(struct e1000 *e, const struct e1000_config *config, stru
 	return -1;
 }
 
-struct e1000 *e1000_create(const struct e1000_config *config, struct error *err)
+struct device *e1000_create(const struct nic_config *config, struct error *err)
 {
 	struct e1000 *e = calloc(1, sizeof(*e));
 	if (!e) {
@@ -398,5 +398,5 @@ struct e1000 *e1000_create(const struct e1000_config *config, struct error *err)
 		return NULL;
 	}
 	net_attach(e->net, &(struct net_port){ receive, writable, e });
-	return e;
+	return &e->device;
 }

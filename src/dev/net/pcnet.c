@@ -455,7 +455,7 @@ static void fill_aprom(struct pcnet *p, const uint8_t mac[NET_MAC_SIZE])
 	store_le16(p->aprom + 12, sum);
 }
 
-static int add_function(struct pcnet *p, const struct pcnet_config *config, struct error *err)
+static int add_function(struct pcnet *p, const struct nic_config *config, struct error *err)
 {
 	const struct pci_function_config function = {
 		.bus = config->bus, .name = p->device.name, .devfn = config->devfn, .vendor = VENDOR_AMD, .device = DEVICE_PCNET,
@@ -471,7 +471,7 @@ static int add_function(struct pcnet *p, const struct pcnet_config *config, stru
 	return -1;
 }
 
-struct pcnet *pcnet_create(const struct pcnet_config *config, struct error *err)
+struct device *pcnet_create(const struct nic_config *config, struct error *err)
 {
 	struct pcnet *p = calloc(1, sizeof(*p));
 	if (!p) {
@@ -494,5 +494,5 @@ struct pcnet *pcnet_create(const struct pcnet_config *config, struct error *err)
 		return NULL;
 	}
 	net_attach(p->net, &(struct net_port){ receive, writable, p });
-	return p;
+	return &p->device;
 }
