@@ -73,6 +73,7 @@ INSN(xlat, "movq %rdi, %rbx; xorl %eax, %eax; xlatb")
 INSN(sse_load, "movups (%rdi), %xmm0")
 INSN(sse_store, "movups %xmm0, (%rdi)")
 INSN(x87_load, "fldl (%rdi); fstp %st(0)")
+INSN(x87_first, "fldz; fstp %st(0); movq (%rdi), %rax")
 INSN(jump, "jmp *%rdi")
 INSN(call_there, "call *%rdi")
 INSN(push_return, "pushq %rdi; ret")
@@ -89,7 +90,7 @@ static const struct access accesses[] = {
 	A(by_rbp, 4, STACK), A(by_rsp, 4, STACK), A(by_r12, 4, READ), A(by_r13, 4, WRITE), A(unused_segments, 8, READ),
 	A(push_to, 8, WRITE | STACK), A(pop_from, 8, STACK), A(call_to, 8, WRITE | STACK), A(enter_to, 8, WRITE | STACK),
 	A(leave_from, 8, STACK), A(string_store, 1, WRITE), A(string_load, 8, READ), A(xlat, 1, READ), A(sse_load, 16, READ),
-	A(sse_store, 16, WRITE), A(x87_load, 8, READ), A(jump, 1, FETCH), A(call_there, 1, FETCH), A(push_return, 1, FETCH),
+	A(sse_store, 16, WRITE), A(x87_load, 8, READ), A(x87_first, 8, READ), A(jump, 1, FETCH), A(call_there, 1, FETCH), A(push_return, 1, FETCH),
 	A(fs_base, 8, READ), A(gs_base, 8, WRITE), A(fs_plus, 4, READ), A(gs_minus, 4, READ), A(cmpxchg16, 16, WRITE | ALIGNED),
 };
 
@@ -151,8 +152,8 @@ static void sweep(void)
 	while (block < 0x8000) {
 		uint8_t *code = alloc_page();
 		for (unsigned i = 0; i < SLOTS; i++)
-			for (const uint8_t *from = load_; from < load_end; from++)
-				code[i * SLOT + (from - load_)] = *from;
+			for (const uint8_t *from = x87_first_; from < x87_first_end; from++)
+				code[i * SLOT + (from - x87_first_)] = *from;
 		map_page(SWEEP_CODE, (uint64_t)code, PG_P | PG_U);
 		__asm__ volatile("invlpg (%0)" ::"r"(SWEEP_CODE) : "memory");
 		for (unsigned n = 0; n < SLOTS * USES && block < 0x8000; n++, block++) {

@@ -288,16 +288,14 @@ static const uint8_t *help(struct cpu *c, struct jit *jit, struct record *record
 static const uint8_t *load_vectors(struct cpu *c, struct jit *jit, struct record *record)
 {
 	uint32_t allowed = vector_allowed(c);
-	if ((allowed & record->vector) != record->vector) {
+	/* A register may have drifted over the edge, or be in a zone of the shape where there is no window yet: that would be the
+	 * same if the code began anew. */
+	if ((allowed & record->vector) != record->vector || !still_proven(c, record)) {
 		if (help(c, jit, record)) /* the code behind it takes the state for loaded */
 			c->stats.instructions += record->executed;
 		return NULL;
 	}
 	c->gpr[REG_RIP] = page_of(c, record->unit) + (uint64_t)(int64_t)(record->target - record->insn->length);
-	if (!still_proven(c, record)) { /* it has drifted over the edge */
-		c->stats.instructions += record->executed - 1u;
-		return NULL;
-	}
 	vector_set(jit_words(c), allowed & (record->vector | jit_words(c)->vector_left | (uint32_t)~(VECTOR_AVX512 | VECTOR_X87)));
 	jit->stats.vector_loads++;
 	jit->entering = record->unit;
