@@ -47,11 +47,6 @@ void stream_packer_destroy(struct stream_packer *p)
 	free(p);
 }
 
-static bool page_is_zero(const uint8_t *page)
-{
-	return !page[0] && !memcmp(page, page + 1, STREAM_PAGE_SIZE - 1);
-}
-
 int stream_put_memory(struct stream_packer *p, struct buffer *buffer, uint64_t offset, const uint8_t *memory, unsigned pages,
 		      struct error *err)
 {
@@ -59,7 +54,7 @@ int stream_put_memory(struct stream_packer *p, struct buffer *buffer, uint64_t o
 	unsigned used = 0;
 	for (unsigned i = 0; i < pages; i++) {
 		const uint8_t *page = memory + (size_t)i * STREAM_PAGE_SIZE;
-		if (page_is_zero(page))
+		if (all_zero(page, STREAM_PAGE_SIZE))
 			continue;
 		bitmap[i / 8] |= (uint8_t)BIT(i % 8);
 		memcpy(p->pages + (size_t)used++ * STREAM_PAGE_SIZE, page, STREAM_PAGE_SIZE);

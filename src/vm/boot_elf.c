@@ -66,20 +66,30 @@ void elf_put(const struct elf_file *elf, struct guest_memory *memory, uint64_t o
 	}
 }
 
+int elf_next_load(const struct elf_file *elf, unsigned *index, struct elf_segment *s, struct error *err)
+{
+	while (*index < elf->phnum) {
+		if (elf_segment(elf, (*index)++, s, err) < 0)
+			return -1;
+		if (s->type == ELF_PT_LOAD && s->memsz)
+			return 1;
+	}
+	return 0;
+}
+
 int elf_load(const struct elf_file *elf, struct boot_layout *layout, struct error *err)
 {
+	struct elf_segment s;
 	bool any = false;
-	for (unsigned i = 0; i < elf->phnum; i++) {
-		struct elf_segment s;
-		if (elf_segment(elf, i, &s, err) < 0)
-			return -1;
-		if (s.type != ELF_PT_LOAD || !s.memsz)
-			continue;
+	int more;
+	for (unsigned i = 0; (more = elf_next_load(elf, &i, &s, err)) > 0;) {
 		if (boot_place(layout, s.paddr, s.memsz, elf->image->name, err) < 0)
 			return -1;
 		boot_zero(layout->memory, s.paddr, s.memsz);
 		any = true;
 	}
+	if (more < 0)
+		return -1;
 	if (!any)
 		return error_set(err, ENOEXEC, "ELF file '%s' has nothing to load; is it an object file or a debug file?", elf->image->name);
 	elf_put(elf, layout->memory, 0, elf->image->data, elf->image->size);

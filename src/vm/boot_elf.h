@@ -29,6 +29,8 @@ bool elf_magic(const struct boot_image *image);
 int elf_open(struct elf_file *elf, const struct boot_image *image, uint64_t total, struct error *err);
 /* Segment `index` < elf->phnum; its file bytes lie within the file. */
 int elf_segment(const struct elf_file *elf, unsigned index, struct elf_segment *segment, struct error *err);
+/* The next segment from *index on that takes memory, and where to go on: 1; 0: there is none left; below 0: err is set. */
+int elf_next_load(const struct elf_file *elf, unsigned *index, struct elf_segment *s, struct error *err);
 /* Puts what stands at `offset` of the file to where PT_LOAD segments want it: room that was taken before and reads as zero. */
 void elf_put(const struct elf_file *elf, struct guest_memory *memory, uint64_t offset, const uint8_t *data, uint64_t size);
 /* Lays all PT_LOAD segments of a file that is there as a whole to their physical addresses. */

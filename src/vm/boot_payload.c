@@ -19,19 +19,18 @@ struct placement {
 static int check_segments(const struct placement *p, struct error *err)
 {
 	const struct elf_file *elf = &p->elf;
+	struct elf_segment s;
 	uint64_t used = 0;
 	bool entered = false;
-	for (unsigned i = 0; i < elf->phnum; i++) {
-		struct elf_segment s;
-		if (elf_segment(elf, i, &s, err) < 0)
-			return -1;
-		if (s.type != ELF_PT_LOAD || !s.memsz)
-			continue;
+	int more;
+	for (unsigned i = 0; (more = elf_next_load(elf, &i, &s, err)) > 0;) {
 		if (s.paddr < p->base || !boot_within(s.paddr - p->base, s.memsz, p->room) || s.memsz > p->room - used)
-			return error_set(err, ENOEXEC, "segment %u of the kernel proper lies outside of the room that the header asks for", i);
+			return error_set(err, ENOEXEC, "segment %u of the kernel proper lies outside of the room that the header asks for", i - 1);
 		used += s.memsz;
 		entered |= elf->entry >= s.paddr && elf->entry - s.paddr < s.filesz;
 	}
+	if (more < 0)
+		return -1;
 	return entered ? 0 : error_set(err, ENOEXEC, "the entry of the kernel proper is in none of its segments");
 }
 

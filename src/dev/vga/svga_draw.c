@@ -3,20 +3,10 @@
 #include "base/util.h"
 #include "dev/vga/svga_parts.h"
 
-static uint32_t expand(uint32_t value, unsigned bits)
-{
-	return value << (8 - bits) | value >> (2 * bits - 8);
-}
-
 uint32_t svga_color(const struct svga *svga, uint32_t pixel)
 {
 	const uint8_t *p = svga->palette + 3 * (pixel & 0xff);
-	switch (svga->bits) {
-	case 8: return (uint32_t)p[0] << 16 | (uint32_t)p[1] << 8 | p[2];
-	case 15: return expand(pixel >> 10 & 31, 5) << 16 | expand(pixel >> 5 & 31, 5) << 8 | expand(pixel & 31, 5);
-	case 16: return expand(pixel >> 11 & 31, 5) << 16 | expand(pixel >> 5 & 63, 6) << 8 | expand(pixel & 31, 5);
-	default: return pixel & 0xffffff;
-	}
+	return svga->bits == 8 ? (uint32_t)p[0] << 16 | (uint32_t)p[1] << 8 | p[2] : vga_direct_color(pixel, svga->bits);
 }
 
 /* The FIFO's registers count where there are some. */

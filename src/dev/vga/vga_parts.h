@@ -121,6 +121,8 @@ void vga_post_writes(struct vga *vga);
 /* Draws what has changed. Rows [cursor_first, cursor_end) are drawn in any case, and next time again: something is put on top of them. */
 int vga_draw_picture(struct vga *vga, const struct vga_picture *picture, unsigned cursor_first, unsigned cursor_end, struct surface *surface,
 		     struct error *err);
+/* The colour that the pixel is itself, of 15, 16, 24 or 32 bits; as 0xRRGGBB. */
+uint32_t vga_direct_color(uint32_t pixel, unsigned bits);
 /* A bit of each plane makes a pixel. */
 void vga_shift_planar(const uint8_t *planes, uint8_t *pixel);
 

@@ -23,15 +23,18 @@ static uint32_t expand(uint32_t value, unsigned bits)
 	return value << (8 - bits) | value >> (2 * bits - 8);
 }
 
+uint32_t vga_direct_color(uint32_t pixel, unsigned bits)
+{
+	switch (bits) {
+	case 15: return expand(pixel >> 10 & 31, 5) << 16 | expand(pixel >> 5 & 31, 5) << 8 | expand(pixel & 31, 5);
+	case 16: return expand(pixel >> 11 & 31, 5) << 16 | expand(pixel >> 5 & 63, 6) << 8 | expand(pixel & 31, 5);
+	default: return pixel & 0xffffff;
+	}
+}
+
 static uint32_t pixel_at(const struct vga_picture *picture, const uint8_t *at)
 {
-	unsigned v = load_le16(at);
-	switch (picture->bits) {
-	case 8: return picture->color[*at];
-	case 15: return expand(v >> 10 & 31, 5) << 16 | expand(v >> 5 & 31, 5) << 8 | expand(v & 31, 5);
-	case 16: return expand(v >> 11, 5) << 16 | expand(v >> 5 & 63, 6) << 8 | expand(v & 31, 5);
-	default: return (uint32_t)at[2] << 16 | (uint32_t)at[1] << 8 | at[0];
-	}
+	return picture->bits == 8 ? picture->color[*at] : vga_direct_color(load_le32(at), picture->bits);
 }
 
 /* What would be behind the memory's end is black. */

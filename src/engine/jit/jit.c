@@ -188,8 +188,8 @@ static bool still_proven(const struct cpu *c, const struct record *record)
 			return false;
 	}
 	for (unsigned n = 0; n < REUSE_COUNT; n++) {
-		unsigned seg = record->reuse[n] - REUSE_SEGMENT;
-		if ((seg == SEG_FS || seg == SEG_GS) && !proven_by(jit, record->unit, PROVEN_SHAPED, c->segment_base[seg]))
+		unsigned key = record->reuse[n];
+		if (reuse_is_segment(key) && !proven_by(jit, record->unit, PROVEN_SHAPED, c->segment_base[key - REUSE_SEGMENT]))
 			return false;
 	}
 	for (uint32_t sums = record->sums; sums; sums >>= 12) {
@@ -212,7 +212,7 @@ static void restore_reused(struct cpu *c, const struct jit *jit, const struct re
 			jit_words(c)->reuse[n] = c->gpr[reuse_register[n]];
 			continue;
 		}
-		if (key == REUSE_SEGMENT + SEG_FS || key == REUSE_SEGMENT + SEG_GS) {
+		if (reuse_is_segment(key)) {
 			jit_words(c)->reuse[n] = c->segment_base[key - REUSE_SEGMENT];
 			continue;
 		}

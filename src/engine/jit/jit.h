@@ -44,6 +44,7 @@ struct unit;
  * address of RIP's page or a segment's base, or the guest's register of the same number. */
 enum { REUSE_COUNT = 3, REUSE_FS = 32, REUSE_GS, REUSE_SELF, REUSE_SEGMENT /* + enum isa_seg: its base, proven to be in the shape */,
        REUSE_WINDOW = REUSE_SEGMENT + 8 /* + index in unit->window_index */, REUSE_NONE = 0xff };
+static inline bool reuse_is_segment(unsigned key) { return key >= REUSE_SEGMENT && key < REUSE_WINDOW; }
 #define PROVEN_WINDOWS 3
 #define HOISTED_MAX 4
 #define PROOF_BYTES 14

@@ -289,7 +289,7 @@ void predict_step(struct translator *t)
 	bool good = whole && result(t, i, &value);
 	for (unsigned n = 0; n < 4; n++)
 		if (i->operand[n].kind == OPERAND_GPR && (i->operand[n].access & ACCESS_W))
-			learn(t, i->operand[n].reg < 16 ? i->operand[n].reg : i->operand[n].reg & 3, false, 0);
+			learn(t, whole_register(i->operand[n].reg), false, 0);
 	if (good)
 		learn(t, to->reg, true, extend(value, to->size, false));
 }

@@ -154,11 +154,8 @@ void reuse_update(struct translator *t, bool kept, bool vector)
 		clear_registers(t);
 	const struct proof proof = inherited(t, i);
 	for (unsigned n = 0; n < 4; n++)
-		if (i->operand[n].kind == OPERAND_GPR && (i->operand[n].access & ACCESS_W)) {
-			/* AH to BH are parts of RAX to RBX. */
-			unsigned reg = i->operand[n].reg;
-			written(t, i, reg < 16 ? reg : reg & 3);
-		}
+		if (i->operand[n].kind == OPERAND_GPR && (i->operand[n].access & ACCESS_W))
+			written(t, i, whole_register(i->operand[n].reg));
 	if (proof.window)
 		t->proof[i->operand[0].reg] = proof;
 }
@@ -332,7 +329,7 @@ static uint16_t find_bases(struct translator *t, uint16_t used_by[16])
 		origin[r] = (uint8_t)r;
 	for (t->now = 0; t->now < t->count && t->insn[t->now].op != OP_JCC; t->now++) {
 		const struct insn *i = &t->insn[t->now];
-		const struct operand *to = &i->operand[0], *from = &i->operand[1];
+		const struct operand *from = &i->operand[1];
 		unsigned base = proves_base(i) ? origin[i->base] : REG_NONE;
 		if (base != REG_NONE && !(found >> base & 1) && uses_windows(t) && !predict_missed_before(t)) {
 			found |= (uint16_t)(1u << base);
@@ -343,7 +340,7 @@ static uint16_t find_bases(struct translator *t, uint16_t used_by[16])
 		bool copied = i->op == OP_MOV && i->opsize == 8 && from->kind == OPERAND_GPR && from->reg < 16;
 		for (unsigned n = 0; n < 4; n++)
 			if (i->operand[n].kind == OPERAND_GPR && (i->operand[n].access & ACCESS_W))
-				origin[i->operand[n].reg < 16 ? i->operand[n].reg : i->operand[n].reg & 3] = copied && to->kind == OPERAND_GPR ? origin[from->reg] : REG_NONE;
+				origin[whole_register(i->operand[n].reg)] = copied ? origin[from->reg] : REG_NONE;
 	}
 	t->now = 0;
 	return found;
@@ -353,8 +350,6 @@ static void hoist(struct translator *t, unsigned reg, uint16_t used_by, struct t
 {
 	struct unit *unit = t->unit;
 	const uint8_t *start = emit_here(&t->e);
-	if (unit->hoisted == HOISTED_MAX)
-		return;
 	emit_proof(t, PROVEN_SHAPED, reg, S_A, thunk);
 	t->full |= !t->e.full && emit_here(&t->e) - start != PROOF_BYTES;
 	unit->hoisted_reg[unit->hoisted] = (uint8_t)reg;
@@ -368,13 +363,14 @@ void reuse_hoist(struct translator *t)
 	static const uint8_t order[] = { REG_RBX, REG_RBP, 12, 13, 14, 15, REG_RDI, REG_RSI, REG_RDX, REG_RCX, REG_R8, REG_RAX };
 	uint16_t used_by[16], bases = t->unit->shape_bias ? find_bases(t, used_by) : 0;
 	struct thunk *thunk = NULL;
-	for (unsigned n = 0; n < ARRAY_SIZE(order) && bases; n++) {
+	for (unsigned n = 0; n < ARRAY_SIZE(order) && bases && t->unit->hoisted < HOISTED_MAX; n++) {
 		unsigned r = order[n];
 		if (!(bases >> r & 1) || !predict_shaped(t, r))
 			continue;
-		if (!thunk)
+		if (!thunk) {
 			thunk = leave_at(t, t->at[0]);
-		thunk->record->hoisted = true;
+			thunk->record->hoisted = true;
+		}
 		hoist(t, r, used_by[r], thunk);
 	}
 }
@@ -413,10 +409,10 @@ static bool room_for_proof(const struct translator *t, unsigned keep)
 	return free >= 2 && (~keep >> S_B & 1 || ~keep >> S_C & 1);
 }
 
-/* Which bias it is known or guessed to have: a number of the unit's proofs, 0: nobody knows, or there is no room for the proof. */
-static unsigned number_for(struct translator *t, const struct insn *i, bool base_only, unsigned keep)
+/* Which bias the base is guessed to have: a number of the unit's proofs, 0: nobody knows, or there is no room for the proof. */
+static unsigned guess_base(struct translator *t, const struct insn *i, unsigned keep)
 {
-	unsigned number = spare(t, keep) ? number_of(t->unit, predict_window(t, i, base_only)) : 0;
+	unsigned number = spare(t, keep) ? number_of(t->unit, predict_window(t, i, true)) : 0;
 	return unit_shaped(t->unit, number) || room_for_proof(t, keep) ? number : 0;
 }
 
@@ -426,7 +422,7 @@ static bool proven_operand(struct translator *t, const struct insn *i, unsigned 
 	struct proof *p = &t->proof[i->base];
 	unsigned number = p->window, y = HOST_NONE;
 	keep |= bit_of(i->base);
-	if (!number && (find(t, i->base) || !(number = number_for(t, i, true, keep))))
+	if (!number && (find(t, i->base) || !(number = guess_base(t, i, keep))))
 		return false;
 	const bool shaped = unit_shaped(t->unit, number);
 	if (!shaped && !(y = window_register(t, number, keep)))
@@ -577,12 +573,9 @@ static bool shaped_segment(struct translator *t, const struct insn *i, unsigned 
 {
 	const unsigned key = REUSE_SEGMENT + i->seg;
 	struct reuse *r = find(t, key);
-	if (!t->unit->shape_bias || (!r && (predict_missed_before(t) || keep >> S_A & 1)))
-		return false;
-	bool there = r != NULL;
-	if (!r && !(r = take(t, keep, key)))
-		return false;
-	if (!there) {
+	if (!r) {
+		if (!t->unit->shape_bias || predict_missed_before(t) || keep >> S_A & 1 || !(r = take(t, keep, key)))
+			return false;
 		emit_load(&t->e, register_of(t, r), CPU_FIELD(segment_base[i->seg]));
 		emit_proof(t, PROVEN_SHAPED, register_of(t, r), S_A, thunk);
 	}

@@ -100,6 +100,12 @@ static inline bool scratch_register(unsigned r)
 	return r == S_A || r == S_B || r == S_C;
 }
 
+/* The register that an operand's register is, or is a part of: AH to BH, from 16 on, are of RAX to RBX. */
+static inline unsigned whole_register(unsigned r)
+{
+	return r < 16 ? r : r & 3;
+}
+
 /* 32-bit code (legacy.c). */
 static inline bool legacy(const struct translator *t)
 {
