@@ -6,7 +6,7 @@
 set -eu
 
 build="gcc meson ninja-build pkg-config libc6-dev libjansson-dev libzstd-dev zlib1g-dev libmicrohttpd-dev liburing-dev libslirp-dev"
-build="$build libpng-dev libvncserver-dev libarchive-dev libcurl4-gnutls-dev libgnutls28-dev libfuse3-dev"
+build="$build libpng-dev libvncserver-dev libarchive-dev liblzma-dev liblz4-dev libbz2-dev libcurl4-gnutls-dev nettle-dev libfuse3-dev"
 # Guests are unpacked from packages on the way; SeaBIOS is the firmware of a machine without a kernel.
 build="$build apt dpkg cpio gzip util-linux seabios"
 test="qemu-system-x86 qemu-utils iproute2 ipxe-qemu ovmf mtools libcmocka-dev libzydis-dev libdrm-dev python3 gdb curl e2fsprogs fdisk fuse3 fuse2fs grub-common grub-pc-bin lz4 xz-utils"

@@ -9,10 +9,16 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/library.h"
 #include "base/log.h"
 #include "base/util.h"
 #include "display/keys.h"
 #include "host/thread.h"
+
+#define SYMBOLS(S)                                                                                             \
+	S(rfbCheckPasswordByList) S(rfbErr) S(rfbGetScreen) S(rfbInitServer) S(rfbLog) S(rfbMarkRectAsModified) \
+	S(rfbNewFramebuffer) S(rfbProcessEvents) S(rfbScreenCleanup) S(rfbShutdownServer)
+LIBRARY(rfb, "libvncserver.so.1", "libvncserver1", SYMBOLS);
 
 #define FRAME_US 33000
 #define IDLE_US 200000
@@ -82,13 +88,13 @@ static bool resize(struct vnc *vnc)
 	if (!shown)
 		return false;
 	vnc->shown = shown;
-	rfbNewFramebuffer(vnc->screen, (char *)shown, (int)width, (int)height, 8, 3, 4);
+	rfb.rfbNewFramebuffer(vnc->screen, (char *)shown, (int)width, (int)height, 8, 3, 4);
 	/* The call goes back to its own order of colours. */
 	vnc->screen->serverFormat.redShift = 16;
 	vnc->screen->serverFormat.greenShift = 8;
 	vnc->screen->serverFormat.blueShift = 0;
 	free(old);
-	rfbMarkRectAsModified(vnc->screen, 0, 0, (int)width, (int)height);
+	rfb.rfbMarkRectAsModified(vnc->screen, 0, 0, (int)width, (int)height);
 	return true;
 }
 
@@ -106,7 +112,7 @@ static void show_tile(struct vnc *vnc, unsigned left, unsigned top)
 		changed = true;
 	}
 	if (changed)
-		rfbMarkRectAsModified(vnc->screen, (int)left, (int)top, (int)right, (int)bottom);
+		rfb.rfbMarkRectAsModified(vnc->screen, (int)left, (int)top, (int)right, (int)bottom);
 }
 
 static void refresh(struct vnc *vnc)
@@ -133,7 +139,7 @@ static void *serve(void *opaque)
 		bool watched = vnc->screen->clientHead != NULL;
 		if (watched)
 			refresh(vnc);
-		rfbProcessEvents(vnc->screen, watched ? FRAME_US : IDLE_US);
+		rfb.rfbProcessEvents(vnc->screen, watched ? FRAME_US : IDLE_US);
 	}
 	return NULL;
 }
@@ -191,8 +197,10 @@ static int listen_at(const char *host, unsigned *port, struct error *err)
 static int set_up_screen(struct vnc *vnc, int fd, unsigned port, struct error *err)
 {
 	int argc = 0;
-	rfbLog = rfbErr = log_line;
-	vnc->screen = rfbGetScreen(&argc, NULL, WIDTH_AT_FIRST, HEIGHT_AT_FIRST, 8, 3, 4);
+	if (library_load(&rfb_library, err) < 0)
+		return -1;
+	*rfb.rfbLog = *rfb.rfbErr = log_line;
+	vnc->screen = rfb.rfbGetScreen(&argc, NULL, WIDTH_AT_FIRST, HEIGHT_AT_FIRST, 8, 3, 4);
 	vnc->shown = calloc((size_t)WIDTH_AT_FIRST * HEIGHT_AT_FIRST, sizeof(*vnc->shown));
 	if (!vnc->screen || !vnc->shown)
 		return error_set(err, ENOMEM, "out of memory for the VNC server");
@@ -215,9 +223,9 @@ static int set_up_screen(struct vnc *vnc, int fd, unsigned port, struct error *e
 	screen->httpPort = screen->http6Port = 0;
 	if (vnc->config.password) {
 		screen->authPasswdData = vnc->passwords;
-		screen->passwordCheck = rfbCheckPasswordByList;
+		screen->passwordCheck = rfb.rfbCheckPasswordByList;
 	}
-	rfbInitServer(screen);
+	rfb.rfbInitServer(screen);
 	screen->listenSock = fd;
 	screen->port = (int)port;
 	FD_SET(fd, &screen->allFds);
@@ -260,8 +268,8 @@ void vnc_destroy(struct vnc *vnc)
 	if (vnc->started)
 		pthread_join(vnc->thread, NULL);
 	if (vnc->screen) {
-		rfbShutdownServer(vnc->screen, TRUE);
-		rfbScreenCleanup(vnc->screen);
+		rfb.rfbShutdownServer(vnc->screen, TRUE);
+		rfb.rfbScreenCleanup(vnc->screen);
 	}
 	free(vnc->shown);
 	surface_destroy(&vnc->surface);

@@ -11,7 +11,13 @@
 #include <unistd.h>
 
 #include "base/json.h"
+#include "base/library.h"
 #include "base/util.h"
+
+#define SYMBOLS(S)                                                                                             \
+	S(MHD_add_response_header) S(MHD_create_response_from_buffer) S(MHD_destroy_response)                  \
+	S(MHD_get_daemon_info) S(MHD_queue_response) S(MHD_quiesce_daemon) S(MHD_start_daemon) S(MHD_stop_daemon)
+LIBRARY(mhd, "libmicrohttpd.so.12", "libmicrohttpd12", SYMBOLS);
 
 #define CONNECTION_MEMORY 16384u
 /* Thread-local variables are a part of it, and jansson takes 2,048 levels of nesting. */
@@ -54,17 +60,17 @@ static enum MHD_Result send_reply(struct MHD_Connection *connection, struct http
 	if (!reply->data)
 		make_text(reply);
 	struct MHD_Response *response =
-		reply->data ? MHD_create_response_from_buffer(reply->size, reply->data, MHD_RESPMEM_MUST_FREE) : NULL;
+		reply->data ? mhd.MHD_create_response_from_buffer(reply->size, reply->data, MHD_RESPMEM_MUST_FREE) : NULL;
 	if (!response) {
 		free(reply->data);
 		return MHD_NO;
 	}
-	MHD_add_response_header(response, "Content-Type", reply->type);
-	MHD_add_response_header(response, "Connection", "close");
+	mhd.MHD_add_response_header(response, "Content-Type", reply->type);
+	mhd.MHD_add_response_header(response, "Connection", "close");
 	if (reply->allow)
-		MHD_add_response_header(response, "Allow", reply->allow);
-	enum MHD_Result result = MHD_queue_response(connection, reply->status, response);
-	MHD_destroy_response(response);
+		mhd.MHD_add_response_header(response, "Allow", reply->allow);
+	enum MHD_Result result = mhd.MHD_queue_response(connection, reply->status, response);
+	mhd.MHD_destroy_response(response);
 	return result;
 }
 
@@ -126,9 +132,11 @@ struct http_server *http_server_create(int listen_fd, void (*handler)(void *opaq
 				       void *opaque, struct error *err)
 {
 	struct http_server *server = malloc(sizeof(*server));
-	if (!server) {
-		close(listen_fd);
+	if (!server)
 		error_set(err, ENOMEM, "no memory for the control socket");
+	if (!server || library_load(&mhd_library, err) < 0) {
+		close(listen_fd);
+		free(server);
 		return NULL;
 	}
 	*server = (struct http_server){ .handler = handler, .opaque = opaque };
@@ -136,7 +144,7 @@ struct http_server *http_server_create(int listen_fd, void (*handler)(void *opaq
 	sigset_t all, old;
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
-	server->daemon = MHD_start_daemon(
+	server->daemon = mhd.MHD_start_daemon(
 		MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_THREAD_PER_CONNECTION | MHD_USE_POLL | MHD_USE_ITC, 0, NULL, NULL, on_request,
 		server, MHD_OPTION_EXTERNAL_LOGGER, no_log, NULL, MHD_OPTION_LISTEN_SOCKET, listen_fd, MHD_OPTION_CONNECTION_LIMIT,
 		HTTP_MAX_CONNECTIONS, MHD_OPTION_CONNECTION_TIMEOUT, HTTP_TIMEOUT_SECONDS, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
@@ -155,14 +163,14 @@ void http_server_destroy(struct http_server *server)
 {
 	if (!server)
 		return;
-	MHD_socket fd = MHD_quiesce_daemon(server->daemon);
+	MHD_socket fd = mhd.MHD_quiesce_daemon(server->daemon);
 	for (unsigned i = 0; i < 100; i++) {
-		const union MHD_DaemonInfo *info = MHD_get_daemon_info(server->daemon, MHD_DAEMON_INFO_CURRENT_CONNECTIONS);
+		const union MHD_DaemonInfo *info = mhd.MHD_get_daemon_info(server->daemon, MHD_DAEMON_INFO_CURRENT_CONNECTIONS);
 		if (!info || !info->num_connections)
 			break;
 		nanosleep(&(struct timespec){ .tv_nsec = 10000000 }, NULL);
 	}
-	MHD_stop_daemon(server->daemon);
+	mhd.MHD_stop_daemon(server->daemon);
 	if (fd >= 0)
 		close(fd);
 	free(server);

@@ -3,7 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <gnutls/crypto.h>
+#include <nettle/sha2.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
@@ -12,44 +12,44 @@
 #include "base/util.h"
 #include "host/file.h"
 
-#define SHA256_SIZE 32
-
 static void to_text(const uint8_t *digest, char text[DIGEST_TEXT])
 {
-	for (unsigned i = 0; i < SHA256_SIZE; i++)
+	for (unsigned i = 0; i < SHA256_DIGEST_SIZE; i++)
 		snprintf(text + 2 * i, 3, "%02x", digest[i]);
 }
 
-int digest_text(const void *data, size_t size, char text[DIGEST_TEXT], struct error *err)
+void digest_text(const void *data, size_t size, char text[DIGEST_TEXT])
 {
-	uint8_t digest[SHA256_SIZE];
-	if (gnutls_hash_fast(GNUTLS_DIG_SHA256, data, size, digest) < 0)
-		return error_set(err, ENOTSUP, "GnuTLS gives no SHA-256 here");
+	uint8_t digest[SHA256_DIGEST_SIZE];
+	struct sha256_ctx hash;
+	sha256_init(&hash);
+	sha256_update(&hash, size, data);
+	sha256_digest(&hash, sizeof(digest), digest);
 	to_text(digest, text);
-	return 0;
 }
 
 int digest_file(const char *path, char text[DIGEST_TEXT], struct error *err)
 {
 	enum { PIECE = 1 << 20 };
-	gnutls_hash_hd_t hash;
-	uint8_t digest[SHA256_SIZE];
+	struct sha256_ctx hash;
+	uint8_t digest[SHA256_DIGEST_SIZE];
 	cleanup_free uint8_t *piece = malloc(PIECE);
 	cleanup_close int fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return error_set(err, errno, "%s: cannot open it: %s", path, strerror(errno));
-	if (!piece || gnutls_hash_init(&hash, GNUTLS_DIG_SHA256) < 0)
+	if (!piece)
 		return error_set(err, ENOMEM, "%s: cannot compute its SHA-256: out of memory", path);
+	sha256_init(&hash);
 	ssize_t n;
 	do {
 		n = read(fd, piece, PIECE);
 		if (n > 0)
-			gnutls_hash(hash, piece, (size_t)n);
+			sha256_update(&hash, (size_t)n, piece);
 	} while (n > 0 || (n < 0 && errno == EINTR));
 	int error = errno;
-	gnutls_hash_deinit(hash, digest);
 	if (n < 0)
 		return error_set(err, error, "%s: cannot read it: %s", path, strerror(error));
+	sha256_digest(&hash, sizeof(digest), digest);
 	to_text(digest, text);
 	return 0;
 }

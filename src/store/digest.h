@@ -9,7 +9,7 @@
 /* SHA-256 (FIPS 180-4) as 64 small hexadecimal digits. */
 #define DIGEST_TEXT 65
 
-int digest_text(const void *data, size_t size, char text[DIGEST_TEXT], struct error *err);
+void digest_text(const void *data, size_t size, char text[DIGEST_TEXT]);
 int digest_file(const char *path, char text[DIGEST_TEXT], struct error *err);
 
 /* Whether that is a checksum as a user writes it: 64 digits of any case. */

@@ -2,6 +2,8 @@
 #define _GNU_SOURCE
 #include "store/fetch.h"
 
+/* Its macros that check arguments call functions by name. */
+#define CURL_DISABLE_TYPECHECK
 #include <curl/curl.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -14,9 +16,15 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/library.h"
 #include "base/log.h"
 #include "base/util.h"
 #include "host/file.h"
+
+#define SYMBOLS(S)                                                                                             \
+	S(curl_easy_cleanup) S(curl_easy_getinfo) S(curl_easy_init) S(curl_easy_perform) S(curl_easy_reset)    \
+	S(curl_easy_setopt) S(curl_easy_strerror) S(curl_global_init) S(curl_slist_append) S(curl_slist_free_all)
+LIBRARY(curl, "libcurl-gnutls.so.4", "libcurl3-gnutls", SYMBOLS);
 
 #define RETRIES 5 /* one after the other without a byte */
 #define MAX_TAG 1000
@@ -131,31 +139,31 @@ static struct curl_slist *set_options(struct transfer *t)
 {
 	char header[MAX_TAG + 16];
 	struct curl_slist *headers = NULL;
-	curl_easy_reset(t->curl);
-	curl_easy_setopt(t->curl, CURLOPT_URL, t->fetch->url);
-	curl_easy_setopt(t->curl, CURLOPT_PROTOCOLS_STR, "http,https,file");
-	curl_easy_setopt(t->curl, CURLOPT_REDIR_PROTOCOLS_STR, "http,https");
-	curl_easy_setopt(t->curl, CURLOPT_FOLLOWLOCATION, 1l);
-	curl_easy_setopt(t->curl, CURLOPT_MAXREDIRS, 10l);
-	curl_easy_setopt(t->curl, CURLOPT_FAILONERROR, 1l);
-	curl_easy_setopt(t->curl, CURLOPT_NOSIGNAL, 1l);
-	curl_easy_setopt(t->curl, CURLOPT_USERAGENT, "visor/" VISOR_VERSION);
-	curl_easy_setopt(t->curl, CURLOPT_CONNECTTIMEOUT, 30l);
-	curl_easy_setopt(t->curl, CURLOPT_LOW_SPEED_LIMIT, 1l);
-	curl_easy_setopt(t->curl, CURLOPT_LOW_SPEED_TIME, STALLED_SECONDS);
-	curl_easy_setopt(t->curl, CURLOPT_ERRORBUFFER, t->why);
-	curl_easy_setopt(t->curl, CURLOPT_WRITEFUNCTION, on_data);
-	curl_easy_setopt(t->curl, CURLOPT_WRITEDATA, t);
-	curl_easy_setopt(t->curl, CURLOPT_HEADERFUNCTION, on_header);
-	curl_easy_setopt(t->curl, CURLOPT_HEADERDATA, t);
-	curl_easy_setopt(t->curl, CURLOPT_XFERINFOFUNCTION, on_progress);
-	curl_easy_setopt(t->curl, CURLOPT_XFERINFODATA, t);
-	curl_easy_setopt(t->curl, CURLOPT_NOPROGRESS, 0l);
-	curl_easy_setopt(t->curl, CURLOPT_RESUME_FROM_LARGE, (curl_off_t)t->begin);
+	curl.curl_easy_reset(t->curl);
+	curl.curl_easy_setopt(t->curl, CURLOPT_URL, t->fetch->url);
+	curl.curl_easy_setopt(t->curl, CURLOPT_PROTOCOLS_STR, "http,https,file");
+	curl.curl_easy_setopt(t->curl, CURLOPT_REDIR_PROTOCOLS_STR, "http,https");
+	curl.curl_easy_setopt(t->curl, CURLOPT_FOLLOWLOCATION, 1l);
+	curl.curl_easy_setopt(t->curl, CURLOPT_MAXREDIRS, 10l);
+	curl.curl_easy_setopt(t->curl, CURLOPT_FAILONERROR, 1l);
+	curl.curl_easy_setopt(t->curl, CURLOPT_NOSIGNAL, 1l);
+	curl.curl_easy_setopt(t->curl, CURLOPT_USERAGENT, "visor/" VISOR_VERSION);
+	curl.curl_easy_setopt(t->curl, CURLOPT_CONNECTTIMEOUT, 30l);
+	curl.curl_easy_setopt(t->curl, CURLOPT_LOW_SPEED_LIMIT, 1l);
+	curl.curl_easy_setopt(t->curl, CURLOPT_LOW_SPEED_TIME, STALLED_SECONDS);
+	curl.curl_easy_setopt(t->curl, CURLOPT_ERRORBUFFER, t->why);
+	curl.curl_easy_setopt(t->curl, CURLOPT_WRITEFUNCTION, on_data);
+	curl.curl_easy_setopt(t->curl, CURLOPT_WRITEDATA, t);
+	curl.curl_easy_setopt(t->curl, CURLOPT_HEADERFUNCTION, on_header);
+	curl.curl_easy_setopt(t->curl, CURLOPT_HEADERDATA, t);
+	curl.curl_easy_setopt(t->curl, CURLOPT_XFERINFOFUNCTION, on_progress);
+	curl.curl_easy_setopt(t->curl, CURLOPT_XFERINFODATA, t);
+	curl.curl_easy_setopt(t->curl, CURLOPT_NOPROGRESS, 0l);
+	curl.curl_easy_setopt(t->curl, CURLOPT_RESUME_FROM_LARGE, (curl_off_t)t->begin);
 	if (t->begin && *t->tag) {
 		snprintf(header, sizeof(header), "If-Range: %s", t->tag);
-		headers = curl_slist_append(NULL, header);
-		curl_easy_setopt(t->curl, CURLOPT_HTTPHEADER, headers);
+		headers = curl.curl_slist_append(NULL, header);
+		curl.curl_easy_setopt(t->curl, CURLOPT_HTTPHEADER, headers);
 	}
 	return headers;
 }
@@ -209,9 +217,9 @@ static CURLcode once(struct transfer *t, long *status)
 	t->tag_is_new = t->write_failed = false;
 	*t->why = 0;
 	struct curl_slist *headers = set_options(t);
-	CURLcode code = curl_easy_perform(t->curl);
-	curl_easy_getinfo(t->curl, CURLINFO_RESPONSE_CODE, status);
-	curl_slist_free_all(headers);
+	CURLcode code = curl.curl_easy_perform(t->curl);
+	curl.curl_easy_getinfo(t->curl, CURLINFO_RESPONSE_CODE, status);
+	curl.curl_slist_free_all(headers);
 	return code;
 }
 
@@ -235,8 +243,8 @@ static int transfer(struct transfer *t, struct error *err)
 		farthest = MAX(farthest, t->begin + t->done);
 		if (!may_retry(t, code, status) || tries >= RETRIES)
 			return error_set(err, t->write_failed ? EIO : 0, "%s: %s; what came so far is kept: the same command goes on from there",
-					 t->fetch->url, *t->why ? t->why : curl_easy_strerror(code));
-		log_info("%s: %s; trying again", t->fetch->url, *t->why ? t->why : curl_easy_strerror(code));
+					 t->fetch->url, *t->why ? t->why : curl.curl_easy_strerror(code));
+		log_info("%s: %s; trying again", t->fetch->url, *t->why ? t->why : curl.curl_easy_strerror(code));
 		nanosleep(&(struct timespec){ .tv_sec = tries }, NULL);
 	}
 }
@@ -250,11 +258,13 @@ int fetch_file(const struct fetch *fetch, struct error *err)
 	struct flock range = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
 	if (fcntl(fd, F_OFD_SETLK, &range) < 0)
 		return error_set(err, EBUSY, "%s: another process fetches it at the moment; wait until that has ended", fetch->url);
-	if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK || !(t.curl = curl_easy_init()))
+	if (library_load(&curl_library, err) < 0)
+		return -1;
+	if (curl.curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK || !(t.curl = curl.curl_easy_init()))
 		return error_set(err, ENOMEM, "libcurl cannot be started: out of memory");
 	load_tag(&t);
 	int rc = transfer(&t, err);
-	curl_easy_cleanup(t.curl);
+	curl.curl_easy_cleanup(t.curl);
 	if (rc == 0 && fsync(fd) < 0)
 		rc = error_set(err, errno, "%s: cannot write it to the disk: %s", fetch->path, strerror(errno));
 	return rc;

@@ -103,7 +103,7 @@ static void test_digest(void **state)
 	/* FIPS 180-4's examples. */
 	char text[DIGEST_TEXT];
 	struct error err;
-	assert_int_equal(digest_text("abc", 3, text, &err), 0);
+	digest_text("abc", 3, text);
 	assert_string_equal(text, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
 	write_file(in_folder("empty"), "", 0);
 	assert_int_equal(digest_file(in_folder("empty"), text, &err), 0);
