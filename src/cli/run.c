@@ -360,7 +360,7 @@ static int finish(struct run *run)
 static int run_run(const void *values, const struct operands *operands)
 {
 	struct run_values v = *(const struct run_values *)values;
-	struct run run = { .values = &v, .started_ns = host_time_ns() };
+	struct run run = { .values = &v, .started_ns = host_process_began() };
 	const char *image = operands->count ? operands->values[0] : NULL;
 	struct error err;
 	if (v.verbose)

@@ -35,7 +35,7 @@ const struct text_section text_sections[] = {
 		{ "efficiency", "The share of guest instructions that were executed without a call into the monitor (Popek and Goldberg's efficiency). "
 			"Each time that translated code is left counts as one instruction that was not, whatever the reason, and so does each "
 			"instruction that is interpreted: the true share is never less." },
-		{ "start_ms", "Milliseconds from the start of visor, without the loading of its libraries, to the first guest instruction." },
+		{ "start_ms", "Milliseconds from the start of the process to the first guest instruction." },
 		{ "own_memory, page_tables", "Bytes of memory that the process has for itself: without the guest's memory and translated code; and the host "
 			"kernel's tables for it." },
 		{ "guest_memory", "Bytes of the host's memory that the guest's takes now." },

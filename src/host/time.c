@@ -11,11 +11,21 @@
 #define CALIBRATION_NS 1000000ull
 #define ATTEMPTS 5
 
-uint64_t host_time_ns(void)
+static uint64_t read_clock(clockid_t id)
 {
 	struct timespec t;
-	clock_gettime(CLOCK_MONOTONIC, &t);
+	clock_gettime(id, &t);
 	return (uint64_t)t.tv_sec * 1000000000ull + (uint64_t)t.tv_nsec;
+}
+
+uint64_t host_time_ns(void)
+{
+	return read_clock(CLOCK_MONOTONIC);
+}
+
+uint64_t host_process_began(void)
+{
+	return host_time_ns() - read_clock(CLOCK_PROCESS_CPUTIME_ID);
 }
 
 int64_t host_wall_seconds(void)

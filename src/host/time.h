@@ -7,6 +7,12 @@
 /* Nanoseconds of CLOCK_MONOTONIC. */
 uint64_t host_time_ns(void);
 
+/*
+ * When the process began, of the same clock, if nothing but the loading of the program and its libraries has happened
+ * since: what that has taken of processor time ago. The kernel's own figure is in hundredths of a second.
+ */
+uint64_t host_process_began(void);
+
 /* Seconds since 1970 by the host's clock, UTC. */
 int64_t host_wall_seconds(void);
 

@@ -61,6 +61,10 @@ uint64_t boot_load_payload(const struct boot_image *payload, struct guest_memory
 		return 0;
 	}
 	p.total = load_le32(payload->data + payload->size - 4);
+	if (!p.total) {
+		error_set(err, ENOEXEC, "its payload is empty");
+		return 0;
+	}
 	/* gzip's own format ends with the length; to the others the kernel's build adds it. */
 	if (load_le16(payload->data) != 0x8b1f)
 		packed.size -= 4;

@@ -9,16 +9,20 @@
 #include <unistd.h>
 
 #include "base/json.h"
+#include "base/log.h"
 #include "base/util.h"
 #include "host/http.h"
 #include "host/rundir.h"
+#include "host/thread.h"
 #include "vm/snapshot.h"
 #include "vm/snapshot_config.h"
 
 struct control {
 	struct machine *machine;
 	char *name;
-	struct http_server *server;
+	int fd; /* listens */
+	pthread_t starter;
+	struct http_server *server; /* its result; NULL: failed */
 	bool paused; /* by us: machine_pause nests */
 	pthread_mutex_t mutex;
 	pthread_cond_t answered;
@@ -318,6 +322,17 @@ static void on_request(void *opaque, const struct http_request *request, struct 
 	http_reply_error(reply, 404, "there is no such path");
 }
 
+/* Beside the machine's start, which takes no longer than this: who connects meanwhile waits in the socket's queue. */
+static void *start_server(void *opaque)
+{
+	struct control *c = opaque;
+	struct error err;
+	c->server = http_server_create(c->fd, on_request, c, &err);
+	if (!c->server)
+		log_error("%s: it runs, but takes no commands: %s", c->name, err.text);
+	return NULL;
+}
+
 struct control *control_create(struct machine *machine, const char *name, struct error *err)
 {
 	struct control *c = calloc(1, sizeof(*c));
@@ -329,13 +344,13 @@ struct control *control_create(struct machine *machine, const char *name, struct
 	c->machine = machine;
 	pthread_mutex_init(&c->mutex, NULL);
 	pthread_cond_init(&c->answered, NULL);
-	int fd = rundir_listen(name, err);
-	if (fd >= 0)
-		c->server = http_server_create(fd, on_request, c, err);
-	if (c->server)
+	c->fd = rundir_listen(name, err);
+	if (c->fd >= 0 && host_thread_start(&c->starter, "control", start_server, c, err) == 0)
 		return c;
-	if (fd >= 0)
+	if (c->fd >= 0) {
 		rundir_unlink(name);
+		close(c->fd);
+	}
 	free(c->name);
 	free(c);
 	return NULL;
@@ -350,6 +365,7 @@ void control_destroy(struct control *c)
 	c->ending = true;
 	pthread_cond_broadcast(&c->answered);
 	pthread_mutex_unlock(&c->mutex);
+	pthread_join(c->starter, NULL);
 	http_server_destroy(c->server);
 	pthread_cond_destroy(&c->answered);
 	pthread_mutex_destroy(&c->mutex);

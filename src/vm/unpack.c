@@ -7,11 +7,12 @@
 #include <zlib.h>
 
 #include "base/util.h"
+#include "vm/unpack_lz4.h"
 
 struct format {
 	const char *name;
 	uint8_t magic[2];
-	int (*support)(struct archive *);
+	int (*support)(struct archive *); /* libarchive's; NULL: done without it */
 };
 
 static const struct format formats[] = {
@@ -20,7 +21,7 @@ static const struct format formats[] = {
 	{ "LZMA", { 0x5d, 0x00 }, archive_read_support_filter_lzma },
 	{ "XZ", { 0xfd, 0x37 }, archive_read_support_filter_xz },
 	{ "LZO", { 0x89, 0x4c }, archive_read_support_filter_lzop },
-	{ "LZ4", { 0x02, 0x21 }, archive_read_support_filter_lz4 },
+	{ "LZ4", { 0x02, 0x21 }, NULL },
 	{ "Zstandard", { 0x28, 0xb5 }, archive_read_support_filter_zstd },
 };
 #define GZIP (&formats[0])
@@ -33,9 +34,9 @@ static const struct format *find_format(const struct boot_image *packed)
 	return NULL;
 }
 
-static int damaged(const struct format *format, const char *why, struct error *err)
+int unpack_damaged(const char *format, const char *why, struct error *err)
 {
-	return error_set(err, ENOEXEC, "what is packed in %s format is damaged (%s)", format->name, why ? why : "it cannot be read");
+	return error_set(err, ENOEXEC, "what is packed in %s format is damaged (%s)", format, why ? why : "it cannot be read");
 }
 
 static int pump(struct archive *a, const struct format *format, const struct boot_image *packed, uint64_t total, unpack_sink *sink,
@@ -49,7 +50,7 @@ static int pump(struct archive *a, const struct format *format, const struct boo
 	int rc;
 	while ((rc = archive_read_data_block(a, &data, &size, &at)) == ARCHIVE_OK) {
 		if (size > total - done)
-			return damaged(format, "it is longer than its end says", err);
+			return unpack_damaged(format->name, "it is longer than its end says", err);
 		if (size && sink(opaque, done, data, size, err) < 0)
 			return -1;
 		done += size;
@@ -57,12 +58,12 @@ static int pump(struct archive *a, const struct format *format, const struct boo
 			crc = crc32_z(crc, data, size);
 	}
 	if (rc != ARCHIVE_EOF)
-		return damaged(format, archive_error_string(a), err);
+		return unpack_damaged(format->name, archive_error_string(a), err);
 	if (done < total)
-		return damaged(format, "it is shorter than its end says", err);
+		return unpack_damaged(format->name, "it is shorter than its end says", err);
 	/* libarchive looks at the others' checksums alone (RFC 1952, 2.3.1). */
 	if (format == GZIP && (packed->size < 8 || load_le32(packed->data + packed->size - 8) != crc))
-		return damaged(format, "its checksum is another one", err);
+		return unpack_damaged(format->name, "its checksum is another one", err);
 	return 0;
 }
 
@@ -72,6 +73,8 @@ int unpack(const struct boot_image *packed, uint64_t total, unpack_sink *sink, v
 	struct archive_entry *entry;
 	if (!format)
 		return error_set(err, ENOEXEC, "it is packed in no format that visor knows");
+	if (!format->support)
+		return unpack_lz4(packed, total, sink, opaque, err);
 	struct archive *a = archive_read_new();
 	if (!a)
 		return error_set(err, ENOMEM, "out of memory");
@@ -80,7 +83,7 @@ int unpack(const struct boot_image *packed, uint64_t total, unpack_sink *sink, v
 	if (archive_read_support_format_raw(a) != ARCHIVE_OK || format->support(a) != ARCHIVE_OK)
 		rc = error_set(err, ENOTSUP, "this host's libarchive does not unpack the format %s", format->name);
 	else if (archive_read_open_memory(a, packed->data, packed->size) != ARCHIVE_OK || archive_read_next_header(a, &entry) != ARCHIVE_OK)
-		rc = damaged(format, archive_error_string(a), err);
+		rc = unpack_damaged(format->name, archive_error_string(a), err);
 	else
 		rc = pump(a, format, packed, total, sink, opaque, err);
 	archive_read_free(a);

@@ -4,7 +4,10 @@
 
 #include "vm/boot.h"
 
-/* Takes a piece of what comes out, which begins at `offset` of it: one after the other, the first with offset 0. Below 0: no more, err is set. */
+/*
+ * Takes a piece of what comes out, which begins at `offset` of it: first that of offset 0; when that has been taken, the others in any
+ * order, on two threads at once. Below 0: no more, err is set.
+ */
 typedef int unpack_sink(void *opaque, uint64_t offset, const uint8_t *data, size_t size, struct error *err);
 
 /*
@@ -13,5 +16,8 @@ typedef int unpack_sink(void *opaque, uint64_t offset, const uint8_t *data, size
  * bytes; no more than those go to the sink.
  */
 int unpack(const struct boot_image *packed, uint64_t total, unpack_sink *sink, void *opaque, struct error *err);
+
+/* The error for packed bytes that are not what they should be; why may be NULL. */
+int unpack_damaged(const char *format, const char *why, struct error *err);
 
 #endif
