@@ -13,11 +13,11 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <sys/socket.h>
 
 #include "base/iovec.h"
 #include "base/util.h"
+#include "host/random.h"
 
 #define ETHERTYPE_IPV4 0x0800
 #define ETHERTYPE_IPV6 0x86dd
@@ -480,7 +480,7 @@ void flow_begin(struct flow *flow, const struct segment *syn)
 {
 	uint32_t first = 0;
 	/* Nobody but the guest sees it; nevertheless not to be guessed (RFC 6528). */
-	if (getrandom(&first, sizeof(first), GRND_NONBLOCK) < 0)
+	if (host_random(&first, sizeof(first)) < sizeof(first))
 		first = (uint32_t)relay_now(flow->relay);
 	flow->send_una = flow->send_nxt = flow->send_max = first;
 	flow->receive_nxt = syn->sequence + 1;

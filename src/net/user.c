@@ -5,6 +5,8 @@
  * 10.0.2.0/24 with the host's loopback at 10.0.2.2, name server 10.0.2.3, the guest at 10.0.2.15 by DHCP; fec0::/64
  * with 2 and 3 likewise.
  *
+ * TCP connections that the guest opens are the relay's (relay.h), all else is libslirp's.
+ *
  * libslirp is made for poll(2): before each wait it says what it waits for, and after it looks for what came. What it waits for changes
  * only when something was done with it; then `refresh` runs once, posted to the worker, and compares. What is newly waited for is looked at
  * there and then: in a fast connection it is ready, and would only be put into an epoll set to be taken out again.
