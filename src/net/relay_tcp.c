@@ -38,9 +38,9 @@
 #define PAYLOAD_MAX (65535u - IPV6_HEADER - TCP_HEADER)
 #define PIECES 64
 
-#define PATIENCE_NS 300000000ull
+#define PATIENCE_NS 1000000000ull /* RFC 6298, 2.1 */
 #define PATIENCE_MAX_NS 8000000000ull
-#define ATTEMPTS 12u
+#define ATTEMPTS 20u
 
 /* --- rings --- */
 
