@@ -83,6 +83,7 @@ struct gateway *gateway_open(const struct net_config *config, bool host_only, st
 	net_attach(g->user, &(struct net_port){ from_user, member_writable, g });
 	net_attach(g->member, &(struct net_port){ from_switch, user_writable, g });
 	net_set_offloads(g->member, NET_OFFLOAD_ALL);
+	net_set_offloads(g->user, NET_OFFLOAD_ALL);
 	return g;
 }
 

@@ -224,6 +224,18 @@ bool packet_to_cut(const uint8_t *frame, size_t size, unsigned mtu, struct net_o
 	return true;
 }
 
+void packet_open_tcp(uint8_t *headers, size_t size, const struct packet_layers *layers, uint16_t id)
+{
+	finish_ip(headers, size, layers, id);
+	store_le16(headers + layers->transport + TCP_CHECKSUM, packet_fold(pseudo_header_sum(headers, size, layers)));
+}
+
+bool packet_tcp_good(const uint8_t *frame, size_t size, const struct packet_layers *layers)
+{
+	uint64_t sum = pseudo_header_sum(frame, size, layers);
+	return packet_fold(packet_sum(sum, frame + layers->transport, size - layers->transport)) == 0xffff;
+}
+
 size_t packet_gather(const struct iovec *iov, unsigned count, size_t skip, void *buffer, size_t size)
 {
 	size_t done = 0;

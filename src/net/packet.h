@@ -41,6 +41,13 @@ bool packet_finish_whole(uint8_t *frame, size_t size, const struct net_offload *
  */
 bool packet_to_cut(const uint8_t *frame, size_t size, unsigned mtu, struct net_offload *offload, uint8_t sum[2]);
 
+/* Fills in what depends on the size of a TCP packet, of which `headers` holds no more than the headers: lengths, the IP header's checksum and,
+ * where the TCP checksum belongs, the sum of the pseudo header; the rest of that is open. */
+void packet_open_tcp(uint8_t *headers, size_t size, const struct packet_layers *layers, uint16_t id);
+
+/* The TCP checksum of a packet that ends at `size` is right. */
+bool packet_tcp_good(const uint8_t *frame, size_t size, const struct packet_layers *layers);
+
 /* Copies `size` bytes, beginning `skip` bytes in, of the pieces; the number copied. */
 size_t packet_gather(const struct iovec *iov, unsigned count, size_t skip, void *buffer, size_t size);
 

@@ -5,6 +5,8 @@
  * 10.0.2.0/24 with the host's loopback at 10.0.2.2, name server 10.0.2.3, the guest at 10.0.2.15 by DHCP; fec0::/64
  * with 2 and 3 likewise.
  *
+ * TCP connections that the guest opens are the relay's (relay.h), all else is libslirp's.
+ *
  * libslirp is made for poll(2): before each wait it says what it waits for, and after it looks for what came. What it waits for changes
  * only when something was done with it; then `refresh` runs once, posted to the worker, and compares. What is newly waited for is looked at
  * there and then: in a fast connection it is ready, and would only be put into an epoll set to be taken out again.
@@ -28,6 +30,7 @@
 #include "base/util.h"
 #include "net/backend.h"
 #include "net/packet.h"
+#include "net/relay.h"
 
 #define NS_PER_MS 1000000ull
 #define MTU 1500u
@@ -54,6 +57,7 @@ struct user_timer {
 
 struct user {
 	struct net net;
+	struct relay *relay;
 	Slirp *slirp;
 	int epoll_fd, timer_fd;
 	bool looped;              /* epoll_fd is in the loop */
@@ -240,6 +244,7 @@ static void refresh(struct user *user)
 static void work(struct net *net)
 {
 	struct user *user = container_of(net, struct user, net);
+	relay_work(user->relay);
 	if (user->stale)
 		refresh(user);
 }
@@ -308,6 +313,7 @@ static void resume(struct net *net)
 {
 	struct user *user = container_of(net, struct user, net);
 	loop_modify(user->net.config.loop, user->epoll_fd, EPOLLIN, NULL);
+	relay_resume(user->relay);
 }
 
 static void on_guest_error(const char *message, void *opaque)
@@ -384,6 +390,8 @@ static bool send_frame(struct net *net, const struct net_frame *frame)
 {
 	struct user *user = container_of(net, struct user, net);
 	bool large = frame->offload.gso != NET_GSO_NONE;
+	if (relay_input(user->relay, frame))
+		return true;
 	if (!net_flatten(frame, user->room) || (large && !packet_finish_whole(user->room, frame->size, &frame->offload))) {
 		net->stats.dropped++;
 		return true;
@@ -461,6 +469,7 @@ static int remove_forward(struct net *net, const struct net_forward *forward, st
 static void close_user(struct net *net)
 {
 	struct user *user = container_of(net, struct user, net);
+	relay_destroy(user->relay);
 	if (user->slirp)
 		slirp_cleanup(user->slirp);
 	if (user->looped)
@@ -529,7 +538,8 @@ struct net *net_user_open(const struct net_config *config, struct error *err)
 	user->wake_ns = UINT64_MAX;
 	user->net.mtu = config->jumbo ? MTU_JUMBO : 0;
 	user->net.offloads = NET_OFFLOAD_ALL;
-	if (open_descriptors(user, err) == 0) {
+	user->relay = relay_create(&user->net, err);
+	if (user->relay && open_descriptors(user, err) == 0) {
 		user->slirp = make_slirp(user, config->jumbo ? MTU_JUMBO : MTU);
 		if (user->slirp) {
 			something_done(user);
