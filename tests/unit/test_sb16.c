@@ -343,10 +343,12 @@ static void conversion(void **state)
 {
 	size_t frames;
 	int16_t ramp[2 * 100];
-	audio_play(audio, 40000, (const int16_t[2]){ 5, 5 }, 1);
+	struct audio_voice voice;
+	audio_voice_init(&voice, audio, false);
+	audio_play(&voice, 40000, 0, (const int16_t[2]){ 5, 5 }, 1);
 	for (int i = 0; i < 100; i++)
 		ramp[2 * i] = ramp[2 * i + 1] = (int16_t)(100 * i);
-	audio_play(audio, 10000, ramp, 100);
+	audio_play(&voice, 10000, 0, ramp, 100);
 	const int16_t *h = heard(40000, &frames);
 	assert_true(frames >= 1 + 396 && frames <= 1 + 404);
 	for (unsigned i = 10; i < 390; i++)
