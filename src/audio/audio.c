@@ -181,7 +181,7 @@ static uint64_t frame_at(const struct audio *audio, uint64_t at)
 static void pause_until(struct audio *audio, uint64_t at)
 {
 	uint64_t end = frame_at(audio, at);
-	if (end <= audio->written || end - audio->written > frames_of(audio, PAUSE_MOST))
+	if (!audio->written || end <= audio->written || end - audio->written > frames_of(audio, PAUSE_MOST))
 		return;
 	audio->reached = end;
 	write_until(audio, end);
