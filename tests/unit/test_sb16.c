@@ -314,6 +314,19 @@ static void old_commands(void **state)
 	assert_int_equal(h[2 * 1700], 0);
 }
 
+/* A stereo block of an odd number of samples ends as well. */
+static void odd_block(void **state)
+{
+	rate(8000);
+	set_dma(false, SIZE, AUTO_OUT);
+	start(0xc6, 0x20, 3);
+	board_step(&b, NS_PER_SEC / 100);
+	assert_int_equal(b.level[5], 1);
+	inb(&b, BASE + 14);
+	board_step(&b, NS_PER_SEC / 100);
+	assert_int_equal(b.level[5], 1);
+}
+
 static void volumes(void **state)
 {
 	size_t frames;
@@ -638,7 +651,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		TEST(direct), TEST(detection), TEST(single_cycle), TEST(automatic), TEST(old_commands), TEST(volumes), TEST(conversion), TEST(midi_and_opl),
-		TEST(opl_timers), TEST(music), TEST(music_and_samples), TEST(music_saved), TEST(music_from_old_files), TEST(random_accesses),
+		TEST(odd_block), TEST(opl_timers), TEST(music), TEST(music_and_samples), TEST(music_saved), TEST(music_from_old_files), TEST(random_accesses),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

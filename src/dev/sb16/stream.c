@@ -31,8 +31,10 @@ void sb16_schedule(struct sb16 *sb)
 	uint64_t now = vclock_now(sb->clock), next = UINT64_MAX;
 	for (unsigned i = 0; i < 2; i++) {
 		const struct sb16_stream *s = &sb->stream[i];
+		/* In stereo two samples come at once, even if the block ends with the first. */
+		uint64_t end = s->done + s->left;
 		if (s->active && !s->paused)
-			next = MIN(next, MIN(now + TICK_NS, MAX(now, time_of(sb, s, s->done + s->left))));
+			next = MIN(next, MIN(now + TICK_NS, MAX(now, time_of(sb, s, end + (end & s->stereo)))));
 	}
 	if (next == UINT64_MAX)
 		timer_cancel(&sb->timer);
