@@ -307,7 +307,7 @@ def run_system(*machine, sound=False):
     g = Guest("--name", NAME, *machine, "--floppy", image, *(["--audio", f"wav:{wav}"] if sound else []))
     wait_for(NAME, "A>")
     text = Text(80)
-    text.write("visor's little DOS. Programs: DIG, PLANES, SOUND, CLOCK\r\nA>")
+    text.write("visor's little DOS. Programs: DIG, PLANES, SOUND, MUSIC, CLOCK\r\nA>")
     command_lines(image, text)
     play_digger(image, text)
     visor("type", NAME, "planes\n")
@@ -324,6 +324,33 @@ def run_system(*machine, sound=False):
         hear(wav)
 
 
+def pitch(channel, rate, low, high):
+    """The frequency of a tone, which begins and ends somewhere in the channel; low and high: the levels between which its peaks are."""
+    rises = [i for i in range(1, len(channel)) if channel[i - 1] < 0 <= channel[i]]
+    check(len(rises) > 50 and low <= max(channel) <= high, f"{len(rises)} waves up to {max(channel)}")
+    return (len(rises) - 1) * rate / (rises[-1] - rises[0])
+
+
+def play_music(*machine):
+    """Tones of the FM synthesizer."""
+    wav = os.path.join(TMP, "music.wav")
+    g = Guest("--name", NAME, *machine, "--floppy", f"{TMP}/dos/dos.img,ro", "--audio", f"wav:{wav}")
+    wait_for(NAME, "A>")
+    visor("type", NAME, "music\n")
+    shown = wait_for(NAME, "FM: played")
+    check("OPL3: found" in shown, shown)
+    visor("stop", NAME, "--force")
+    g.wait(0)
+    rate, left, right = samples(wav)
+    check(rate == 49716, f"rate {rate}")
+    for channel, wanted, side in (left, 440, "left"), (right, 880, "right"):
+        heard = pitch(channel, rate, 4000, 4084)
+        check(abs(heard - wanted) < 1, f"{side}: {heard} Hz, not {wanted}")
+    # One after the other.
+    half = next(i for i, value in enumerate(right) if value)
+    check(half > rate // 5 and max(left[half + rate // 50:]) == 0, "the left tone goes on in the right one's time")
+
+
 build()
 TALL, LOW = fonts()
 for run in os.environ.get("DOS_RUNS", "pc-interp classic-jit").split():
@@ -331,4 +358,6 @@ for run in os.environ.get("DOS_RUNS", "pc-interp classic-jit").split():
     machine = ("--machine", kind, "--engine", engine, "--memory", "32M", "--net", "none", "--console", "none")
     play_lights(*machine)
     run_system(*machine, sound=kind == "classic")
+    if kind == "classic":
+        play_music(*machine)
     print(f"passed: {kind}, {engine}")

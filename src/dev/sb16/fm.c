@@ -19,6 +19,10 @@ enum { REG_TIMER1 = 2, REG_CONTROL = 4, REG_NEW = 5 };
 #define LATE (OPL3_RATE / 2) /* samples; more than that are not caught up with */
 #define PIECE 512u
 
+/* A read over the ISA bus: eight cycles of 8.33 MHz. Looks at the clock meanwhile, which may stand still: that many at most. */
+#define BUS_NS 1000u
+#define BUS_LOOKS 64u
+
 /* --- sound --- */
 
 static uint64_t samples_now(const struct sb16 *sb)
@@ -107,9 +111,24 @@ static void control(struct sb16 *sb, uint8_t value)
 
 /* --- ports --- */
 
+/*
+ * Programs wait for a timer, when they look for an AdLib, by that many reads of the status as took 80 µs and more on every
+ * bus there was. They have to take as long here, while a timer is waited for.
+ */
+static void spend_bus_time(const struct sb16 *sb)
+{
+	uint8_t control = sb->opl3.reg[0][REG_CONTROL], awaited = 0;
+	for (unsigned i = 0; i < 2; i++)
+		awaited |= control & CONTROL_START1 << i ? CONTROL_MASK1 >> i & ~control & ~sb->opl_flags : 0;
+	uint64_t end = vclock_now(sb->clock) + BUS_NS;
+	for (unsigned i = 0; awaited && i < BUS_LOOKS && vclock_now(sb->clock) < end; i++)
+		;
+}
+
 uint8_t sb16_fm_read(struct sb16 *sb, unsigned reg)
 {
 	settle(sb);
+	spend_bus_time(sb);
 	return reg & 1 ? 0xff : sb->opl_flags ? sb->opl_flags | STATUS_ANY : 0;
 }
 
