@@ -46,7 +46,11 @@ def samples(path):
 
 def pitch(channel, rate):
     """The frequency of a tone, which begins and ends somewhere in the channel."""
-    rises = [i for i in range(1, len(channel)) if channel[i - 1] < 0 <= channel[i]]
+    rises, low, edge = [], False, max(channel) // 4
+    for i, value in enumerate(channel):
+        if low and value > edge:
+            rises.append(i)
+        low = value < -edge or low and value <= edge
     check(len(rises) > 50, f"{len(rises)} waves are no tone")
     return (len(rises) - 1) * rate / (rises[-1] - rises[0])
 

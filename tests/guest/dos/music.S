@@ -2,7 +2,7 @@
 /*
  * The FM synthesizer as games drive it: looked for by its timers at the AdLib's ports, told apart from an OPL2 by its status; then a tone of
  * 440 Hz on the left, by the first array of registers, and one of 880 Hz on the right by the second, both at full level. The
- * time is the first timer's, which is looked at as players without interrupts do it.
+ * time is the first timer's, which is looked at as players without interrupts do it. Then 1000 Hz by the loudspeaker.
  */
 #include "dos.h"
 
@@ -10,6 +10,7 @@
 #define MIXER 0x224
 #define LOOKS 200		/* of some µs altogether, as the AdLib's manual waits */
 #define ROUNDS 12		/* of 20.48 ms */
+#define DIVISOR 1193
 
 	.code16
 	.globl _start
@@ -35,6 +36,8 @@ _start:	cld
 	movw $ADLIB + 2, %dx
 	call play
 	put_text played
+	call beep
+	put_text beeped
 	ret
 none:	put_text no_card
 	ret
@@ -101,9 +104,29 @@ detect:	movw $ADLIB, %dx
 2:	stc
 	ret
 
+beep:	movb $0xb6, %al		/* channel 2, mode 3 */
+	outb %al, $0x43
+	movb $DIVISOR & 0xff, %al
+	outb %al, $0x42
+	movb $DIVISOR >> 8, %al
+	outb %al, $0x42
+	inb $0x61, %al
+	orb $3, %al
+	outb %al, $0x61
+	call wait
+	inb $0x61, %al
+	andb $0xfc, %al
+	outb %al, $0x61
+	ret
+
 /* The key of channel 0 of the array at port DX, for ROUNDS of the timer. */
 play:	call write
-	pushw %ax
+	call wait
+	andb $0xdf, %ah
+	jmp write
+
+/* ROUNDS of the timer; keeps AX and DX. */
+wait:	pushw %ax
 	pushw %dx
 	movw $ADLIB, %dx
 	movw $0x0002, %ax
@@ -121,8 +144,7 @@ play:	call write
 	call write
 	popw %dx
 	popw %ax
-	andb $0xdf, %ah
-	jmp write
+	ret
 
 mixer:	.word 0xf830, 0xf831, 0xf834, 0xf835, 0x0041, 0x0042, 0
 /* The carrier alone: sine, held, attack and release at once. The F-number of 440 Hz in block 4. */
@@ -133,5 +155,6 @@ right_settings:
 	.word 0x0105, 0x2123, 0x3f40, 0x0043, 0xf063, 0x0f83, 0x00e3, 0x20c0, 0x44a0, 0
 found:	.ascii "OPL3: found\r\n$"
 played:	.ascii "FM: played\r\n$"
+beeped:	.ascii "Loudspeaker: played\r\n$"
 no_card: .ascii "There is no AdLib\r\n$"
 old_chip: .ascii "There is an OPL2\r\n$"
