@@ -454,8 +454,7 @@ static void pit_reset(void *device)
 {
 	struct pit *pit = device;
 	pit->channel[2].gate = false; /* port 0x61 is zero */
-	pit->sound.at = now_tick(pit);
-	speaker_go_on(&pit->sound);
+	speaker_reset(&pit->sound);
 	update(pit);
 }
 

@@ -62,6 +62,7 @@ static bool play(struct speaker *speaker, uint64_t end)
 	while (speaker->at < end && count < PIECE) {
 		if (speaker->at >= until)
 			level = speaker->level(speaker->opaque, speaker->at, &until);
+		until = MAX(until, speaker->at + 1); /* whatever a damaged state says */
 		uint64_t next = MIN(MIN(until, end), (speaker->at / SPEAKER_TICKS + 1) * SPEAKER_TICKS);
 		speaker->high = (uint8_t)(speaker->high + (level ? next - speaker->at : 0));
 		speaker->at = next;
@@ -100,6 +101,12 @@ static void on_timer(void *opaque)
 {
 	speaker_run(opaque);
 	speaker_go_on(opaque);
+}
+
+void speaker_reset(struct speaker *speaker)
+{
+	timer_cancel(&speaker->timer);
+	audio_rest(&speaker->voice);
 }
 
 bool speaker_loaded(struct speaker *speaker)

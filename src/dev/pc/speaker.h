@@ -35,8 +35,10 @@ void speaker_end(struct speaker *speaker);
 
 /* Plays up to now: before anything is written that it hears, and before a save. */
 void speaker_run(struct speaker *speaker);
-/* After that, and after a reset. */
+/* After that. */
 void speaker_go_on(struct speaker *speaker);
+/* Its fields have their values after a reset. */
+void speaker_reset(struct speaker *speaker);
 /* False: its state cannot be. */
 bool speaker_loaded(struct speaker *speaker);
 

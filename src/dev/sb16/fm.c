@@ -175,7 +175,6 @@ void sb16_fm_reset(struct sb16 *sb)
 	timer_cancel(&sb->fm_timer);
 	audio_rest(&sb->fm_voice);
 	sb->opl3.stale = true;
-	sb->opl3.clock = samples_now(sb);
 }
 
 bool sb16_fm_loaded(struct sb16 *sb)
