@@ -187,9 +187,13 @@ static void pause_until(struct audio *audio, uint64_t at)
 	write_until(audio, end);
 }
 
-static void begin(struct audio_voice *voice, uint64_t at)
+static void begin(struct audio_voice *voice, unsigned rate, uint64_t at)
 {
 	struct audio *audio = voice->audio;
+	if (voice->sounds)
+		return;
+	if (!audio->rate)
+		audio->rate = rate;
 	if (!flush(audio, frame_at(audio, at))) {
 		if (audio->pauses || voice->pauses)
 			pause_until(audio, at);
@@ -204,16 +208,22 @@ static void begin(struct audio_voice *voice, uint64_t at)
 	memset(voice->sum, 0, sizeof(voice->sum));
 }
 
+void audio_begin(struct audio_voice *voice, unsigned rate, uint64_t at)
+{
+	if (!voice->audio || !rate)
+		return;
+	lock_take(&voice->audio->lock);
+	begin(voice, rate, at);
+	lock_release(&voice->audio->lock);
+}
+
 void audio_play(struct audio_voice *voice, unsigned rate, uint64_t at, const int16_t *frames, size_t count)
 {
 	struct audio *audio = voice->audio;
 	if (!audio || !count || !rate)
 		return;
 	lock_take(&audio->lock);
-	if (!audio->rate)
-		audio->rate = rate;
-	if (!voice->sounds)
-		begin(voice, at);
+	begin(voice, rate, at);
 	convert(voice, rate, frames, count);
 	flush(audio, audio->reached);
 	lock_release(&audio->lock);

@@ -42,7 +42,13 @@ void audio_voice_end(struct audio_voice *voice);
 bool audio_heard(const struct audio_voice *voice);
 
 /*
- * One value a channel, left first. rate: frames a second. at: virtual time of the first frame, in ns; it counts when the voice
+ * The voice will play from the virtual time `at` on, in ns: what others play then waits for it. It may be left out, but then others
+ * may be past that time when the first frames come, and those are late. Nothing happens when the voice sounds already.
+ */
+void audio_begin(struct audio_voice *voice, unsigned rate, uint64_t at);
+
+/*
+ * One value a channel, left first. rate: frames a second. at: virtual time of the first frame; it counts when the voice
  * was at rest, after that one call goes on where the one before ended. Any thread, one at a time for each voice.
  */
 void audio_play(struct audio_voice *voice, unsigned rate, uint64_t at, const int16_t *frames, size_t count);

@@ -5,7 +5,7 @@
 #include "dev/pc/pit.h"
 
 #define SWING 16000         /* from low to high; of 16 bits, beside other sounds */
-#define CLOCK_NS (NS_PER_SEC / 100)
+#define TICK_NS (NS_PER_SEC / 100)
 #define LATE (PIT_HZ / 2)   /* ticks; more than that is not caught up with */
 #define PIECE 256u
 
@@ -20,6 +20,12 @@ const struct field speaker_fields[] = {
 static uint64_t now_tick(const struct speaker *speaker)
 {
 	return muldiv64(vclock_now(speaker->clock), PIT_HZ, NS_PER_SEC);
+}
+
+/* Of the sample that has begun. */
+static uint64_t sample_time(const struct speaker *speaker)
+{
+	return muldiv64(speaker->at / SPEAKER_TICKS * SPEAKER_TICKS, NS_PER_SEC, PIT_HZ);
 }
 
 /* Nothing changes by itself, and what has changed is not heard any more. */
@@ -57,7 +63,7 @@ static bool play(struct speaker *speaker, uint64_t end)
 {
 	int16_t frames[2 * PIECE];
 	unsigned count = 0;
-	uint64_t first = speaker->at / SPEAKER_TICKS * SPEAKER_TICKS, until = 0;
+	uint64_t first = sample_time(speaker), until = 0;
 	bool level = false;
 	while (speaker->at < end && count < PIECE) {
 		if (speaker->at >= until)
@@ -71,7 +77,7 @@ static bool play(struct speaker *speaker, uint64_t end)
 			count++;
 		}
 	}
-	audio_play(&speaker->voice, SPEAKER_RATE, muldiv64(first, NS_PER_SEC, PIT_HZ), frames, count);
+	audio_play(&speaker->voice, SPEAKER_RATE, first, frames, count);
 	return speaker->at < end;
 }
 
@@ -91,10 +97,13 @@ void speaker_run(struct speaker *speaker)
 
 void speaker_go_on(struct speaker *speaker)
 {
-	if (!audio_heard(&speaker->voice) || is_quiet(speaker))
+	if (!audio_heard(&speaker->voice) || is_quiet(speaker)) {
 		timer_cancel(&speaker->timer);
-	else if (!timer_armed(&speaker->timer))
-		timer_arm(&speaker->timer, vclock_now(speaker->clock) + CLOCK_NS);
+		return;
+	}
+	audio_begin(&speaker->voice, SPEAKER_RATE, sample_time(speaker));
+	if (!timer_armed(&speaker->timer))
+		timer_arm(&speaker->timer, vclock_now(speaker->clock) + TICK_NS);
 }
 
 static void on_timer(void *opaque)

@@ -30,11 +30,16 @@ static uint64_t samples_now(const struct sb16 *sb)
 	return muldiv64(vclock_now(sb->clock), OPL3_RATE, NS_PER_SEC);
 }
 
+static uint64_t next_sample_time(const struct sb16 *sb)
+{
+	return muldiv64(sb->opl3.clock, NS_PER_SEC, OPL3_RATE);
+}
+
 static void play(struct sb16 *sb, unsigned count)
 {
 	int16_t frames[2 * PIECE];
 	int32_t gain[2];
-	uint64_t at = muldiv64(sb->opl3.clock, NS_PER_SEC, OPL3_RATE);
+	uint64_t at = next_sample_time(sb);
 	sb16_gain(sb, MIXER_FM, gain);
 	opl3_render(&sb->opl3, frames, count);
 	for (unsigned i = 0; i < 2 * count; i++)
@@ -61,9 +66,12 @@ void sb16_fm_run(struct sb16 *sb)
 static void schedule(struct sb16 *sb)
 {
 	bool wanted = audio_heard(&sb->fm_voice) && opl3_audible(&sb->opl3);
-	if (!wanted)
+	if (!wanted) {
 		timer_cancel(&sb->fm_timer);
-	else if (!timer_armed(&sb->fm_timer))
+		return;
+	}
+	audio_begin(&sb->fm_voice, OPL3_RATE, next_sample_time(sb));
+	if (!timer_armed(&sb->fm_timer))
 		timer_arm(&sb->fm_timer, vclock_now(sb->clock) + TICK_NS);
 }
 

@@ -167,6 +167,13 @@ void sb16_stream_timer(void *opaque)
 	sb16_schedule(sb);
 }
 
+static void begin_voice(struct sb16 *sb, bool wide)
+{
+	const struct sb16_stream *s = &sb->stream[wide];
+	if (s->active && !s->paused && !s->input)
+		audio_begin(&sb->stream_voice[wide], sb->rate, s->since);
+}
+
 void sb16_start(struct sb16 *sb, bool wide, struct sb16_stream stream)
 {
 	stream.active = true;
@@ -174,6 +181,7 @@ void sb16_start(struct sb16 *sb, bool wide, struct sb16_stream stream)
 	stream.since = vclock_now(sb->clock);
 	sb->stream[wide] = stream;
 	audio_rest(&sb->stream_voice[wide]);
+	begin_voice(sb, wide);
 	sb16_schedule(sb);
 }
 
@@ -186,6 +194,7 @@ void sb16_pause(struct sb16 *sb, bool wide, bool pause)
 	s->since = vclock_now(sb->clock);
 	s->done = 0;
 	audio_rest(&sb->stream_voice[wide]);
+	begin_voice(sb, wide);
 	sb16_schedule(sb);
 }
 
