@@ -336,9 +336,9 @@ def hear_music(wav):
     """Tones of the FM synthesizer and of the loudspeaker."""
     rate, left, right = samples(wav)
     check(rate == 49716, f"rate {rate}")
-    # One after the other, between them what the ports took; the last is on both sides.
+    # One after the other, but for what the ports take and a tone's end; the last is on both sides.
     second = next(i for i, value in enumerate(right) if value)
-    third = next(i for i in range(second + rate // 10, len(left)) if left[i] and left[i] == right[i])
+    third = next(i for i in range(second + rate // 10, len(left)) if left[i])
     for channel, wanted, peak, what in ((left[:second], 440, 4084, "left"), (right[second:third], 880, 4084, "right"),
                                         (left[third:], 1000, None, "loudspeaker")):
         heard = pitch(channel, rate)
