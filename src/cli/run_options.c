@@ -121,8 +121,8 @@ const struct option run_options[] = {
 	{ .name = "virtio-console", .kind = OPTION_STRING, AT(virtio_console), .argument = "WHERE",
 	  .help = "adds a virtio console (hvc0 in Linux), in the same words" },
 	{ .name = "audio", .kind = OPTION_STRING, AT(audio), .argument = "WHERE",
-	  .help = "where the sound card is heard: wav:FILE, or none; none without it. classic has a Sound Blaster 16; to other machines this adds a virtio "
-		  "sound card" },
+	  .help = "where the sound card and the PC's loudspeaker are heard: wav:FILE, or none; none without it. classic has a Sound Blaster 16; "
+		  "to other machines this adds a virtio sound card" },
 	{ .name = "gpu", .kind = OPTION_CHOICE, AT(gpu), .argument = "KIND", .choices = gpus,
 	  .help = "the display adapter: standard (VGA; on classic VMware's SVGA II; micro has none), or virtio, which today's systems have "
 		  "drivers for and which VNC viewers may resize; on pc it is a VGA adapter as well. standard without it" },

@@ -137,7 +137,7 @@ struct machine_config {
 	const char *capture;              /* file for the frames of the first interface; those of the others go to FILE.1 and so on */
 	struct machine_console console[MACHINE_PORTS];
 	struct machine_services services;
-	const char *audio;                /* where the sound card is heard (audio/audio.h); NULL: nowhere */
+	const char *audio;                /* where sound cards and loudspeaker are heard (audio/audio.h); NULL: nowhere */
 	bool debug_exit;                  /* the isa-debug-exit device at port 0xf4 */
 	bool no_reboot;                   /* a reset ends the machine */
 	uint64_t started_ns;              /* host time at which the process began, for statistics; 0: machine_create */

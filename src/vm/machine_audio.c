@@ -7,9 +7,9 @@
 #include "dev/virtio/sound.h"
 #include "vm/machine_parts.h"
 
-/* The sound card and where it is heard. */
+/* Sound cards, and where they and the loudspeaker are heard. */
 
-static int open_audio(struct machine *m, struct error *err)
+int machine_open_audio(struct machine *m, struct error *err)
 {
 	return m->config.audio && !(m->audio = audio_open(m->config.audio, err)) ? -1 : 0;
 }
@@ -18,8 +18,6 @@ int machine_add_sb16(struct machine *m, struct error *err)
 {
 	if (m->config.profile != MACHINE_CLASSIC)
 		return 0;
-	if (open_audio(m, err) < 0)
-		return -1;
 	const struct sb16_config config = {
 		.lock = &m->board_lock, .ports = &m->ports, .dma = m->i8237, .clock = &m->clock, .audio = m->audio,
 		.irq = { gsi_line(m->gsi, 9), gsi_line(m->gsi, 5), gsi_line(m->gsi, 7), gsi_line(m->gsi, 10) },
@@ -38,8 +36,6 @@ int machine_add_virtio_sound(struct machine *m, struct error *err)
 			error_set(err, EINVAL, "sound: the machine was made without a sound card; leave --audio out");
 	if (m->config.profile == MACHINE_CLASSIC)
 		return error_set(err, EINVAL, "sound: a machine of type classic has a Sound Blaster 16, and no virtio sound card");
-	if (open_audio(m, err) < 0)
-		return -1;
 	const struct virtio_sound_config config = {
 		.device = { .name = "virtio-sound", .dma = { &m->memory }, .worker = { loop_post, m->loop } }, .clock = &m->clock,
 		.audio = m->audio,

@@ -108,6 +108,7 @@ static int add_timers(struct machine *m, struct error *err)
 		return -1;
 	const struct pit_config pit = {
 		.lock = &m->board_lock, .ports = &m->ports, .clock = &m->clock, .irq = hpet_legacy_input(m->hpet, HPET_LEGACY_PIT),
+		.audio = m->audio,
 	};
 	m->pit = pit_create(&pit, err);
 	if (add(m, m->pit) < 0)
@@ -306,7 +307,7 @@ static int add_legacy(struct machine *m, struct error *err)
 int machine_add_board(struct machine *m, struct error *err)
 {
 	static int (*const parts[])(struct machine *, struct error *) = {
-		add_lapics, add_interrupt_controllers, add_timers, add_pm, add_serial, add_small_devices, add_pci,
+		machine_open_audio, add_lapics, add_interrupt_controllers, add_timers, add_pm, add_serial, add_small_devices, add_pci,
 		add_ferr, add_legacy,
 	};
 	for (unsigned i = 0; i < ARRAY_SIZE(parts); i++)

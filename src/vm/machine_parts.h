@@ -149,6 +149,8 @@ void machine_disk_free(struct machine_disk *disk);
 struct block *machine_open_image(struct machine *m, const struct machine_disk *disk, const struct worker *own, struct error *err);
 
 /* --- machine_audio.c --- */
+/* Before all that is heard. */
+int machine_open_audio(struct machine *m, struct error *err);
 int machine_add_sb16(struct machine *m, struct error *err);
 int machine_add_virtio_sound(struct machine *m, struct error *err);
 void machine_remove_sound(struct machine *m);

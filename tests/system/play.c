@@ -3,35 +3,14 @@
  * For an i386 guest, without a C library: play BITS CHANNELS RATE <samples plays standard input by /dev/dsp (OSS) just as it is,
  * and fails when the card cannot have that format. Built by test_sound.py: gcc -m32 -static -nostdlib -ffreestanding.
  */
+#include "guest_program.h"
+
 #define SNDCTL_DSP_SYNC 0x5001
 #define SNDCTL_DSP_SPEED 0xc0045002
 #define SNDCTL_DSP_SETFMT 0xc0045005
 #define SNDCTL_DSP_CHANNELS 0xc0045006
 #define AFMT_U8 8
 #define AFMT_S16_LE 16
-
-enum { SYS_EXIT = 1, SYS_READ = 3, SYS_WRITE = 4, SYS_OPEN = 5, SYS_IOCTL = 54 };
-
-static long call(long number, long a, long b, long c)
-{
-	long result;
-	__asm__ volatile("int $0x80" : "=a"(result) : "a"(number), "b"(a), "c"(b), "d"(c) : "memory");
-	return result;
-}
-
-static void require(int condition, int status)
-{
-	if (!condition)
-		call(SYS_EXIT, status, 0, 0);
-}
-
-static int number(const char *text)
-{
-	int value = 0;
-	while (*text)
-		value = 10 * value + (*text++ - '0');
-	return value;
-}
 
 static void set(long fd, unsigned long request, int wanted, int status)
 {
@@ -64,5 +43,3 @@ __attribute__((used)) static void start(long *stack)
 	require(call(SYS_IOCTL, fd, SNDCTL_DSP_SYNC, 0) == 0, 9);
 	call(SYS_EXIT, 0, 0, 0);
 }
-
-__asm__(".globl _start\n_start: movl %esp, %eax\n pushl %eax\n call start\n");

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Sounds that guests play (by play.c, which wants OSS and no C library), and the WAV files of what was heard."""
+"""Sounds that guests play (by play.c and fm.c, which want no C library), and the WAV files of what was heard."""
 import array, gzip, random, struct
 from harness import *
 
@@ -12,18 +12,20 @@ def noise(count, low, high):
     return [r.randint(low, high) for _ in range(count)]
 
 
-def with_player(initrd, **sounds):
-    """An initrd with /play and files of sounds besides: NAME=(format of array, values)."""
+def with_player(initrd, *programs, **sounds):
+    """An initrd with /play (or these programs) and files of sounds besides: NAME=(format of array, values)."""
+    programs = programs or ("play",)
     folder = tempfile.mkdtemp(prefix="sounds-", dir=TMP)
-    r = subprocess.run(["gcc", "-m32", "-O1", "-static", "-nostdlib", "-ffreestanding", "-fno-pie", "-no-pie", "-fno-stack-protector", "-o",
-                        f"{folder}/play", os.path.join(TOP, "tests/system/play.c")], capture_output=True, text=True)
-    if r.returncode:
-        print("no compiler for i386:", r.stderr)
-        sys.exit(77)
+    for program in programs:
+        r = subprocess.run(["gcc", "-m32", "-O1", "-static", "-nostdlib", "-ffreestanding", "-fno-pie", "-no-pie", "-fno-stack-protector", "-o",
+                            f"{folder}/{program}", os.path.join(TOP, f"tests/system/{program}.c")], capture_output=True, text=True)
+        if r.returncode:
+            print("no compiler for i386:", r.stderr)
+            sys.exit(77)
     for name, (kind, values) in sounds.items():
         with open(f"{folder}/{name}", "wb") as f:
             f.write(array.array(kind, values).tobytes())
-    names = "".join(f"{name}\n" for name in ("play", *sounds))
+    names = "".join(f"{name}\n" for name in (*programs, *sounds))
     archive = subprocess.run(["cpio", "--quiet", "-o", "-H", "newc"], cwd=folder, input=names.encode(), capture_output=True, check=True).stdout
     path = os.path.join(folder, "initrd")
     with open(path, "wb") as to, open(initrd, "rb") as f:
@@ -40,6 +42,17 @@ def samples(path):
     check(size == len(data) - 8 and count == len(data) - 44, f"{path}: {len(data)} bytes, said {size} and {count}")
     both = array.array("h", data[44:])
     return rate, both[::2], both[1::2]
+
+
+def pitch(channel, rate):
+    """The frequency of a tone, which begins and ends somewhere in the channel."""
+    rises, low, edge = [], False, max(channel) // 4
+    for i, value in enumerate(channel):
+        if low and value > edge:
+            rises.append(i)
+        low = value < -edge or low and value <= edge
+    check(len(rises) > 50, f"{len(rises)} waves are no tone")
+    return (len(rises) - 1) * rate / (rises[-1] - rises[0])
 
 
 def find(channel, wanted, what):

@@ -30,6 +30,7 @@ static struct board b;
 static struct guest_memory memory;
 static struct apic_bus bus;
 static struct lapic *lapic[CPUS];
+static struct audio *audio;
 static struct pic *pic;
 static struct i8042 *i8042;
 static struct uart *uart;
@@ -106,6 +107,7 @@ static void make_others(struct gsi *gsi)
 	struct hpet *hpet = keep(hpet_create(&hpet_config, NULL));
 	const struct pit_config pit_config = {
 		.lock = &b.lock, .ports = &b.ports, .clock = &b.clock, .irq = hpet_legacy_input(hpet, HPET_LEGACY_PIT),
+		.audio = audio,
 	};
 	keep(pit_create(&pit_config, NULL));
 	const struct rtc_config rtc_config = {
@@ -137,6 +139,8 @@ static void make_others(struct gsi *gsi)
 static int setup(void **state)
 {
 	board_init(&b);
+	audio = audio_open("wav:/dev/null", NULL);
+	assert_non_null(audio);
 	assert_int_equal(memory_init(&memory, 2 << 20, NULL), 0);
 	bus.count = device_count = 0;
 	seed = 0x9e3779b97f4a7c15ull;
@@ -151,6 +155,7 @@ static int teardown(void **state)
 {
 	while (device_count)
 		board_end(devices[--device_count]);
+	audio_close(audio, NULL);
 	memory_destroy(&memory);
 	board_destroy(&b);
 	return 0;

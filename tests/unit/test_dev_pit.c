@@ -1,17 +1,22 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "dev_board.h"
 
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
 #include "dev/pc/pit.h"
 
 #define IRQ 0
 
 static struct board b;
 static struct pit *pit;
+static struct audio *audio;
 
 static struct pit *make(struct board *board)
 {
 	const struct pit_config config = {
-		.lock = &board->lock, .ports = &board->ports, .clock = &board->clock, .irq = board_line(board, IRQ),
+		.lock = &board->lock, .ports = &board->ports, .clock = &board->clock, .irq = board_line(board, IRQ), .audio = audio,
 	};
 	struct pit *made = pit_create(&config, NULL);
 	assert_non_null(made);
@@ -281,6 +286,156 @@ static void state_survives_a_restore(void **state)
 	board_destroy(&other);
 }
 
+/* --- the loudspeaker --- */
+
+static char path[64];
+
+static int setup_loud(void **state)
+{
+	char spec[80];
+	strcpy(path, "/tmp/visor-speaker-XXXXXX");
+	close(mkstemp(path));
+	snprintf(spec, sizeof(spec), "wav:%s", path);
+	board_init(&b);
+	audio = audio_open(spec, NULL);
+	assert_non_null(audio);
+	pit = make(&b);
+	return 0;
+}
+
+static int teardown_loud(void **state)
+{
+	teardown(state);
+	audio_close(audio, NULL);
+	audio = NULL;
+	unlink(path);
+	return 0;
+}
+
+/* What was heard, at the timer's clock / 24. */
+static size_t heard(int16_t *frames, size_t most)
+{
+	uint8_t header[44];
+	assert_int_equal(audio_close(audio, NULL), 0);
+	audio = NULL;
+	FILE *f = fopen(path, "rb");
+	assert_non_null(f);
+	assert_int_equal(fread(header, 1, sizeof(header), f), sizeof(header));
+	size_t count = fread(frames, 4, most, f);
+	fclose(f);
+	assert_true(!count || load_le32(header + 24) == 49716);
+	return count;
+}
+
+static unsigned rises(const int16_t *frames, size_t count)
+{
+	unsigned n = 0;
+	for (size_t i = 1; i < count; i++) {
+		n += frames[2 * i - 2] < 0 && frames[2 * i] >= 0;
+		assert_int_equal(frames[2 * i], frames[2 * i + 1]);
+	}
+	return n;
+}
+
+static int16_t sound[2 * 200000];
+
+static void beep(void **state)
+{
+	outb(&b, 0x43, 0xb6);
+	write_count(2, 1193);
+	outb(&b, 0x61, 1); /* counts, and is not heard */
+	board_step(&b, NS_PER_SEC);
+	uint64_t idle = vclock_run(&b.clock);
+	outb(&b, 0x61, 3);
+	board_step(&b, NS_PER_SEC);
+	outb(&b, 0x61, 0);
+	board_step(&b, NS_PER_SEC);
+	assert_int_equal(vclock_run(&b.clock), idle); /* silence costs nothing */
+	size_t count = heard(sound, 200000);
+	assert_true(count > 49716 && count < 49716 + 4000);
+	unsigned n = rises(sound, 49716);
+	assert_true(n >= 999 && n <= 1001);
+	int most = 0, least = 0;
+	for (unsigned i = 5000; i < 49000; i++) {
+		most = MAX(most, sound[2 * i]);
+		least = MIN(least, sound[2 * i]);
+	}
+	assert_true(most > 7000 && most < 9500 && least < -7000 && least > -9500);
+	assert_int_equal(sound[2 * count - 2], 0);
+}
+
+/* Programs move the bit themselves; the gate holds channel 2's output high. */
+static void bits(void **state)
+{
+	outb(&b, 0x43, 0xb6);
+	write_count(2, 100);
+	for (unsigned i = 0; i < 400; i++) {
+		outb(&b, 0x61, i & 1 ? 0 : 2);
+		board_step(&b, NS_PER_SEC / 1000);
+	}
+	size_t count = heard(sound, 200000);
+	assert_true(count > 19000 && count < 20000);
+	unsigned n = rises(sound, count);
+	assert_true(n >= 199 && n <= 200);
+}
+
+/* Samples as lengths of pulses: the mean of what is heard follows them. */
+static void pulses(void **state)
+{
+	outb(&b, 0x43, 0x90); /* mode 0, low byte alone */
+	outb(&b, 0x61, 3);
+	for (unsigned i = 0; i < 1600; i++) {
+		/* 200 Hz as 16 kHz of pulses of up to 74 ticks */
+		outb(&b, 0x42, (uint8_t)(37 + (i % 80 < 40 ? 20 : -20)));
+		board_step(&b, NS_PER_SEC / 16000);
+	}
+	size_t count = heard(sound, 200000);
+	assert_true(count > 4900 && count < 5000);
+	for (unsigned half = 10; half < 38; half++) {
+		double mean = 0;
+		for (unsigned i = 20; i < 100; i++)
+			mean += sound[2 * (unsigned)((half * 40 / 16000.0) * 49716 + i)] / 80.0;
+		/* A longer pulse is low for longer; by now the mean of all has passed. */
+		assert_true(half & 1 ? mean > 2000 : mean < -2000);
+	}
+}
+
+/* Another timer takes over in the middle of a tone. */
+static void beep_saved(void **state)
+{
+	static int16_t alone[2 * 50000];
+	size_t before = 0;
+	for (unsigned pass = 0; pass < 2; pass++) {
+		outb(&b, 0x43, 0xb6);
+		write_count(2, 2345);
+		outb(&b, 0x61, 3);
+		board_step(&b, 123456789);
+		if (pass) {
+			struct pit *old = pit;
+			struct device *device = (struct device *)old;
+			void *copy = calloc(1, 4096);
+			device->type->saving(old);
+			fields_copy(device->type->fields, copy, old);
+			device->type->destroy(old);
+			pit = make(&b);
+			device = (struct device *)pit;
+			fields_copy(device->type->fields, pit, copy);
+			free(copy);
+			assert_int_equal(device->type->loaded(pit, NULL), 0);
+		}
+		board_step(&b, NS_PER_SEC / 4);
+		size_t count = heard(pass ? sound : alone, 50000);
+		assert_true(count > 18000 && count < 19000);
+		if (pass)
+			assert_memory_equal(alone, sound, MIN(count, before) * 4);
+		before = count;
+		if (!pass) {
+			teardown_loud(state);
+			setup_loud(state);
+		}
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -296,6 +451,10 @@ int main(void)
 		cmocka_unit_test_setup_teardown(port_61, setup, teardown),
 		cmocka_unit_test_setup_teardown(writes_to_channel_2_do_not_delay_the_tick, setup, teardown),
 		cmocka_unit_test_setup_teardown(state_survives_a_restore, setup, teardown),
+		cmocka_unit_test_setup_teardown(beep, setup_loud, teardown_loud),
+		cmocka_unit_test_setup_teardown(bits, setup_loud, teardown_loud),
+		cmocka_unit_test_setup_teardown(pulses, setup_loud, teardown_loud),
+		cmocka_unit_test_setup_teardown(beep_saved, setup_loud, teardown_loud),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -314,6 +314,19 @@ static void old_commands(void **state)
 	assert_int_equal(h[2 * 1700], 0);
 }
 
+/* A stereo block of an odd number of samples ends as well. */
+static void odd_block(void **state)
+{
+	rate(8000);
+	set_dma(false, SIZE, AUTO_OUT);
+	start(0xc6, 0x20, 3);
+	board_step(&b, NS_PER_SEC / 100);
+	assert_int_equal(b.level[5], 1);
+	inb(&b, BASE + 14);
+	board_step(&b, NS_PER_SEC / 100);
+	assert_int_equal(b.level[5], 1);
+}
+
 static void volumes(void **state)
 {
 	size_t frames;
@@ -343,10 +356,12 @@ static void conversion(void **state)
 {
 	size_t frames;
 	int16_t ramp[2 * 100];
-	audio_play(audio, 40000, (const int16_t[2]){ 5, 5 }, 1);
+	struct audio_voice voice;
+	audio_voice_init(&voice, audio, false);
+	audio_play(&voice, 40000, 0, (const int16_t[2]){ 5, 5 }, 1);
 	for (int i = 0; i < 100; i++)
 		ramp[2 * i] = ramp[2 * i + 1] = (int16_t)(100 * i);
-	audio_play(audio, 10000, ramp, 100);
+	audio_play(&voice, 10000, 0, ramp, 100);
 	const int16_t *h = heard(40000, &frames);
 	assert_true(frames >= 1 + 396 && frames <= 1 + 404);
 	for (unsigned i = 10; i < 390; i++)
@@ -384,6 +399,207 @@ static void midi_and_opl(void **state)
 	assert_int_equal(inb(&b, BASE + 8), 0xc0);
 	outb(&b, 0x389, 0x80);
 	assert_int_equal(inb(&b, 0x388), 0);
+}
+
+static void fm(unsigned reg, uint8_t value)
+{
+	outb(&b, (uint16_t)(BASE + (reg >> 8) * 2), (uint8_t)reg);
+	outb(&b, (uint16_t)(BASE + (reg >> 8) * 2 + 1), value);
+}
+
+static void opl_timers(void **state)
+{
+	/* The second timer's step is four times as long; a masked one has no flag, whatever it has counted. */
+	fm(2, 0xf6);
+	fm(3, 0xf6);
+	fm(4, 0x43);
+	board_step(&b, 3199 * US);
+	assert_int_equal(inb(&b, 0x388), 0);
+	board_step(&b, 2 * US);
+	assert_int_equal(inb(&b, 0x388), 0xa0);
+	/* It goes on by itself: what is masked later falls, and what is unmasked comes with its next overflow. */
+	fm(4, 0x80);
+	board_step(&b, 3200 * US);
+	assert_int_equal(inb(&b, 0x388), 0xa0);
+	fm(4, 0x23);
+	assert_int_equal(inb(&b, 0x388), 0);
+	board_step(&b, 798 * US);
+	assert_int_equal(inb(&b, 0x388), 0);
+	board_step(&b, 2 * US);
+	assert_int_equal(inb(&b, 0x388), 0xc0);
+	/* A new preset counts from the next overflow on. */
+	fm(4, 0x60);
+	fm(2, 0x00);
+	fm(4, 0x21);
+	fm(2, 0xff);
+	board_step(&b, 20479 * US);
+	assert_int_equal(inb(&b, 0x388), 0);
+	board_step(&b, 2 * US);
+	assert_int_equal(inb(&b, 0x388), 0xc0);
+	fm(4, 0x80);
+	board_step(&b, 81 * US);
+	assert_int_equal(inb(&b, 0x388), 0xc0);
+	/* Stopped */
+	fm(4, 0x60);
+	fm(4, 0x00);
+	board_step(&b, NS_PER_SEC);
+	assert_int_equal(inb(&b, 0x388), 0);
+}
+
+/* Channel 0 plays a sine of 440 Hz at full level. */
+static void tone(void)
+{
+	mixer(0x34, 0xf8);
+	mixer(0x35, 0xf8);
+	fm(0x23, 0x21);
+	fm(0x43, 0x00);
+	fm(0x63, 0xf0);
+	fm(0x83, 0x0f);
+	fm(0xa0, 580 & 0xff);
+	fm(0xb0, 0x20 | 4 << 2 | 580 >> 8);
+}
+
+static void music(void **state)
+{
+	size_t frames;
+	tone();
+	board_step(&b, NS_PER_SEC / 2);
+	fm(0xb0, 0);
+	board_step(&b, NS_PER_SEC / 2);
+	assert_int_equal(vclock_run(&b.clock), UINT64_MAX); /* nothing to do while it is silent */
+	/* A pause is part of it; the volume on the left is 6 dB less, on the right nothing. */
+	mixer(0x34, 0xe0);
+	mixer(0x35, 0x00);
+	fm(0xb0, 0x20 | 4 << 2 | 580 >> 8);
+	board_step(&b, NS_PER_SEC / 2);
+	fm(0xb0, 0);
+	board_step(&b, 10 * NS_PER_SEC);
+	/* So long a one is not. */
+	tone();
+	board_step(&b, NS_PER_SEC / 2);
+	const int16_t *h = heard(49716, &frames);
+	assert_true(frames > 49716 * 2 && frames < 49716 * 2 + 2000);
+	unsigned rises = 0;
+	int most[2] = { 0 };
+	for (unsigned i = 1; i < 49716 / 2; i++) {
+		rises += h[2 * i - 2] < 0 && h[2 * i] >= 0;
+		assert_int_equal(h[2 * i], h[2 * i + 1]);
+		assert_true(abs(h[2 * i]) <= 4084);
+	}
+	assert_true(rises >= 219 && rises <= 220);
+	for (unsigned i = 49716 * 6 / 10; i < 49716 * 9 / 10; i++)
+		assert_int_equal(h[2 * i], 0);
+	for (unsigned i = 49716 * 11 / 10; i < 49716 * 14 / 10; i++)
+		for (unsigned c = 0; c < 2; c++)
+			most[c] = MAX(most[c], h[2 * i + c]);
+	assert_true(abs(most[0] - (int)(4084 * pow(10, -6 / 20.0))) <= 4);
+	assert_int_equal(most[1], 0);
+}
+
+/* Both at once are the sum of both, at the right time. */
+static void music_and_samples(void **state)
+{
+	static int16_t alone[2 * 49716];
+	size_t frames;
+	memset(guest(), 0x80 + 40, SIZE);
+	for (unsigned pass = 0; pass < 2; pass++) {
+		tone();
+		board_step(&b, NS_PER_SEC / 4);
+		if (pass) {
+			rate(8000);
+			set_dma(false, 2000, SINGLE_OUT);
+			start(0xc0, 0x00, 2000);
+		}
+		board_step(&b, NS_PER_SEC * 3 / 4);
+		const int16_t *h = heard(49716, &frames);
+		assert_true(frames > 49000 && frames <= 49716);
+		if (!pass) {
+			memcpy(alone, h, frames * 4);
+			teardown(NULL);
+			setup(NULL);
+			memset(guest(), 0x80 + 40, SIZE);
+			continue;
+		}
+		assert_int_equal(b.rises[5], 1);
+		for (unsigned i = 0; i < frames; i++) {
+			int added = h[2 * i] - alone[2 * i];
+			bool inside = i > 49716 / 4 + 20 && i < 49716 / 2 - 20, outside = i < 49716 / 4 - 20 || i > 49716 / 2 + 20;
+			if (inside)
+				assert_int_equal(added, 40 * 256);
+			if (outside)
+				assert_int_equal(added, 0);
+			assert_int_equal(h[2 * i + 1] - alone[2 * i + 1], added);
+		}
+	}
+}
+
+static void move_to_another(const struct field *without)
+{
+	struct device *device = (struct device *)sb;
+	struct sb16 *old = sb;
+	void *copy = calloc(1, 1 << 16);
+	device->type->saving(old);
+	fields_copy(device->type->fields, copy, old);
+	device->type->destroy(old);
+	sb = make();
+	device = (struct device *)sb;
+	for (const struct field *f = device->type->fields; f->kind != FIELD_KIND_END; f++) {
+		const struct field one[2] = { *f, FIELD_END };
+		if (f < without || !without)
+			fields_copy(one, sb, copy);
+	}
+	free(copy);
+	assert_int_equal(device->type->loaded(sb, NULL), 0);
+}
+
+/* A card that takes over in the middle of a tone goes on with the next sample. */
+static void music_saved(void **state)
+{
+	static int16_t alone[2 * 49716];
+	size_t frames, before = 0;
+	for (unsigned pass = 0; pass < 2; pass++) {
+		fm(0xbd, 0xf1);
+		fm(0x31, 0xe1);
+		fm(0x71, 0xf2);
+		fm(0x91, 0x22);
+		fm(0xc0, 0x0c);
+		fm(0x20, 0xe2);
+		fm(0x60, 0x84);
+		fm(0x80, 0x21);
+		tone();
+		board_step(&b, 123456789);
+		if (pass)
+			move_to_another(NULL);
+		board_step(&b, NS_PER_SEC / 2);
+		const int16_t *h = heard(49716, &frames);
+		assert_true(frames > 30000 && frames < 31000);
+		if (pass) {
+			assert_memory_equal(alone, h, MIN(frames, before) * 4);
+			continue;
+		}
+		memcpy(alone, h, frames * 4);
+		before = frames;
+		teardown(NULL);
+		setup(NULL);
+	}
+}
+
+/* Files of before have the registers alone: silence, and the next key sounds as they say. */
+static void music_from_old_files(void **state)
+{
+	size_t frames;
+	tone();
+	const struct field *f = ((struct device *)sb)->type->fields;
+	while (strcmp(f->name, "opl_loaded"))
+		f++;
+	move_to_another(f);
+	board_step(&b, NS_PER_SEC / 10);
+	fm(0xb0, 0);
+	fm(0xb0, 0x20 | 4 << 2 | 580 >> 8);
+	board_step(&b, NS_PER_SEC / 10);
+	const int16_t *h = heard(49716, &frames);
+	assert_true(frames > 4900 && frames < 5000);
+	assert_true(abs(h[2 * 28] - 4084) < 10);
 }
 
 static void random_accesses(void **state)
@@ -435,7 +651,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		TEST(direct), TEST(detection), TEST(single_cycle), TEST(automatic), TEST(old_commands), TEST(volumes), TEST(conversion), TEST(midi_and_opl),
-		TEST(random_accesses),
+		TEST(odd_block), TEST(opl_timers), TEST(music), TEST(music_and_samples), TEST(music_saved), TEST(music_from_old_files), TEST(random_accesses),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

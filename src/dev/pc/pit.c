@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "base/util.h"
+#include "dev/pc/speaker.h"
 
 /*
  * Nothing counts: a channel remembers the clock tick at which its counting
@@ -47,6 +48,7 @@ struct pit {
 	struct device device;
 	struct channel channel[3];
 	bool speaker, parity_check, channel_check; /* port 0x61 bits 1 to 3 */
+	struct speaker sound;
 	struct vclock *clock;
 	struct timer timer;
 	struct irq_line irq;
@@ -336,12 +338,14 @@ static void pit_write(void *opaque, uint64_t offset, uint64_t value, unsigned si
 {
 	struct pit *pit = opaque;
 	uint64_t now = now_tick(pit);
+	speaker_run(&pit->sound);
 	if (offset == 3) {
 		write_control(pit, (uint8_t)value, now);
 	} else {
 		advance(&pit->channel[offset], now);
 		write_counter(&pit->channel[offset], (uint8_t)value, now);
 	}
+	speaker_go_on(&pit->sound);
 	update(pit);
 }
 
@@ -392,10 +396,22 @@ static uint64_t port_b_read(void *opaque, uint64_t offset, unsigned size)
 static void port_b_write(void *opaque, uint64_t offset, uint64_t value, unsigned size)
 {
 	struct pit *pit = opaque;
+	speaker_run(&pit->sound);
 	set_gate(&pit->channel[2], value & 1, now_tick(pit));
 	pit->speaker = value & 2;
 	pit->parity_check = value & 4;
 	pit->channel_check = value & 8;
+	speaker_go_on(&pit->sound);
+}
+
+static bool speaker_level(void *opaque, uint64_t tick, uint64_t *until)
+{
+	struct pit *pit = opaque;
+	struct channel *c = &pit->channel[2];
+	advance(c, tick);
+	uint64_t next = pit->speaker ? next_change(c, tick) : 0;
+	*until = next ? next : UINT64_MAX;
+	return pit->speaker && output(c, tick);
 }
 
 static const struct io_ops pit_ops = { pit_read, pit_write, 1 };
@@ -430,6 +446,7 @@ static const struct field pit_fields[] = {
 	FIELD(struct pit, speaker),
 	FIELD(struct pit, parity_check),
 	FIELD(struct pit, channel_check),
+	FIELD_STRUCT(struct pit, sound, speaker_fields),
 	FIELD_END
 };
 
@@ -437,19 +454,28 @@ static void pit_reset(void *device)
 {
 	struct pit *pit = device;
 	pit->channel[2].gate = false; /* port 0x61 is zero */
+	speaker_reset(&pit->sound);
 	update(pit);
+}
+
+static void pit_saving(void *device)
+{
+	struct pit *pit = device;
+	speaker_run(&pit->sound);
 }
 
 static int pit_loaded(void *device, struct error *err)
 {
 	struct pit *pit = device;
+	bool possible = true;
 	for (unsigned i = 0; i < 3; i++) {
 		const struct channel *c = &pit->channel[i];
 		if (c->mode > 5 || c->access > ACCESS_BOTH || c->count - 1 > 0xffff ||
 		    (c->has_next && c->next_count - 1 > 0xffff))
-			return error_set(err, EINVAL, "%s: impossible state in the saved machine; the file is damaged",
-					 pit->device.name);
+			possible = false;
 	}
+	if (!possible || !speaker_loaded(&pit->sound))
+		return error_set(err, EINVAL, "%s: impossible state in the saved machine; the file is damaged", pit->device.name);
 	uint64_t next = next_change(&pit->channel[0], now_tick(pit));
 	timer_cancel(&pit->timer);
 	if (next)
@@ -461,6 +487,7 @@ static void pit_destroy(void *device)
 {
 	struct pit *pit = device;
 	timer_cancel(&pit->timer);
+	speaker_end(&pit->sound);
 	io_space_unmap(pit->ports, &pit->region);
 	io_space_unmap(pit->ports, &pit->port_b);
 	free(pit);
@@ -470,6 +497,7 @@ static const struct device_type pit_type = {
 	.name = "pit",
 	.fields = pit_fields,
 	.reset = pit_reset,
+	.saving = pit_saving,
 	.loaded = pit_loaded,
 	.destroy = pit_destroy,
 };
@@ -486,6 +514,9 @@ struct pit *pit_create(const struct pit_config *config, struct error *err)
 	pit->irq = config->irq;
 	pit->ports = config->ports;
 	timer_init(&pit->timer, config->clock, config->lock, on_timer, pit);
+	pit->sound.level = speaker_level;
+	pit->sound.opaque = pit;
+	speaker_init(&pit->sound, config->lock, config->clock, config->audio);
 	pit->region = (struct io_region){ "pit", &pit_ops, pit, config->lock, .base = 0x40, .size = 4 };
 	pit->port_b = (struct io_region){ "port 61", &port_b_ops, pit, config->lock, .base = 0x61, .size = 1 };
 	if (io_space_map(config->ports, &pit->region, err) < 0 || io_space_map(config->ports, &pit->port_b, err) < 0) {

@@ -5,7 +5,7 @@
 #include "base/util.h"
 #include "dev/sb16/sb16_parts.h"
 
-enum { MASTER_LEFT = 0x30, VOICE_LEFT = 0x32, GAIN_LEFT = 0x41 };
+enum { MASTER_LEFT = 0x30, GAIN_LEFT = 0x41 };
 
 #define IRQ_STATUS 0x82u
 
@@ -63,6 +63,7 @@ static void write_setup(struct sb16 *sb, uint8_t index, uint8_t value)
 void sb16_mixer_write(struct sb16 *sb, uint8_t value)
 {
 	uint8_t index = sb->mixer_index, pair = pair_of(index);
+	sb16_fm_run(sb); /* what has sounded had the volume of before */
 	if (!index)
 		sb16_mixer_reset(sb);
 	else if (pair) {
@@ -86,12 +87,18 @@ static int32_t volume(uint8_t value)
 	return (int32_t)table[value >> 3];
 }
 
-void sb16_gain(const struct sb16 *sb, int32_t gain[2])
+void sb16_gain(const struct sb16 *sb, enum mixer_source source, int32_t gain[2])
 {
 	for (unsigned i = 0; i < 2; i++) {
-		uint64_t product = (uint64_t)volume(sb->mixer[MASTER_LEFT + i]) * (uint64_t)volume(sb->mixer[VOICE_LEFT + i]) >> 16;
+		uint64_t product = (uint64_t)volume(sb->mixer[MASTER_LEFT + i]) * (uint64_t)volume(sb->mixer[source + i]) >> 16;
 		gain[i] = (int32_t)(product << (sb->mixer[GAIN_LEFT + i] >> 6)); /* 0, 6, 12, 18 dB */
 	}
+}
+
+int16_t sb16_scale(int32_t value, int32_t gain)
+{
+	int64_t scaled = (int64_t)value * gain >> 16;
+	return (int16_t)MAX(MIN(scaled, (int64_t)INT16_MAX), (int64_t)INT16_MIN);
 }
 
 int sb16_irq_line(const struct sb16 *sb)

@@ -12,8 +12,8 @@
 /*
  * The Sound Blaster 16 as an ISA card at 0x220 (Creative's hardware programming
  * guide): DSP 4.05 with 8-bit and 16-bit DMA, single cycle and auto-initialize, and direct output, mixer
- * CT1745 with volumes, MPU-401 in UART mode at 0x330, OPL3 at 0x388. What it records is silence, what MIDI sends is lost, and
- * the OPL3 has its registers, timers and status, but makes no sound; compressed (ADPCM) samples are not played.
+ * CT1745 with volumes, MPU-401 in UART mode at 0x330, OPL3 at 0x388. What it records is silence, what MIDI sends is lost;
+ * compressed (ADPCM) samples are not played.
  */
 struct sb16_config {
 	struct lock *lock;             /* that of the DMA controllers */

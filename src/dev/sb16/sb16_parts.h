@@ -2,6 +2,7 @@
 #ifndef VISOR_DEV_SB16_SB16_PARTS_H
 #define VISOR_DEV_SB16_SB16_PARTS_H
 
+#include "dev/sb16/opl3.h"
 #include "dev/sb16/sb16.h"
 
 /* Inside the card. */
@@ -16,6 +17,9 @@
 #define MIXER_IRQ 0x80u
 #define MIXER_DMA 0x81u
 #define MIXER_MPU 0x84u
+
+/* The left volume of what is mixed; the right one is behind it. */
+enum mixer_source { MIXER_VOICE = 0x32, MIXER_FM = 0x34 };
 
 /* A block that is played or recorded. */
 struct sb16_stream {
@@ -33,8 +37,8 @@ struct sb16 {
 	struct irq_line irq[4];
 	struct i8237 *dma;
 	struct vclock *clock;
-	struct audio *audio;
-	struct timer timer;    /* of the streams */
+	struct audio_voice stream_voice[2], direct_voice, fm_voice;
+	struct timer timer, fm_timer; /* of the streams; of the OPL3, while it sounds */
 	struct io_region base, mpu, opl;
 
 	/* Saved: */
@@ -55,9 +59,12 @@ struct sb16 {
 	/* MPU-401 */
 	uint8_t uart_in[UART_IN], uart_count;
 	bool uart_mode;
-	/* OPL3 */
-	uint8_t opl_index[2], opl_register[2][256];
-	uint64_t opl_started[2]; /* virtual time; of meaning while the timer runs */
+	/* OPL3: a register's address is latched, index and array. */
+	uint8_t opl_index[2];
+	uint64_t opl_started[2]; /* virtual time at which a timer was loaded last; of meaning while it runs */
+	uint8_t opl_loaded[2];   /* with what */
+	uint8_t opl_flags;       /* of the status */
+	struct opl3 opl3;
 };
 
 /* --- sb16.c --- */
@@ -84,16 +91,28 @@ void sb16_stream_timer(void *opaque);
 uint8_t sb16_mixer_read(struct sb16 *sb);
 void sb16_mixer_write(struct sb16 *sb, uint8_t value);
 void sb16_mixer_reset(struct sb16 *sb);
-/* Factors of the digital sound, in 1/65536, left and right. */
-void sb16_gain(const struct sb16 *sb, int32_t gain[2]);
+/* Factors in 1/65536, left and right. */
+void sb16_gain(const struct sb16 *sb, enum mixer_source source, int32_t gain[2]);
+/* A sample by such a factor, clipped. */
+int16_t sb16_scale(int32_t value, int32_t gain);
 /* The line, 0 to 3, of sb16.irq; -1: none. */
 int sb16_irq_line(const struct sb16 *sb);
 /* -1: none is set. */
 int sb16_dma_channel(const struct sb16 *sb, bool wide);
 
-/* --- midi.c: MPU-401 and OPL3 --- */
-extern const struct io_ops sb16_mpu_ops, sb16_opl_ops;
-uint8_t sb16_opl_read(struct sb16 *sb, unsigned reg);
-void sb16_opl_write(struct sb16 *sb, unsigned reg, uint8_t value);
+/* --- midi.c: MPU-401 --- */
+extern const struct io_ops sb16_mpu_ops;
+
+/* --- fm.c: ports, timers and time of the OPL3 --- */
+extern const struct io_ops sb16_fm_ops;
+uint8_t sb16_fm_read(struct sb16 *sb, unsigned reg);
+void sb16_fm_write(struct sb16 *sb, unsigned reg, uint8_t value);
+/* Plays up to now. */
+void sb16_fm_run(struct sb16 *sb);
+/* The OPL3 is silent, its registers are zero. */
+void sb16_fm_reset(struct sb16 *sb);
+/* False: its state cannot be. */
+bool sb16_fm_loaded(struct sb16 *sb);
+void sb16_fm_timer(void *opaque);
 
 #endif

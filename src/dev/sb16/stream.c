@@ -31,8 +31,10 @@ void sb16_schedule(struct sb16 *sb)
 	uint64_t now = vclock_now(sb->clock), next = UINT64_MAX;
 	for (unsigned i = 0; i < 2; i++) {
 		const struct sb16_stream *s = &sb->stream[i];
+		/* In stereo two samples come at once, even if the block ends with the first. */
+		uint64_t end = s->done + s->left;
 		if (s->active && !s->paused)
-			next = MIN(next, MIN(now + TICK_NS, MAX(now, time_of(sb, s, s->done + s->left))));
+			next = MIN(next, MIN(now + TICK_NS, MAX(now, time_of(sb, s, end + (end & s->stereo)))));
 	}
 	if (next == UINT64_MAX)
 		timer_cancel(&sb->timer);
@@ -48,24 +50,20 @@ static int32_t value_of(const uint8_t *at, bool wide, bool is_signed)
 	return (int16_t)(is_signed ? v : v ^ 0x8000);
 }
 
-static int16_t scale(int32_t value, int32_t gain)
-{
-	int64_t scaled = (int64_t)value * gain >> 16;
-	return (int16_t)MAX(MIN(scaled, (int64_t)INT16_MAX), (int64_t)INT16_MIN);
-}
-
-static void play(struct sb16 *sb, unsigned rate, const struct sb16_stream *s, bool wide, const uint8_t *data, unsigned samples)
+/* at: virtual time of the first sample. */
+static void play(struct sb16 *sb, struct audio_voice *voice, unsigned rate, uint64_t at, const struct sb16_stream *s, bool wide,
+		 const uint8_t *data, unsigned samples)
 {
 	int16_t frames[2 * PIECE];
 	int32_t gain[2];
 	unsigned bytes = wide ? 2 : 1, count = samples >> s->stereo;
-	sb16_gain(sb, gain);
+	sb16_gain(sb, MIXER_VOICE, gain);
 	for (unsigned i = 0; i < count; i++)
 		for (unsigned c = 0; c < 2; c++) {
-			const uint8_t *at = data + ((size_t)(i << s->stereo) + (s->stereo ? c : 0)) * bytes;
-			frames[2 * i + c] = scale(value_of(at, wide, s->is_signed), gain[c]);
+			const uint8_t *sample = data + ((size_t)(i << s->stereo) + (s->stereo ? c : 0)) * bytes;
+			frames[2 * i + c] = sb16_scale(value_of(sample, wide, s->is_signed), gain[c]);
 		}
-	audio_play(sb->audio, rate, frames, count);
+	audio_play(voice, rate, at, frames, count);
 }
 
 static void fill_silence(const struct sb16_stream *s, bool wide, uint8_t *data, unsigned samples)
@@ -99,7 +97,7 @@ static unsigned move(struct sb16 *sb, const struct sb16_stream *s, bool wide, un
 	/* A stereo frame that came in part is not heard. */
 	samples = (unsigned)(moved / unit);
 	if (!s->input)
-		play(sb, sb->rate, s, wide, data, samples & ~(unsigned)s->stereo);
+		play(sb, &sb->stream_voice[wide], sb->rate, time_of(sb, s, s->done), s, wide, data, samples & ~(unsigned)s->stereo);
 	return samples;
 }
 
@@ -111,9 +109,11 @@ void sb16_direct(struct sb16 *sb, uint8_t value)
 	uint8_t held[DIRECT_MOST];
 	if (due - sb->direct_done < DIRECT_MOST) {
 		memset(held, sb->direct, sizeof(held));
-		play(sb, DIRECT_RATE, &mono, false, held, (unsigned)(due - sb->direct_done));
+		play(sb, &sb->direct_voice, DIRECT_RATE, sb->direct_since + muldiv64(sb->direct_done, NS_PER_SEC, DIRECT_RATE), &mono, false, held,
+		     (unsigned)(due - sb->direct_done));
 		sb->direct_done = due;
 	} else {
+		audio_rest(&sb->direct_voice);
 		sb->direct_since = now;
 		sb->direct_done = 0;
 	}
@@ -123,10 +123,12 @@ void sb16_direct(struct sb16 *sb, uint8_t value)
 static void end_block(struct sb16 *sb, bool wide)
 {
 	struct sb16_stream *s = &sb->stream[wide];
-	if (!s->automatic || s->ending)
+	if (!s->automatic || s->ending) {
 		s->active = false;
-	else
+		audio_rest(&sb->stream_voice[wide]);
+	} else {
 		s->left = s->block;
+	}
 	sb16_raise(sb, wide ? IRQ_16BIT : IRQ_8BIT);
 }
 
@@ -135,6 +137,7 @@ static void advance(struct sb16 *sb, bool wide)
 	struct sb16_stream *s = &sb->stream[wide];
 	uint64_t now = vclock_now(sb->clock);
 	if (now > time_of(sb, s, s->done) + LATE_NS) {
+		audio_rest(&sb->stream_voice[wide]);
 		s->since = now - LATE_NS;
 		s->done = 0;
 	}
@@ -150,6 +153,7 @@ static void advance(struct sb16 *sb, bool wide)
 		else if (moved < wanted) { /* the channel is not ready: time stands still for the card */
 			s->since = now;
 			s->done = due = 0;
+			audio_rest(&sb->stream_voice[wide]);
 		}
 	}
 }
@@ -163,12 +167,21 @@ void sb16_stream_timer(void *opaque)
 	sb16_schedule(sb);
 }
 
+static void begin_voice(struct sb16 *sb, bool wide)
+{
+	const struct sb16_stream *s = &sb->stream[wide];
+	if (s->active && !s->paused && !s->input)
+		audio_begin(&sb->stream_voice[wide], sb->rate, s->since);
+}
+
 void sb16_start(struct sb16 *sb, bool wide, struct sb16_stream stream)
 {
 	stream.active = true;
 	stream.left = stream.block;
 	stream.since = vclock_now(sb->clock);
 	sb->stream[wide] = stream;
+	audio_rest(&sb->stream_voice[wide]);
+	begin_voice(sb, wide);
 	sb16_schedule(sb);
 }
 
@@ -180,6 +193,8 @@ void sb16_pause(struct sb16 *sb, bool wide, bool pause)
 	s->paused = pause;
 	s->since = vclock_now(sb->clock);
 	s->done = 0;
+	audio_rest(&sb->stream_voice[wide]);
+	begin_voice(sb, wide);
 	sb16_schedule(sb);
 }
 
@@ -187,4 +202,6 @@ void sb16_stop(struct sb16 *sb)
 {
 	memset(sb->stream, 0, sizeof(sb->stream));
 	timer_cancel(&sb->timer);
+	for (unsigned i = 0; i < 2; i++)
+		audio_rest(&sb->stream_voice[i]);
 }

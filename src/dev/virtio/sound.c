@@ -119,6 +119,8 @@ static uint32_t step(struct virtio_sound *sound, const struct virtqueue_element 
 			return S_BAD_MSG;
 		s->state = steps[i].after;
 		s->busy = false;
+		if (r.stream == STREAM_OUTPUT)
+			audio_rest(&sound->voice);
 	}
 	return S_OK;
 }
@@ -171,6 +173,7 @@ static void reset_sound(struct virtio_device *virtio)
 	struct virtio_sound *sound = sound_of(virtio);
 	memset(sound->stream, 0, sizeof(sound->stream));
 	timer_cancel(&sound->timer);
+	audio_rest(&sound->voice);
 }
 
 static const struct virtio_ops sound_ops = { .serve = serve, .reset = reset_sound };
@@ -211,6 +214,7 @@ static void destroy(void *device)
 {
 	struct virtio_sound *sound = device;
 	timer_cancel(&sound->timer);
+	audio_voice_end(&sound->voice);
 	virtio_device_destroy(&sound->virtio);
 	free(sound);
 }
@@ -232,7 +236,7 @@ struct virtio_sound *virtio_sound_create(const struct virtio_sound_config *confi
 		return NULL;
 	}
 	sound->clock = config->clock;
-	sound->audio = config->audio;
+	audio_voice_init(&sound->voice, config->audio, false);
 	sound->space = (struct sound_space){ .streams = STREAMS, .chmaps = STREAMS };
 	sound->virtio.ops = &sound_ops;
 	sound->virtio.type = VIRTIO_TYPE_SOUND;

@@ -29,7 +29,7 @@ struct virtio_sound {
 	struct virtio_device virtio;
 	struct sound_space space;
 	struct vclock *clock;
-	struct audio *audio;
+	struct audio_voice voice;
 	struct timer timer;
 	/* State. */
 	struct sound_stream stream[STREAMS];

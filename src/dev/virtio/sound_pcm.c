@@ -67,13 +67,13 @@ static void play(struct virtio_sound *sound, const struct sound_stream *s, const
 	uint8_t data[PIECE * 2 * 4];
 	int16_t frames[PIECE * 2];
 	uint32_t unit = frame_bytes(s);
-	uint64_t left = (element->out_size - XFER_SIZE) / unit, at = XFER_SIZE;
+	uint64_t left = (element->out_size - XFER_SIZE) / unit, at = XFER_SIZE, begun = s->due - muldiv64(left, NS_PER_SEC, rates[s->rate]);
 	while (left) {
 		size_t count = MIN(left, (uint64_t)PIECE);
 		iov_read(element->iov, element->out_count, at, data, count * unit);
 		for (size_t i = 0; i < 2 * count; i++)
 			frames[i] = sample(f, data + i / 2 * unit + (s->channels == 2 ? i % 2 * f->bytes : 0));
-		audio_play(sound->audio, rates[s->rate], frames, count);
+		audio_play(&sound->voice, rates[s->rate], begun, frames, count);
 		at += count * unit;
 		left -= count;
 	}
@@ -145,8 +145,11 @@ static void advance(struct virtio_sound *sound, unsigned stream)
 	struct virtqueue_element element;
 	uint64_t now = vclock_now(sound->clock);
 	bool begun = s->busy;
-	if (!begun || now > s->due + LATE_NS)
+	if (!begun || now > s->due + LATE_NS) {
+		if (stream == STREAM_OUTPUT)
+			audio_rest(&sound->voice);
 		s->due = now;
+	}
 	s->busy = false;
 	/* At most a ring of them: those without samples take no time. */
 	unsigned left = virtio->queue[QUEUE_TX + stream].size;

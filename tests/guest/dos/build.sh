@@ -19,13 +19,13 @@ truncate -s 1440K lights.img
 assemble boot 0x7c00 boot.bin
 assemble dos 0 dos.sys
 tr -d '\n' <"$here/dig.map" >map.txt
-for program in dig planes sound clock; do
+for program in dig planes sound music clock; do
 	assemble $program 0x100 $program.com
 done
 printf 'This disk and all that is on it\r\nwas assembled for visor.\r\n' >readme.txt
 printf '0 gems  \r\n' >score.dat
 : >files.h
-for file in dos.sys readme.txt score.dat dig.com planes.com sound.com clock.com; do
+for file in dos.sys readme.txt score.dat dig.com planes.com sound.com music.com clock.com; do
 	echo "$file" | tr a-z. A-Z\  | {
 		read -r name extension
 		printf 'file "%-8s", "%-3s", %d, "%s"\n' "$name" "$extension" "$(wc -c <"$file")" "$file"

@@ -543,7 +543,7 @@ transfer:
 
 /* --- data --- */
 
-banner:	.asciz "visor's little DOS. Programs: DIG, PLANES, SOUND, CLOCK\r\n"
+banner:	.asciz "visor's little DOS. Programs: DIG, PLANES, SOUND, MUSIC, CLOCK\r\n"
 prompt:	.asciz "A>"
 erase:	.asciz "\b \b"
 no_file: .asciz "File not found\r\n"
