@@ -36,7 +36,8 @@ static void destroy(struct cpu *c)
 	struct kvm_vcpu *v = c->engine;
 	if (!v)
 		return;
-	kvm_settle(v);
+	if (v->in_kernel)
+		kvm_settle(v);
 	if (v->run) {
 		kvm_posted_close(v);
 		munmap(v->run, v->run_size);
