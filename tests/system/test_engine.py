@@ -53,6 +53,47 @@ def save_across(*engines):
     print(f"saved and went on under {', '.join(engines)}")
 
 
+def refused():
+    """A KVM that fails: at the second processor of a change, or later, for whatever reason; and one without what only makes it faster."""
+    built, disk, stats = (os.path.join(TMP, n) for n in ("guest", "disk", "stats"))
+    names = ("smp", "planar", "notify", os.path.join(TOP, "tests", "system", "clocks.c"))
+    r = subprocess.run([os.path.join(TOP, "tests", "guest", "build.sh"), built, *names], capture_output=True, text=True)
+    check(r.returncode == 0, r.stderr)
+    with open(disk, "wb") as f:
+        f.truncate(1 << 20)
+
+    def run(name, *more, **environment):
+        g = Guest("--memory", "64M", "--kernel", f"{built}/{name}.elf", "--debug-exit", "--stats", stats, *more, env=dict(
+            os.environ, LD_PRELOAD=shim, VISOR_KVM_KERNEL="1", **environment))
+        return g
+
+    shim = kvm_shim()
+    g = run("clocks", "--name", "refused", "--engine", "kvm", "--cpus", "2", KVM_REFUSES="KVM_CREATE_VCPU:5:12")
+    g.expect("ready")
+    visor("engine", "refused", "jit")
+    text = visor("engine", "refused", "kvm", status=1).stderr
+    check("processor 1: Cannot allocate memory" in text, text)
+    g.send("c")
+    g.expect("looked")
+    g.send("q")
+    g.wait(33)
+    for request in "KVM_RUN:9", "KVM_SET_SREGS2:1", "KVM_SET_MSRS:2", "KVM_GET_REGS:2":
+        g = run("smp", "--engine", "kvm", "--cpus", "2", KVM_REFUSES=f"{request}:22")
+        g.wait(33)
+        text = g.stderr()
+        check(re.search(rf"engine kvm: {request.split(':')[0]}: Invalid argument; engine jit goes on\n", text), f"{request}: {text}")
+    g = run("smp", "--engine", "kvm", KVM_REFUSES="KVM_GET_REGS:-2:22")
+    g.wait(1)
+    check(re.search(r"KVM_GET_REGS: Invalid argument on vCPU 0 .*; use --engine jit\n", g.stderr()), f"a state that is lost: {g.stderr()}")
+    for name, capability in ("notify", 36), ("planar", 162):  # KVM_CAP_IOEVENTFD, KVM_CAP_COALESCED_PIO
+        g = run(name, "--engine", "kvm", "--disk", disk, KVM_LACKS=str(capability))
+        g.wait(33)
+        with open(stats) as f:
+            found = json.load(f)
+        check(not found["cpus"][0]["kvm"]["posted"] and not found["devices"].get("pci-virtio-blk0", {}).get("rings"), f"{name}: used all the same")
+    print("requests that KVM refuses: another engine goes on")
+
+
 g = visor("engine", "nobody", "jit", status=1)
 check("nobody" in g.stderr, g.stderr)
 changes(1, "auto", "interp", "jit")
@@ -62,3 +103,4 @@ if kvm_works():
     changes(1, "kvm", "kvm", "jit", "interp", "jit", "kvm")
     changes(2, "kvm", "kvm", "jit", "interp", "jit", "kvm")
     save_across("kvm", "jit", "kvm")
+    refused()
