@@ -53,6 +53,30 @@ def save_across(*engines):
     print(f"saved and went on under {', '.join(engines)}")
 
 
+def levels():
+    """--cpu under kvm: the guest's CPUID has what the level and KVM both have. Where KVM gets programs alone, which see the processor, it is refused."""
+    built = os.path.join(TMP, "guest")
+    r = subprocess.run([os.path.join(TOP, "tests", "guest", "build.sh"), built, os.path.join(TOP, "tests", "system", "levels.c")], capture_output=True, text=True)
+    check(r.returncode == 0, r.stderr)
+
+    def run(engine, level, status=33, **environment):
+        return visor("run", "--engine", engine, "--cpu", level, "--memory", "64M", "--kernel", f"{built}/levels.elf", "--debug-exit", status=status,
+                     env=dict(os.environ, **environment))
+
+    def words(engine, level):
+        return [int(word, 16) for word in re.findall(r"word 0x(\w+)", run(engine, level, VISOR_KVM_KERNEL="1").stdout)]
+
+    model, kvm, masked = words("jit", "x86-64-v1"), words("kvm", "host"), words("kvm", "x86-64-v1")
+    fast = json.loads(visor("doctor", "--json").stdout)["engines"][0]["fast"]
+    if fast:
+        check(len(model) == 9 and masked == [a & b for a, b in zip(model, kvm)], f"CPUID under kvm: {masked}, of {kvm} and {model}")
+    else:  # it shows the processor's own words, but for some bits
+        check((kvm[0] >> 13 & 1, masked[0] >> 13 & 1, kvm[7] & 1, masked[7] & 1) == (1, 0, 1, 0), f"CMPXCHG16B, LAHF: {kvm}, {masked}")
+    text = run("kvm", "x86-64-v1", 33 if fast else 1).stderr
+    check(fast or "cannot hide what this guest is not to have: " in text, text)
+    print("levels of the processor under kvm: masked")
+
+
 def refused():
     """A KVM that fails: at the second processor of a change, or later, for whatever reason; and one without what only makes it faster."""
     built, disk, stats = (os.path.join(TMP, n) for n in ("guest", "disk", "stats"))
@@ -103,4 +127,5 @@ if kvm_works():
     changes(1, "kvm", "kvm", "jit", "interp", "jit", "kvm")
     changes(2, "kvm", "kvm", "jit", "interp", "jit", "kvm")
     save_across("kvm", "jit", "kvm")
+    levels()
     refused()

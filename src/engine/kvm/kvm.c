@@ -70,7 +70,7 @@ static int open_vcpu(struct kvm_vcpu *v, struct error *err)
 	kvm_posted_open(v);
 	cpu_attention(c, ATTN_FLUSH); /* the memory map was made without it */
 	c->tsc_of_host = !v->vm->probe.tsc_offset;
-	return v->user_only ? 0 : kvm_check_features(&v->vm->host, c, err);
+	return v->user_only ? kvm_check_hidden(c, err) : kvm_check_features(&v->vm->host, c, err);
 }
 
 static int create(struct cpu *c, struct error *err)
