@@ -31,11 +31,17 @@ static bool observed(const struct kvm_vcpu *v)
 	return kvm_debug_observed(v->cpu) && !kvm_debug_by_hardware(v);
 }
 
+bool kvm_priority_raised(const struct kvm_vcpu *v)
+{
+	const struct cpu *c = v->cpu;
+	return !v->user_only && !v->vm->probe.hardware && c->intc.ops && c->intc.ops->get_cr8(c->intc.opaque) != 0;
+}
+
 /* `instructions`: the count from which on. */
 static bool may_go_back(struct kvm_vcpu *v, uint64_t instructions)
 {
 	const struct cpu *c = v->cpu;
-	if (observed(v) || undecided(c) || c->stats.instructions < instructions)
+	if (kvm_priority_raised(v) || observed(v) || undecided(c) || c->stats.instructions < instructions)
 		return false;
 	return !v->user_only || (c->cpl == 3 && kvm_user_may_run(v));
 }

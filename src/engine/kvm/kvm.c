@@ -243,7 +243,7 @@ static enum attended attend(struct kvm_vcpu *v, enum exit_reason *reason)
 	*reason = EXIT_HALT;
 	if (c->wait_for_sipi || c->shutdown)
 		return STAND_STILL;
-	if (v->user_only && !kvm_user_may_run(v))
+	if (kvm_priority_raised(v) || (v->user_only && !kvm_user_may_run(v)))
 		return HAND_OVER;
 	return ENTER;
 }

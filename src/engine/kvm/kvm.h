@@ -145,6 +145,9 @@ bool kvm_complete(struct kvm_vcpu *v);
 /* --- handover.c --- */
 /* Interprets from the next instruction on, for the state to be given back afterwards. LEAVE: run() is to return *reason. */
 enum verdict kvm_hand_over(struct kvm_vcpu *v, enum exit_reason *reason);
+/* All code goes to KVM, which executes the kernel's in software and does not tell when that lowers CR8, and CR8 is not 0: then an
+ * interrupt could wait without an end. */
+bool kvm_priority_raised(const struct kvm_vcpu *v);
 /* The kernel could not execute the instruction: hands over, and finds out if that happens too often (EXIT_ENGINE). */
 enum verdict kvm_stand_in(struct kvm_vcpu *v, enum exit_reason *reason);
 /* Takes the state for others to see: an exception that the kernel had begun to deliver is delivered. */
