@@ -18,13 +18,13 @@ ENDS = {"triple": (3, r"triple fault"), "triple32": (3, r"triple fault")}
 
 # Long, and of nothing that is KVM's.
 NOT_KVM = {"hostile", "regen", "narrow32", "codecache"}
-KVM_ALL = {"edges", "irqs", "mixed", "smc", "smp", "triple", "notify", "ping", "planar"}
+KVM_ALL = {"edges", "mixed", "smc", "smp", "triple", "notify", "ping", "planar", "wide"}
 KVM_ALL_CPUS = {"smp": (1, 2), "planar": (1, 2)}
 # There the notifications of this device come by eventfd, or so many writes at least are posted.
 RINGS = {"notify": "pci-virtio-blk0", "ping": "pci-virtio-net0"}
 POSTED = {"planar": 5000}
 # Where KVM emulates kernel code: what it cannot is little, or too much for it to go on.
-HANDED_OVER = {"smp": True, "irqs": False}
+HANDED_OVER = {"smp": True, "wide": False}
 
 if not shutil.which("gcc") or not shutil.which("ld") or not shutil.which("objcopy"):
     print("no compiler; install gcc and binutils")
