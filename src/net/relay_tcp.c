@@ -262,7 +262,7 @@ static bool worth_waiting(void)
 /* From the socket to `out`. Fewer bytes than there was room for were all, unless the end is behind them. */
 static void fill(struct flow *flow)
 {
-	while (flow->readable && !flow->ended && ring_room(&flow->out)) {
+	while (flow->state == FLOW_OPEN && flow->readable && !flow->ended && ring_room(&flow->out)) {
 		struct iovec iov[2];
 		size_t room = ring_room(&flow->out);
 		unsigned pieces = ring_pieces(&flow->out, flow->out.count, room, iov);
