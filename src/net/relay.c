@@ -78,13 +78,22 @@ void relay_tick_soon(struct relay *relay)
 	timerfd_settime(relay->timer_fd, 0, &spec, NULL);
 }
 
-void relay_kill(struct flow *flow, bool reset)
+/* A socket that a process which is just being started has, too, stays in the set beyond close(2). */
+static void close_socket(struct flow *flow, bool reset)
 {
 	const struct linger now = { .l_onoff = 1 };
+	if (flow->fd < 0)
+		return;
 	if (reset)
 		setsockopt(flow->fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+	epoll_ctl(flow->relay->epoll_fd, EPOLL_CTL_DEL, flow->fd, NULL);
 	close(flow->fd);
 	flow->fd = -1;
+}
+
+void relay_kill(struct flow *flow, bool reset)
+{
+	close_socket(flow, reset);
 	flow->state = FLOW_DEAD;
 	relay_mark(flow);
 }
@@ -96,8 +105,7 @@ static void free_flow(struct flow *flow)
 		at = &(*at)->next_hashed;
 	*at = flow->next_hashed;
 	flow->relay->count--;
-	if (flow->fd >= 0)
-		close(flow->fd);
+	close_socket(flow, false);
 	free(flow->out.data);
 	free(flow->in.data);
 	free(flow);
