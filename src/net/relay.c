@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
@@ -27,6 +28,8 @@
 #define RING_SIZE (512u << 10)
 #define RING_SIZE_OF_MANY (64u << 10)
 #define MANY 64u
+/* Connections of one network, and no more than half of the descriptors that the process may have. */
+#define MAX_FLOWS 4096u
 
 struct relay {
 	struct net *net;
@@ -162,18 +165,25 @@ static int connect_socket(struct relay *relay, struct flow *flow, const union ad
 	return fd;
 }
 
-/* What fails at once is for libslirp to try, which finds the same and tells the guest why. */
+static bool too_many(const struct relay *relay)
+{
+	struct rlimit files;
+	return relay->count >= MAX_FLOWS || (getrlimit(RLIMIT_NOFILE, &files) == 0 && relay->count >= files.rlim_cur / 2);
+}
+
+/* What fails at once is for libslirp to try, which finds the same and tells the guest why. What would be one too many is refused here. */
 static bool begin(struct relay *relay, const struct segment *syn)
 {
 	union address to;
 	struct flow *flow = destination(&syn->key, &to) ? calloc(1, sizeof(*flow)) : NULL;
+	bool refused = too_many(relay);
 	if (!flow)
 		return false;
 	flow->relay = relay;
 	flow->net = relay->net;
 	flow->key = syn->key;
-	flow->fd = connect_socket(relay, flow, &to);
-	if (flow->fd < 0) {
+	flow->fd = refused ? -1 : connect_socket(relay, flow, &to);
+	if (flow->fd < 0 && !refused) {
 		free(flow);
 		return false;
 	}
@@ -182,6 +192,8 @@ static bool begin(struct relay *relay, const struct segment *syn)
 	relay->bucket[hash(&flow->key)] = flow;
 	relay->count++;
 	flow_begin(flow, syn);
+	if (refused)
+		flow_abort(flow);
 	return true;
 }
 
