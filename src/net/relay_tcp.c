@@ -46,9 +46,9 @@
 
 unsigned ring_pieces(struct ring *ring, size_t skip, size_t length, struct iovec iov[2])
 {
-	if (!ring->data)
+	if (length && !ring->data)
 		ring->data = malloc(ring->size);
-	if (!ring->data || !length)
+	if (!length || !ring->data)
 		return 0;
 	size_t at = (ring->start + skip) % ring->size, first = MIN(length, ring->size - at);
 	iov[0] = (struct iovec){ ring->data + at, first };
