@@ -91,6 +91,15 @@ static size_t packet_end(const struct segment *s)
 	return end <= frame->size ? end : 0;
 }
 
+/* Of its version, not at the end of its life, and of IPv6 no other headers, which say where else it is to go. */
+static bool plain_ip(const struct segment *s)
+{
+	const uint8_t *ip = s->head + s->layers.network;
+	if (s->layers.ethertype == ETHERTYPE_IPV4)
+		return ip[0] >> 4 == 4 && ip[8];
+	return ip[0] >> 4 == 6 && ip[7] && s->layers.transport == s->layers.network + IPV6_HEADER;
+}
+
 /* Checksums that are said to be open or verified are not looked at. */
 static bool checksums_good(const struct segment *s, size_t end, uint8_t *room)
 {
@@ -110,7 +119,8 @@ bool segment_parse(struct segment *s, const struct net_frame *frame, uint8_t *ro
 	size_t got = packet_gather(frame->iov, frame->count, 0, s->head, MIN(sizeof(s->head), frame->size));
 	packet_layers(s->head, got, &s->layers);
 	const uint8_t *tcp = s->head + s->layers.transport;
-	if (!s->layers.has_transport || s->layers.protocol != PROTOCOL_TCP || s->layers.network != 14 || s->layers.transport + TCP_HEADER > got)
+	if (!s->layers.has_transport || s->layers.protocol != PROTOCOL_TCP || s->layers.network != 14 || s->layers.transport + TCP_HEADER > got ||
+	    !plain_ip(s))
 		return false;
 	size_t header = (tcp[12] >> 4) * 4u, end = packet_end(s);
 	s->payload_at = s->layers.transport + header;
