@@ -326,6 +326,8 @@ static void drain(struct flow *flow)
 void flow_work(struct flow *flow)
 {
 	size_t part;
+	if (flow->state == FLOW_ANSWERED)
+		set_deadline(flow); /* it may have passed while the guest had no room */
 	if (flow->state != FLOW_OPEN)
 		return;
 	drain(flow);
