@@ -197,7 +197,7 @@ static uint64_t tell_now(void *opaque) { return now; }
 static bool send_frame(struct net *n, const struct net_frame *frame)
 {
 	bool known = relay_input(relay, frame);
-	if (behaving && calling && !known)
+	if (calling && !known && (behaving || !calling->answered))
 		calling->unknown = true;
 	return true;
 }
@@ -517,8 +517,9 @@ static void server_read(struct call *c, size_t length)
 	uint8_t data[4096];
 	while (c->server >= 0 && length) {
 		ssize_t n = recv(c->server, data, MIN(c->stuffing ? c->stuffing : length, sizeof(data)), MSG_DONTWAIT);
-		if (n == 0)
+		if (n == 0) /* before it is answered it may end without a word, when the host's patience does */
 			fuzz_require(over(c) || c->guest_fin || c->server_ended || !c->answered || !room || net->first || failed);
+		c->unknown |= n == 0 && !c->answered;
 		if (n <= 0)
 			return;
 		if (c->stuffing) {
@@ -587,24 +588,19 @@ static void take_step(const struct step *s)
 /* Nothing is missing at either end. */
 static bool complete(const struct call *c)
 {
-	return over(c) || (c->answered && c->got == c->served && c->came == c->sent && c->acked == c->sent + c->guest_fin &&
+	return over(c) || (c->answered && c->got == c->served && (c->came == c->sent || c->server < 0) && c->acked == c->sent + c->guest_fin &&
 			   (!c->server_ended || c->finished));
 }
 
-/* What was lost, or what the relay had no room for, goes again. */
+/* What the relay had no room for goes again. */
 static void again(struct call *c)
 {
 	uint32_t left = MIN(c->sent - c->acked, 1000u);
-	struct sending s = {
-		.flags = SYN, .window = 30000, .open = true, .sequence = c->first, .payload = c->answered ? left : 0, .at = c->acked,
-		.options = c->answered ? 0 : 8,
+	const struct sending s = {
+		.flags = ACK | (c->guest_fin && c->acked + left == c->sent ? FIN : 0), .window = 30000, .open = true, .payload = left, .at = c->acked,
+		.sequence = c->first + 1 + c->acked, .acknowledgement = c->relay_first + 1 + c->got + c->finished,
 	};
-	if (c->answered) {
-		s.flags = ACK | (c->guest_fin && c->acked + left == c->sent ? FIN : 0);
-		s.sequence += 1 + c->acked;
-		s.acknowledgement = c->relay_first + 1 + c->got + c->finished;
-	}
-	if (!c->answered || c->acked < c->sent + c->guest_fin)
+	if (c->acked < c->sent + c->guest_fin)
 		send_segment(c, &s, 5454, true);
 }
 
@@ -613,7 +609,7 @@ static bool behave(struct call *c, unsigned round)
 	server_read(c, MAX_SENT);
 	if (!over(c) && c->answered)
 		answer(c, 30000, 0, false);
-	if (!over(c) && round % 4 == 3)
+	if (!over(c) && c->answered && round % 4 == 3)
 		again(c);
 	return complete(c);
 }
@@ -710,6 +706,11 @@ void fuzz_seeds(fuzz_seed_fn *emit, void *opaque)
 		{ FAIL, 0, 1, 1, 0, 0 }, { SERVER_SEND, 1, 0, 0, 60000, 0 }, { ROOM, 0, 0, 1, 0, 0 }, { SERVER_END, 1, 0, 1, 0, 0 },
 		{ ANSWER, 1, 0, 0, 500, 60000 }, { ANSWER, 1, 0, 0, 500, 60000 },
 	};
+	static const struct step lost_answer[] = {
+		{ ROOM, 0, 0, 0, 0, 0 }, { FAIL, 0, 1, 2, 0, 0 }, { OPEN, 0, 0, 8, 2, 1460 }, { ADVANCE, 0, 20, 0, 4000, 0 }, { TURN, 0, 0, 0, 0, 0 },
+		{ ROOM, 0, 0, 1, 0, 0 },
+	};
+	emit(opaque, "lost-answer", lost_answer, sizeof(lost_answer));
 	emit(opaque, "to-server", to_server, sizeof(to_server));
 	emit(opaque, "from-server", from_server, sizeof(from_server));
 	emit(opaque, "odd", odd, sizeof(odd));
