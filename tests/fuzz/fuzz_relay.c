@@ -595,9 +595,9 @@ static bool complete(const struct call *c)
 /* What the relay had no room for goes again. */
 static void again(struct call *c)
 {
-	uint32_t left = MIN(c->sent - c->acked, 1000u);
+	uint32_t left = MIN(c->sent - c->acked, 60000u);
 	const struct sending s = {
-		.flags = ACK | (c->guest_fin && c->acked + left == c->sent ? FIN : 0), .window = 30000, .open = true, .payload = left, .at = c->acked,
+		.flags = ACK | (c->guest_fin && c->acked + left == c->sent ? FIN : 0), .window = 30000, .open = true, .gso = left > 1000, .payload = left, .at = c->acked,
 		.sequence = c->first + 1 + c->acked, .acknowledgement = c->relay_first + 1 + c->got + c->finished,
 	};
 	if (c->acked < c->sent + c->guest_fin)
