@@ -30,6 +30,7 @@
 #define MANY 64u
 /* Connections of one network, and no more than half of the descriptors that the process may have. */
 #define MAX_FLOWS 4096u
+#define ASK_NS 10000000000ull
 
 struct relay {
 	struct net *net;
@@ -37,6 +38,7 @@ struct relay {
 	bool looped, ticking;
 	struct flow *bucket[BUCKETS];
 	unsigned count;
+	uint64_t asked;           /* when, ns of the machine's time */
 	struct flow *due, **last_due;
 	uint8_t room[NET_FRAME_MAX];
 };
@@ -171,6 +173,18 @@ static bool too_many(const struct relay *relay)
 	return relay->count >= MAX_FLOWS || (getrlimit(RLIMIT_NOFILE, &files) == 0 && relay->count >= files.rlim_cur / 2);
 }
 
+/* A guest that was started anew knows nothing of its connections, and may be the one that wants others. */
+static void ask_all(struct relay *relay)
+{
+	uint64_t now = relay_now(relay);
+	if (relay->asked && now - relay->asked < ASK_NS)
+		return;
+	relay->asked = now;
+	for (unsigned i = 0; i < BUCKETS; i++)
+		for (struct flow *flow = relay->bucket[i]; flow; flow = flow->next_hashed)
+			flow_ask(flow);
+}
+
 /* What fails at once is for libslirp to try, which finds the same and tells the guest why. What would be one too many is refused here. */
 static bool begin(struct relay *relay, const struct segment *syn)
 {
@@ -192,8 +206,10 @@ static bool begin(struct relay *relay, const struct segment *syn)
 	relay->bucket[hash(&flow->key)] = flow;
 	relay->count++;
 	flow_begin(flow, syn);
-	if (refused)
+	if (refused) {
+		ask_all(relay);
 		flow_abort(flow);
+	}
 	return true;
 }
 

@@ -96,6 +96,8 @@ void flow_segment(struct flow *flow, const struct segment *segment);
 /* Moves what can be moved. */
 void flow_work(struct flow *flow);
 void flow_tick(struct flow *flow, uint64_t now);
+/* The guest is to say whether it still knows the connection. */
+void flow_ask(struct flow *flow);
 /* Tells the guest that the connection is no more, and ends it. */
 void flow_abort(struct flow *flow);
 

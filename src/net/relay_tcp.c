@@ -519,6 +519,13 @@ void flow_answer(struct flow *flow)
 	set_deadline(flow);
 }
 
+/* 3.8.4: nothing new, which a guest that knows of it acknowledges, and another one resets. */
+void flow_ask(struct flow *flow)
+{
+	if (flow->state == FLOW_OPEN)
+		emit(flow, TCP_ACK, flow->send_una - 1, 0, 0, 0);
+}
+
 void flow_abort(struct flow *flow)
 {
 	emit(flow, TCP_RST | TCP_ACK, flow->send_nxt, 0, 0, 0);
