@@ -124,6 +124,10 @@ int __wrap_timerfd_settime(int fd, int flags, const struct itimerspec *new, stru
 }
 
 static int newest_server = -1;
+/* What a process that is just being started has of the relay's sockets. */
+static int copies[MAX_STEPS];
+static unsigned copy_count;
+static bool copied;
 
 int __wrap_socket(int domain, int type, int protocol)
 {
@@ -134,6 +138,8 @@ int __wrap_socket(int domain, int type, int protocol)
 	setsockopt(pair[0], SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
 	setsockopt(pair[1], SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
 	newest_server = pair[1];
+	if (copied && copy_count < MAX_STEPS)
+		copies[copy_count++] = dup(pair[0]);
 	return pair[0];
 }
 
@@ -171,8 +177,10 @@ int __wrap_connect(int fd, const struct sockaddr *address, socklen_t length)
 int __wrap_getsockopt(int fd, int level, int name, void *value, socklen_t *size)
 {
 	int result = __real_getsockopt(fd, level, name, value, size);
-	if (name == SO_ERROR && connect_error)
+	if (name == SO_ERROR && connect_error) {
 		*(int *)value = (int)connect_error;
+		failed = true;
+	}
 	return result;
 }
 
@@ -429,9 +437,10 @@ static void open_call(struct call *c, const struct step *step, unsigned to)
 		*c = fresh;
 	}
 	late = step->flags & 2;
+	copied = step->how & 8;
 	s.sequence = (to ? &fresh : c)->first;
 	send_segment(to ? &fresh : c, &s, step->a, !to);
-	late = 0;
+	late = copied = 0;
 }
 
 static uint32_t number(uint32_t usual, unsigned how, uint32_t other)
@@ -588,7 +597,8 @@ static void take_step(const struct step *s)
 /* Nothing is missing at either end. */
 static bool complete(const struct call *c)
 {
-	return over(c) || (c->answered && c->got == c->served && (c->came == c->sent || c->server < 0) && c->acked == c->sent + c->guest_fin &&
+	return over(c) || (failed && !c->answered && c->server < 0) ||
+	       (c->answered && c->got == c->served && (c->came == c->sent || c->server < 0) && c->acked == c->sent + c->guest_fin &&
 			   (!c->server_ended || c->finished));
 }
 
@@ -678,6 +688,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	for (unsigned i = 0; i < CALLS; i++)
 		if (calls[i].server >= 0)
 			close(calls[i].server);
+	while (copy_count)
+		close(copies[--copy_count]);
 	fuzz_require(open_descriptors() == before);
 	return 0;
 }
@@ -710,6 +722,11 @@ void fuzz_seeds(fuzz_seed_fn *emit, void *opaque)
 		{ ROOM, 0, 0, 0, 0, 0 }, { FAIL, 0, 1, 2, 0, 0 }, { OPEN, 0, 0, 8, 2, 1460 }, { ADVANCE, 0, 20, 0, 4000, 0 }, { TURN, 0, 0, 0, 0, 0 },
 		{ ROOM, 0, 0, 1, 0, 0 },
 	};
+	static const struct step copied_socket[] = {
+		{ OPEN, 0, 8, 12, 2, 1460 }, { TURN, 0, 0, 0, 0, 0 }, { ANSWER, 0, 0, 0, 10, 500 }, { SEGMENT, 0, 0xf8, RST, 0, 0 }, { TURN, 0, 0, 0, 0, 0 },
+		{ SERVER_SEND, 0, 0, 0, 100, 0 }, { TURN, 0, 0, 0, 0, 0 },
+	};
+	emit(opaque, "copied-socket", copied_socket, sizeof(copied_socket));
 	emit(opaque, "lost-answer", lost_answer, sizeof(lost_answer));
 	emit(opaque, "to-server", to_server, sizeof(to_server));
 	emit(opaque, "from-server", from_server, sizeof(from_server));
