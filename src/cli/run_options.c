@@ -41,7 +41,7 @@ const struct option run_options[] = {
 		  "host without it" },
 	{ .name = "engine", .kind = OPTION_CHOICE, AT(engine), .argument = "ENGINE", .choices = engine_names,
 	  .help = "what runs the guest's instructions: kvm (the host's KVM), jit (translator), interp (interpreter), or auto, the fastest that "
-		  "works on this host; 'visor doctor' says which and why" },
+		  "works on this host; 'visor doctor' and --verbose say which and why" },
 	{ .name = "jit-cache", .kind = OPTION_SIZE, AT(jit_cache), .argument = "SIZE", .min = 4 << 20, .max = 1ull << 31,
 	  .help = "memory for translated code, of all processors together; 256M without it" },
 	{ .name = "jit-dump", .kind = OPTION_OPTIONAL, AT(jit_dump), .argument = "SYMBOLS", .completion = COMPLETE_FILE,
@@ -501,8 +501,13 @@ static void set_engine(const struct run_values *v, struct machine_config *config
 		config->engine->examine(&report);
 	if (config->engine && report.works)
 		return;
+	const struct engine_type *had = config->engine;
 	config->engine = engine_choose(why, sizeof(why));
-	log_info("engine %s: %s", config->engine->name, why);
+	if (had || (engine_host_virtualizes() && config->engine != &engine_kvm)) /* somebody may want to do something about it */
+		log_warn("engine %s runs the guest in place of %s: %s", config->engine->name, had ? had->name : engine_kvm.name,
+			 had ? report.text : why);
+	else
+		log_info("engine %s: %s", config->engine->name, why);
 }
 
 int run_configure(const struct run_values *v, const struct snapshot *snapshot, struct machine_config *config,

@@ -449,7 +449,9 @@ enum cpu_model { CPU_HOST, CPU_V1, CPU_V2, CPU_V3, CPU_V4 };
 int cpu_init_cpuid(struct cpu *c, enum cpu_model model, struct error *err);
 /* Before the guest has run: takes away the features that are not in the mask. err: the model is not without them. */
 int cpu_limit_features(struct cpu *c, const uint64_t features[2], struct error *err);
-/* The names of features, for a message. */
+/* The instructions that the host's processor executes, and visor too, but not for this guest. */
+void cpu_hidden_features(const struct cpu *c, uint64_t hidden[2]);
+/* The names of features, for a message; those that `size` has room for. */
 void cpu_list_features(char *text, size_t size, const uint64_t features[2]);
 void cpu_set_cr0(struct cpu *c, uint64_t value);
 void cpu_set_cr3(struct cpu *c, uint64_t value);

@@ -169,10 +169,10 @@ static uint64_t host_xcr0(void)
 	return low | (uint64_t)high << 32;
 }
 
-static void set_feature(struct cpu *c, unsigned feature, bool on)
+static void set_feature(uint64_t features[2], unsigned feature, bool on)
 {
 	uint64_t bit = BIT64(feature & 63);
-	c->features[feature >> 6] = on ? c->features[feature >> 6] | bit : c->features[feature >> 6] & ~bit;
+	features[feature >> 6] = on ? features[feature >> 6] | bit : features[feature >> 6] & ~bit;
 }
 
 static bool host_has_bit(const struct feature_bit *f)
@@ -185,28 +185,28 @@ static bool level_includes(enum cpu_model model, unsigned level)
 	return model == CPU_HOST || (level & ~(unsigned)SOFT) <= (unsigned)model;
 }
 
-static void drop_dependents(struct cpu *c)
+static void drop_dependents(uint64_t features[2])
 {
 	uint64_t xcr0 = host_xcr0();
 	if ((xcr0 & 6) != 6)
-		set_feature(c, FEATURE_AVX, false);
+		set_feature(features, FEATURE_AVX, false);
 	if ((xcr0 & 0xe6) != 0xe6)
-		set_feature(c, FEATURE_AVX512F, false);
+		set_feature(features, FEATURE_AVX512F, false);
 	for (unsigned i = 0; i < ARRAY_SIZE(needs); i++)
-		if (!cpu_has(c, needs[i][1]))
-			set_feature(c, needs[i][0], false);
+		if (!(features[needs[i][1] >> 6] >> (needs[i][1] & 63) & 1))
+			set_feature(features, needs[i][0], false);
 }
 
-static void choose_features(struct cpu *c, enum cpu_model model)
+static void choose_features(uint64_t features[2], enum cpu_model model)
 {
-	memset(c->features, 0, sizeof(c->features));
-	set_feature(c, FEATURE_BASE, true);
+	memset(features, 0, 2 * sizeof(features[0]));
+	set_feature(features, FEATURE_BASE, true);
 	for (unsigned i = 0; i < ARRAY_SIZE(feature_bits); i++) {
 		const struct feature_bit *f = &feature_bits[i];
 		if (f->feature != FEATURE_BASE && level_includes(model, f->level) && ((f->level & SOFT) || host_has_bit(f)))
-			set_feature(c, f->feature, true);
+			set_feature(features, f->feature, true);
 	}
-	drop_dependents(c);
+	drop_dependents(features);
 }
 
 static int check_level(const struct cpu *c, enum cpu_model model, struct error *err)
@@ -215,7 +215,7 @@ static int check_level(const struct cpu *c, enum cpu_model model, struct error *
 		const struct feature_bit *f = &feature_bits[i];
 		bool optional = f->leaf == 0xd || (f->level & SOFT); /* not in the levels of the psABI */
 		if (!optional && level_includes(model, f->level) && !cpu_has(c, f->feature))
-			return error_set(err, 0, "cpu x86-64-v%d: this host lacks CPUID leaf %#x bit %u, which the model needs; "
+			return error_set(err, 0, "cpu x86-64-v%d: this host, or the engine, lacks CPUID leaf %#x bit %u, which the model needs; "
 					 "choose a lower level or \"host\"", (int)model - CPU_V1 + 1, f->leaf, f->bit);
 	}
 	return 0;
@@ -430,7 +430,7 @@ int cpu_init_cpuid(struct cpu *c, enum cpu_model model, struct error *err)
 {
 	struct cpuid_leaf id = host_leaf(0, 0);
 	bool hygon = !memcmp(&id.reg[EBX], "Hygo", 4);
-	choose_features(c, model);
+	choose_features(c->features, model);
 	if (check_level(c, model, err) < 0)
 		return -1;
 	cpu_free_cpuid(c);
@@ -455,6 +455,18 @@ void cpuid_features(const struct cpuid_leaf *leaves, unsigned count, uint64_t fe
 	}
 }
 
+void cpu_hidden_features(const struct cpu *c, uint64_t hidden[2])
+{
+	uint64_t host[2];
+	choose_features(host, CPU_HOST);
+	memset(hidden, 0, 2 * sizeof(hidden[0]));
+	for (unsigned i = 0; i < ARRAY_SIZE(feature_bits); i++) {
+		const struct feature_bit *f = &feature_bits[i];
+		if (!(f->level & SOFT) && !cpu_has(c, f->feature))
+			hidden[f->feature >> 6] |= host[f->feature >> 6] & BIT64(f->feature & 63);
+	}
+}
+
 int cpu_limit_features(struct cpu *c, const uint64_t features[2], struct error *err)
 {
 	cpuid_keep_features(c, features);
@@ -466,8 +478,8 @@ void cpuid_keep_features(struct cpu *c, const uint64_t features[2])
 {
 	for (unsigned i = 0; i < ARRAY_SIZE(c->features); i++)
 		c->features[i] &= features[i];
-	set_feature(c, FEATURE_BASE, true);
-	drop_dependents(c);
+	set_feature(c->features, FEATURE_BASE, true);
+	drop_dependents(c->features);
 	memset(c->cpuid, 0, CPUID_MAX_LEAVES * sizeof(*c->cpuid));
 	c->cpuid_count = 0;
 	build_leaves(c);

@@ -110,12 +110,18 @@ static bool state_valid(const struct cpu *c)
 /* What a later visor knows has no name. */
 void cpu_list_features(char *text, size_t size, const uint64_t features[2])
 {
+	static const char more[] = ", ...";
 	size_t at = 0;
 	text[0] = 0;
-	for (unsigned n = 0; n < 8 * sizeof(((struct cpu *)0)->features) && at < size; n++)
-		if (features[n / 64] >> (n % 64) & 1)
-			at += (size_t)snprintf(text + at, size - at, "%s%s", at ? ", " : "",
-					       n < FEATURE_COUNT ? isa_feature_names[n] : "one that this visor does not know");
+	for (unsigned n = 0; n < 8 * sizeof(((struct cpu *)0)->features); n++) {
+		const char *name = n < FEATURE_COUNT ? isa_feature_names[n] : "one that this visor does not know";
+		if (!(features[n / 64] >> (n % 64) & 1))
+			continue;
+		bool fits = at + strlen(name) + 2 + sizeof(more) <= size;
+		at += (size_t)snprintf(text + at, size - at, "%s%s", fits && at ? ", " : "", fits ? name : more);
+		if (!fits)
+			return;
+	}
 }
 
 /* The guest has seen its processor and goes on using what it saw. */

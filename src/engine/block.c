@@ -100,11 +100,6 @@ static bool append(struct cpu *c, struct block *b, const uint8_t *bytes, unsigne
 	return !(isa_rows[insn->row].attributes & ROW_ENDS);
 }
 
-static const _Atomic uint32_t *generation_of(struct cpu *c, const uint8_t *host)
-{
-	return &c->memory->code_generation[memory_offset(c->memory, host) >> GUEST_PAGE_SHIFT];
-}
-
 static void insert(struct block_cache *cache, struct block *b)
 {
 	struct block **bucket = &cache->buckets[block_hash(b->host, b->mode)];
@@ -125,7 +120,7 @@ static struct block *decode_crossing(struct cpu *c, struct block_cache *cache, s
 		return block_decode_single(c, cache, linear);
 	uint8_t bytes[15];
 	b->second = second;
-	b->second_generation_now = generation_of(c, second);
+	b->second_generation_now = memory_generation(c->memory, second);
 	b->second_generation = *b->second_generation_now;
 	mmu_mark_code(c, second, 15 - room);
 	memcpy(bytes, b->host, room);
@@ -142,7 +137,7 @@ struct block *block_decode(struct cpu *c, struct block_cache *cache, const uint8
 	unsigned room = GUEST_PAGE_SIZE - (unsigned)((uintptr_t)host & GUEST_PAGE_MASK);
 	unlink_stale(cache, host, c->code_mode);
 	struct block *b = arena_block(cache);
-	*b = (struct block){ .host = host, .mode = c->code_mode, .generation_now = generation_of(c, host) };
+	*b = (struct block){ .host = host, .mode = c->code_mode, .generation_now = memory_generation(c->memory, host) };
 	b->generation = *b->generation_now;
 	mmu_mark_code(c, host, MIN(room, 64));
 	unsigned marked = MIN(room, 64);

@@ -3,6 +3,7 @@
 
 #include <cpuid.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 const struct engine_type *engine_stand_in(const struct engine_type *engine)
@@ -30,6 +31,8 @@ const struct engine_type *engine_by_name(const char *name)
 bool engine_host_virtualizes(void)
 {
 	uint32_t a, b, c, d;
+	if (getenv("VISOR_KVM_KERNEL")) /* for tests */
+		return true;
 	if (__get_cpuid(1, &a, &b, &c, &d) && (c & 1u << 5)) /* VMX */
 		return true;
 	return __get_cpuid(0x80000001, &a, &b, &c, &d) && (c & 1u << 2); /* SVM */

@@ -47,10 +47,9 @@ struct engine_type {
 	void (*destroy)(struct cpu *cpu);
 	/* On the vCPU's own thread. */
 	enum exit_reason (*run)(struct cpu *cpu);
-	/* State between engine and struct cpu, with the vCPU stopped; NULL where struct cpu is always current. The vCPU's thread calls
-	 * get_state before others may look at struct cpu; run() finds out by itself that it is to go on from there. */
+	/* State from the engine to struct cpu, with the vCPU stopped; NULL where struct cpu is always current. The vCPU's thread calls
+	 * it before others may look at struct cpu; run() finds out by itself that it is to go on from there. */
 	int (*get_state)(struct cpu *cpu, struct error *err);
-	int (*set_state)(struct cpu *cpu, struct error *err);
 	/* Logs every instruction of a stopped vCPU to the file, which stays the caller's; NULL ends it. NULL where the engine
 	 * cannot trace. */
 	void (*trace)(struct cpu *cpu, FILE *file);

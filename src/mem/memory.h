@@ -145,6 +145,12 @@ static inline uint64_t memory_offset(const struct guest_memory *memory, const vo
 	return (uint64_t)((const uint8_t *)host - memory->host);
 }
 
+/* Where the count of overwritten code is for the page that has the byte at `host`. */
+static inline const _Atomic uint32_t *memory_generation(const struct guest_memory *memory, const void *host)
+{
+	return &memory->code_generation[memory_offset(memory, host) >> GUEST_PAGE_SHIFT];
+}
+
 static inline bool memory_is_host(const struct guest_memory *memory, const void *host)
 {
 	return memory_offset(memory, host) < memory->size;

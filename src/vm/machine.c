@@ -295,8 +295,6 @@ static void stand_in(struct machine *m, const char *text)
 	struct error err;
 	if (!engine)
 		return; /* somebody else has changed it meanwhile */
-	for (unsigned i = 0; i < m->cpu_count; i++)
-		m->cpus[i]->exit_detail[0] = 0;
 	log_warn("engine %s: %s; engine %s goes on", m->config.engine->name, text, engine->name);
 	if (machine_set_engine(m, engine, &err) < 0)
 		end(m, MACHINE_FAILED, STATUS_FAILURE, err.text);
@@ -330,8 +328,8 @@ static void handle_requests(void *opaque)
 static void vcpu_stopped(void *opaque, unsigned index, enum exit_reason reason)
 {
 	struct machine *m = opaque;
-	const struct cpu *c = m->cpus[index];
-	char text[256];
+	struct cpu *c = m->cpus[index];
+	char text[320];
 	if (reason == EXIT_DEBUG) {
 		atomic_fetch_or(&m->debug_stops, 1u << index);
 		machine_request(m, REQUEST_DEBUG_STOP, NULL);
@@ -339,12 +337,15 @@ static void vcpu_stopped(void *opaque, unsigned index, enum exit_reason reason)
 	}
 	if (reason == EXIT_ENGINE && engine_stand_in(m->config.engine)) {
 		machine_request(m, REQUEST_ENGINE, c->exit_detail);
+		c->exit_detail[0] = 0; /* nothing is wrong with its state */
 		return;
 	}
 	const char *what = reason == EXIT_SHUTDOWN ? "triple fault" : c->exit_detail[0] ? c->exit_detail : "the engine failed";
-	snprintf(text, sizeof(text), "%s on vCPU %u at %04x:%016llx, last exception %u (error code 0x%x), CR0 %llx, CR2 %llx, CR3 %llx",
+	const struct engine_type *other = reason == EXIT_ERROR ? engine_stand_in(m->config.engine) : NULL;
+	snprintf(text, sizeof(text), "%s on vCPU %u at %04x:%016llx, last exception %u (error code 0x%x), CR0 %llx, CR2 %llx, CR3 %llx%s%s",
 		 what, index, c->seg[SEG_CS].selector, (unsigned long long)cpu_rip(c), c->fault_vector, c->fault_error,
-		 (unsigned long long)c->cr0, (unsigned long long)c->cr2, (unsigned long long)c->cr3);
+		 (unsigned long long)c->cr0, (unsigned long long)c->cr2, (unsigned long long)c->cr3, other ? "; use --engine " : "",
+		 other ? other->name : "");
 	machine_request(m, reason == EXIT_SHUTDOWN ? REQUEST_TRIPLE_FAULT : REQUEST_FAIL, text);
 }
 

@@ -22,7 +22,7 @@
 static int put_acpi(struct machine *m, struct error *err)
 {
 	const struct acpi_config config = {
-		.cpus = m->cpu_count, .hpet = true, .pm_timer_32bit = true, .pm_base = PM_BASE, .isa_slot = ISA_BRIDGE_SLOT,
+		.cpus = m->cpu_count, .hpet = m->config.profile != MACHINE_MICRO, .pm_timer_32bit = true, .pm_base = PM_BASE, .isa_slot = ISA_BRIDGE_SLOT,
 	};
 	struct acpi_tables tables;
 	if (acpi_build(&tables, &config, err) < 0)

@@ -128,7 +128,7 @@ struct machine {
 	_Atomic uint32_t requests, debug_stops; /* debug_stops: bit per vCPU */
 	_Atomic int asked_status;
 	pthread_mutex_t text_lock;
-	char text[256];             /* why the machine stopped */
+	char text[320];             /* why the machine stopped */
 };
 
 /* --- machine_board.c: makes all devices --- */

@@ -259,13 +259,7 @@ static int call_loaded(struct machine *machine, struct error *err)
 		if (result < 0)
 			return error_prefix(err, "object '%s'", d->name);
 	}
-	const struct engine_type *engine = machine_config(machine)->engine;
-	if (machine_loaded(machine, err) < 0)
-		return -1;
-	for (unsigned i = 0; engine && engine->set_state && i < machine_cpu_count(machine); i++)
-		if (engine->set_state(machine_cpu(machine, i), err) < 0)
-			return -1;
-	return 0;
+	return machine_loaded(machine, err);
 }
 
 int snapshot_load(const struct snapshot *snapshot, struct machine *machine, struct error *err)

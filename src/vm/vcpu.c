@@ -48,12 +48,16 @@ static void idle(struct vcpu *v)
 		v->halted_ns += waiter_wait(&v->waiter);
 }
 
-/* Others are about to look at it. What fails is in cpu->exit_detail, and ends the next run(). */
-static void bring_state(struct vcpu *v)
+/* Others are about to look at it. What fails is in cpu->exit_detail: then it is nothing to go on from, under any engine. */
+static bool bring_state(struct vcpu *v)
 {
 	struct error err;
-	if (v->engine_made && v->engine->get_state)
-		v->engine->get_state(v->cpu, &err);
+	return !v->engine_made || !v->engine->get_state || v->engine->get_state(v->cpu, &err) == 0;
+}
+
+static bool can_run(const struct vcpu *v)
+{
+	return v->engine_made && !v->cpu->exit_detail[0];
 }
 
 static void *vcpu_thread(void *opaque)
@@ -67,7 +71,7 @@ static void *vcpu_thread(void *opaque)
 		}
 		if (unlikely(!atomic_load_explicit(&v->set->first_run_ns, memory_order_relaxed)))
 			v->set->first_run_ns = host_time_ns();
-		enum exit_reason reason = v->engine_made ? v->engine->run(v->cpu) : EXIT_ERROR;
+		enum exit_reason reason = can_run(v) ? v->engine->run(v->cpu) : EXIT_ERROR;
 		if ((unsigned)reason >= EXIT_COUNT)
 			reason = EXIT_ERROR;
 		v->exits[reason]++;
@@ -77,10 +81,32 @@ static void *vcpu_thread(void *opaque)
 			host_thread_yield();
 		} else if (reason != EXIT_KICK) {
 			vcpus_hold(v->set);
-			bring_state(v);
-			v->set->stopped(v->set->opaque, v->index, reason);
+			v->set->stopped(v->set->opaque, v->index, bring_state(v) ? reason : EXIT_ERROR);
 		}
 	}
+}
+
+static void drop_engine(struct vcpus *set)
+{
+	for (unsigned i = 0; i < set->count; i++) {
+		if (set->vcpu[i].engine_made)
+			set->vcpu[i].engine->destroy(set->vcpu[i].cpu);
+		set->vcpu[i].engine_made = false;
+	}
+}
+
+/* Up to the first that cannot have it. */
+static int make_engine(struct vcpus *set, const struct engine_type *engine, struct error *err)
+{
+	set->engine = engine;
+	for (unsigned i = 0; i < set->count; i++) {
+		struct vcpu *v = &set->vcpu[i];
+		v->engine = engine;
+		v->engine_made = engine->create(v->cpu, err) == 0;
+		if (!v->engine_made)
+			return -1;
+	}
+	return 0;
 }
 
 int vcpus_init(struct vcpus *set, struct cpu **cpus, unsigned count, const struct engine_type *engine, struct error *err)
@@ -103,12 +129,8 @@ int vcpus_init(struct vcpus *set, struct cpu **cpus, unsigned count, const struc
 		v->cpu->wake = wake;
 		v->cpu->wake_opaque = v;
 		set->count++;
-		if (engine->create(v->cpu, err) < 0)
-			return -1;
-		v->engine = engine;
-		v->engine_made = true;
 	}
-	return 0;
+	return make_engine(set, engine, err);
 }
 
 void vcpus_destroy(struct vcpus *set)
@@ -120,13 +142,10 @@ void vcpus_destroy(struct vcpus *set)
 	atomic_store(&set->quit, true);
 	pthread_cond_broadcast(&set->release_cond);
 	pthread_mutex_unlock(&set->park_lock);
-	for (unsigned i = 0; i < set->count; i++) {
-		struct vcpu *v = &set->vcpu[i];
-		if (v->started)
-			pthread_join(v->thread, NULL);
-		if (v->engine_made)
-			v->engine->destroy(v->cpu);
-	}
+	for (unsigned i = 0; i < set->count; i++)
+		if (set->vcpu[i].started)
+			pthread_join(set->vcpu[i].thread, NULL);
+	drop_engine(set);
 	pthread_mutex_destroy(&set->park_lock);
 	pthread_cond_destroy(&set->parked_cond);
 	pthread_cond_destroy(&set->release_cond);
@@ -135,30 +154,18 @@ void vcpus_destroy(struct vcpus *set)
 	set->count = 0;
 }
 
-static int change_engine(struct vcpu *v, const struct engine_type *engine, struct error *err)
-{
-	if (v->engine_made)
-		v->engine->destroy(v->cpu);
-	v->engine = engine;
-	v->engine_made = engine->create(v->cpu, err) == 0;
-	return v->engine_made ? 0 : -1;
-}
-
-/* What an engine keeps in struct cpu is its own, so the old one goes first; its memory is free again when it has to come back. */
+/* Processors share what an engine has for the machine, and it keeps its own in struct cpu: so the old one goes first, as a whole. */
 int vcpus_change_engine(struct vcpus *set, const struct engine_type *engine, struct error *err)
 {
 	const struct engine_type *before = set->engine;
-	struct error ignored;
-	unsigned i = 0;
-	while (i < set->count && change_engine(&set->vcpu[i], engine, err) == 0)
-		i++;
-	if (i == set->count) {
-		set->engine = engine;
+	struct error worse;
+	drop_engine(set);
+	if (make_engine(set, engine, err) == 0)
 		return 0;
-	}
-	for (unsigned j = 0; j <= i; j++)
-		if (change_engine(&set->vcpu[j], before, &ignored) < 0)
-			snprintf(set->vcpu[j].cpu->exit_detail, sizeof(set->vcpu[j].cpu->exit_detail), "no engine: %.120s", ignored.text);
+	drop_engine(set);
+	if (make_engine(set, before, &worse) < 0)
+		for (unsigned i = 0; i < set->count; i++)
+			snprintf(set->vcpu[i].cpu->exit_detail, sizeof(set->vcpu[i].cpu->exit_detail), "no engine: %.120s", worse.text);
 	return -1;
 }
 

@@ -69,15 +69,23 @@ def kvm_works():
     return kvm["works"]
 
 
+def kvm_shim():
+    """What is to be preloaded for a KVM that is less than the host's (kvm_shim.c)."""
+    shim = os.path.join(TMP, "kvm_shim.so")
+    r = subprocess.run(["gcc", "-shared", "-fPIC", "-O1", "-o", shim, os.path.join(TOP, "tests", "system", "kvm_shim.c")], capture_output=True, text=True)
+    check(r.returncode == 0, r.stderr)
+    return shim
+
+
 class Guest:
     """visor run, or another program with a guest, with its console on pipes."""
 
-    def __init__(self, *arguments, program=(VISOR, "run")):
+    def __init__(self, *arguments, program=(VISOR, "run"), **more):
         self.log = ""
         self.at = 0
         self.errors = tempfile.NamedTemporaryFile("w+", prefix="stderr-", dir=TMP, delete=False)
         self.process = subprocess.Popen([*program, *map(str, arguments)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                        stderr=self.errors)
+                                        stderr=self.errors, **more)
         atexit.register(self.process.kill)
 
     def stderr(self):

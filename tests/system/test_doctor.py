@@ -5,41 +5,6 @@ import shutil
 from harness import *
 
 NOBODY = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
-# A KVM that has all but one capability; it never gets to make a machine.
-SHIM = r"""
-#define _GNU_SOURCE
-#include <dlfcn.h>
-#include <fcntl.h>
-#include <linux/kvm.h>
-#include <stdarg.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/syscall.h>
-#include <unistd.h>
-static int kvm = -1;
-int open(const char *path, int flags, ...)
-{
-	va_list a;
-	va_start(a, flags);
-	int mode = va_arg(a, int);
-	if (strcmp(path, "/dev/kvm"))
-		return (int)syscall(SYS_openat, AT_FDCWD, path, flags, mode);
-	return kvm = (int)syscall(SYS_openat, AT_FDCWD, "/dev/null", flags, mode);
-}
-int open64(const char *path, int flags, ...) __attribute__((alias("open")));
-int ioctl(int fd, unsigned long request, ...)
-{
-	va_list a;
-	va_start(a, request);
-	unsigned long argument = va_arg(a, unsigned long);
-	if (fd == kvm && request == KVM_GET_API_VERSION)
-		return KVM_API_VERSION;
-	if (fd == kvm && request == KVM_CHECK_EXTENSION)
-		return argument != (unsigned long)atoi(getenv("LACKS"));
-	return (int)syscall(SYS_ioctl, fd, request, argument);
-}
-"""
-
 
 def run(*command, status, **more):
     r = subprocess.run([*command], capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60 * PATIENCE, **more)
@@ -47,12 +12,27 @@ def run(*command, status, **more):
     return r
 
 
+def change(what, prefix, pattern, **more):
+    """A running guest is refused the engine, and goes on with the one it has."""
+    g = Guest("--name", "poor", *WAITING, program=[*prefix, VISOR, "run"], **more)
+    g.expect("ready")
+    r = run(*prefix, VISOR, "engine", "poor", "kvm", status=1, **more)
+    check(re.search(pattern, r.stderr), f"{what}: {r.stderr}")
+    g.send("q")
+    g.wait(33)
+
+
 def missing(what, prefix, pattern, **more):
     """--engine kvm fails with a line that matches; auto serves the guest; doctor says the same."""
     r = run(*prefix, VISOR, "run", *GUEST, "--engine", "kvm", status=1, **more)
     check(re.search(pattern, r.stderr) and r.stderr.count("\n") == 1, f"{what}: {r.stderr}")
     check("--engine jit" in r.stderr, f"{what}: no remedy: {r.stderr}")
-    run(*prefix, VISOR, "run", *GUEST, status=33, **more)
+    # Where there is a processor for it, somebody may want to know why it is not used.
+    for hardware in False, True:
+        environment = dict(more.get("env", os.environ), **({"VISOR_KVM_KERNEL": "1"} if hardware else {}))
+        r = run(*prefix, VISOR, "run", *GUEST, status=33, **dict(more, env=environment))
+        check(not hardware or re.search("engine jit runs the guest in place of kvm: .*" + pattern, r.stderr), f"{what}: {r.stderr}")
+    change(what, prefix, pattern, **more)
     r = run(*prefix, VISOR, "doctor", status=0, **more)
     check(re.search(r"^engine kvm: does not work: .*" + pattern, r.stdout, re.M), f"{what}: {r.stdout}")
     check("--engine auto: jit" in r.stdout, f"{what}: {r.stdout}")
@@ -60,8 +40,9 @@ def missing(what, prefix, pattern, **more):
 
 
 build = os.path.join(TMP, "guest")
-r = subprocess.run([os.path.join(TOP, "tests", "guest", "build.sh"), build], capture_output=True, text=True)
+r = subprocess.run([os.path.join(TOP, "tests", "guest", "build.sh"), build, "smp", os.path.join(TOP, "tests", "system", "clocks.c")], capture_output=True, text=True)
 check(r.returncode == 0, r.stderr)
+WAITING = ["--engine", "jit", "--memory", "64M", "--kernel", os.path.join(build, "clocks.elf"), "--debug-exit"]
 GUEST = ["--memory", "64M", "--kernel", os.path.join(build, "smp.elf"), "--debug-exit", "--no-reboot"]
 
 found = json.loads(visor("doctor", "--json").stdout)
@@ -71,7 +52,10 @@ check(all(e["works"] for e in found["engines"][1:]), found)
 check(found["auto"] == ("kvm" if kvm["works"] and kvm["fast"] else "jit"), found)
 check(kvm["text"] and "processor:" in kvm["details"] and "modules:" in kvm["details"], found)
 print(f"KVM here: {kvm['text']}")
-stats = json.loads(run(VISOR, "run", *GUEST, "--stats", status=33).stderr)
+stats = os.path.join(TMP, "stats")
+run(VISOR, "run", *GUEST, "--stats", stats, status=33)
+with open(stats) as f:
+    stats = json.load(f)
 check(found["auto"] in stats["cpus"][0], "auto took another engine than doctor said")
 
 if os.getuid() == 0 and shutil.which("unshare") and subprocess.run(["unshare", "-m", "true"]).returncode == 0:
@@ -92,9 +76,6 @@ if os.getuid() == 0 and shutil.which("unshare") and subprocess.run(["unshare", "
 else:
     print("a /dev of our own: not tried, it takes root")
 
-shim = os.path.join(TMP, "shim.so")
-with open(os.path.join(TMP, "shim.c"), "w") as f:
-    f.write(SHIM)
-run("gcc", "-shared", "-fPIC", "-O1", "-o", shim, f.name, status=0)
 CAP_X86_USER_SPACE_MSR = "188"
-missing("a capability that is missing", [], r"lacks KVM_CAP_X86_USER_SPACE_MSR.*newer kernel", env=dict(os.environ, LD_PRELOAD=shim, LACKS=CAP_X86_USER_SPACE_MSR))
+missing("a capability that is missing", [], r"lacks KVM_CAP_X86_USER_SPACE_MSR.*newer kernel",
+        env=dict(os.environ, LD_PRELOAD=kvm_shim(), KVM_FAKE="1", KVM_LACKS=CAP_X86_USER_SPACE_MSR))

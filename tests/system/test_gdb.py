@@ -8,7 +8,7 @@ if not shutil.which("gdb"):
     print("gdb is not installed")
     sys.exit(77)
 programs = f"{TMP}/programs"
-subprocess.run([f"{TOP}/tests/guest/build.sh", programs, "smc", "smp"], check=True)
+subprocess.run([f"{TOP}/tests/guest/build.sh", programs, "smc", "smp", f"{TOP}/tests/system/clocks.c"], check=True)
 ADDRESS = f"{TMP}/gdb.sock"
 
 
@@ -62,6 +62,18 @@ def processors(*more):
     out = gdb("smp", "info threads", "break ap_main", "continue", "info threads", "thread 1", "p/x $cs", "thread 2", "p/x $cs", "bt 1",
               "delete", "detach")
     want(out, r"vCPU 0", r"vCPU 1 \(halted\)|vCPU 1", r"hit Breakpoint|Breakpoint 1", r"ap_main", r"= 0x8$", r"= 0x8$", r"ap_main")
+    g.wait(33)
+
+
+def changes(first, *engines):
+    """The engine changes while the debugger has the guest stopped: its points are there under the next one."""
+    g = start("clocks", "--name", "changes", "--engine", first)
+    commands, patterns = ["hbreak look", "continue"], []
+    for engine in engines:
+        commands += [f"shell {VISOR} engine changes {engine}", "stepi", "p $rip > (long)&look", "continue", "p $rip == (long)&look"]
+        patterns += [r"= 1$", r"Breakpoint 1, ", r"= 1$"]
+    want(gdb("clocks", *commands, "delete", "watch *(long *)&last_tsc", "continue", "delete", "detach"), *patterns, r"Old value = \d")
+    g.send("q")
     g.wait(33)
 
 
@@ -129,12 +141,14 @@ breakpoints_and_steps()
 watchpoints()
 processors()
 interrupt_and_reconnect()
+changes("interp", "jit", "interp")
 if kvm_works():
     watchpoints("--engine", "kvm")
     # The processor's debug registers, where KVM has kernel code, too; one that emulates that does not look at data.
     os.environ["VISOR_KVM_KERNEL"] = "1"
     breakpoints_and_steps("--engine", "kvm")
     processors("--engine", "kvm")
+    changes("kvm", "jit", "kvm", "interp", "kvm", "jit")
     del os.environ["VISOR_KVM_KERNEL"]
 r = visor("run", "--kernel", f"{programs}/smc.elf", "--gdb", "nohost.invalid:x", status=1)
 check("--gdb" in r.stderr, "a wrong address is named")

@@ -349,8 +349,6 @@ static void set_cpu(const struct seq_program *p, unsigned view, unsigned cpl)
 	if (cpu->cr3 != root)
 		cpu_set_cr3(cpu, root);
 	cpu_update_mode(cpu);
-	if (engine->set_state)
-		engine->set_state(cpu, NULL);
 }
 
 static enum exit_reason run_engine(void)

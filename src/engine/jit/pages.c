@@ -44,12 +44,6 @@ static bool is_kernel(const struct jit *jit, const struct code_space *space)
 	return space == &jit->code_kernel;
 }
 
-static const _Atomic uint32_t *generation_of(const struct jit *jit, const uint8_t *host)
-{
-	struct guest_memory *memory = jit->cpu->memory;
-	return &memory->code_generation[memory_offset(memory, host) >> GUEST_PAGE_SHIFT];
-}
-
 static struct code_page *find_page(const struct code_space *space, uint64_t linear)
 {
 	struct code_page *page = space->bucket[(linear >> GUEST_PAGE_SHIFT) & (SPACE_PAGE_BUCKETS - 1)];
@@ -119,7 +113,7 @@ static struct code_page *page_of_unit(struct jit *jit, struct code_space *space,
 
 static bool unchanged(const struct jit *jit, const struct code_page *page)
 {
-	return atomic_load_explicit(generation_of(jit, page->host), memory_order_relaxed) == page->generation;
+	return atomic_load_explicit(memory_generation(jit->cpu->memory, page->host), memory_order_relaxed) == page->generation;
 }
 
 static bool settle_page(struct jit *jit, struct code_space *space, struct code_page *page, bool walk)

@@ -188,12 +188,6 @@ static void mark_up_to(struct translator *t, unsigned *marked, unsigned at)
 	*marked = want;
 }
 
-static const _Atomic uint32_t *generation_of(const struct translator *t, const uint8_t *host)
-{
-	struct guest_memory *memory = t->c->memory;
-	return &memory->code_generation[memory_offset(memory, host) >> GUEST_PAGE_SHIFT];
-}
-
 /* The bytes of an instruction that may go on in the next page; returns how many could be read. With windows such a unit goes
  * when that page does; others have no means to know. */
 static unsigned read_over_edge(struct translator *t, unsigned at)
@@ -204,7 +198,7 @@ static unsigned read_over_edge(struct translator *t, unsigned at)
 	const uint8_t *host = t->window ? mmu_code_page(t->c, t->set == TLB_USER, next, &global) : NULL;
 	if (!host)
 		return here;
-	t->tail_generation = atomic_load(generation_of(t, host));
+	t->tail_generation = atomic_load(memory_generation(t->c->memory, host));
 	mmu_mark_code(t->c, host, MARK_STEP);
 	memcpy(t->bytes[t->count] + here, host, 15 - here);
 	t->tail = host;
@@ -490,11 +484,11 @@ static struct unit *new_unit(struct translator *t, const uint8_t *host, uint64_t
 	unit->page = jit_unit_page(jit, linear, t->set);
 	unit->space = jit_space_id(jit, t->set);
 	unit->bytes = t->at[t->count] - ((uintptr_t)host & GUEST_PAGE_MASK);
-	unit->generation_now = unit->tail_generation_now = generation_of(t, t->page);
+	unit->generation_now = unit->tail_generation_now = memory_generation(t->c->memory, t->page);
 	unit->generation = unit->tail_generation = t->generation;
 	if (t->tail) {
 		unit->tail = t->tail;
-		unit->tail_generation_now = generation_of(t, t->tail);
+		unit->tail_generation_now = memory_generation(t->c->memory, t->tail);
 		unit->tail_generation = t->tail_generation;
 	}
 	return unit;
@@ -541,7 +535,7 @@ static void begin(struct translator *t, const uint8_t *host, uint64_t linear)
 	t->vector = t->window && t->set == TLB_USER ? vector_assumed(jit) : 0;
 	t->mode = c->code_mode;
 	t->tail = NULL;
-	t->generation = atomic_load(generation_of(t, t->page));
+	t->generation = atomic_load(memory_generation(t->c->memory, t->page));
 }
 
 struct unit *jit_translate(struct jit *jit, const uint8_t *host, uint64_t linear, bool memory_flags)

@@ -61,6 +61,18 @@ int kvm_check_features(const struct kvm_host *host, const struct cpu *c, struct 
 			 "that away, or with a lower --cpu", names);
 }
 
+int kvm_check_hidden(const struct cpu *c, struct error *err)
+{
+	uint64_t hidden[2];
+	char names[160];
+	cpu_hidden_features(c, hidden);
+	if (!(hidden[0] | hidden[1]))
+		return 0;
+	cpu_list_features(names, sizeof(names), hidden);
+	return error_set(err, ENOTSUP, "the host's KVM gives guests' programs the processor as it is, and cannot hide what this guest is not to have: %s; "
+			 "use --engine jit, or start the guest with --cpu host", names);
+}
+
 static bool has_index(uint32_t leaf)
 {
 	return leaf == 4 || leaf == 7 || leaf == 0xb || leaf == 0xd || leaf == 0x8000001d;

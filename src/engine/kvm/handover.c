@@ -127,7 +127,7 @@ enum verdict kvm_hand_over(struct kvm_vcpu *v, enum exit_reason *reason)
 	c->tlb_event_count = 0;
 	if (flushed && kvm_vm_drop_shadows(v->vm) < 0) {
 		kvm_failed(v, "KVM_SET_USER_MEMORY_REGION", errno);
-		*reason = EXIT_ERROR;
+		*reason = EXIT_ENGINE;
 		return LEAVE;
 	}
 	c->stats.handed_over += c->stats.instructions - before;

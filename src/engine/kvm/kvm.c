@@ -14,7 +14,7 @@
 
 void kvm_failed(struct kvm_vcpu *v, const char *what, int code)
 {
-	snprintf(v->cpu->exit_detail, sizeof(v->cpu->exit_detail), "%s: %s; use --engine jit", what, strerror(code));
+	snprintf(v->cpu->exit_detail, sizeof(v->cpu->exit_detail), "%s: %s", what, strerror(code));
 }
 
 /* --- kicks: from any thread --- */
@@ -36,7 +36,8 @@ static void destroy(struct cpu *c)
 	struct kvm_vcpu *v = c->engine;
 	if (!v)
 		return;
-	kvm_settle(v);
+	if (v->in_kernel)
+		kvm_settle(v);
 	if (v->run) {
 		kvm_posted_close(v);
 		munmap(v->run, v->run_size);
@@ -69,7 +70,7 @@ static int open_vcpu(struct kvm_vcpu *v, struct error *err)
 	kvm_posted_open(v);
 	cpu_attention(c, ATTN_FLUSH); /* the memory map was made without it */
 	c->tsc_of_host = !v->vm->probe.tsc_offset;
-	return v->user_only ? 0 : kvm_check_features(&v->vm->host, c, err);
+	return v->user_only ? kvm_check_hidden(c, err) : kvm_check_features(&v->vm->host, c, err);
 }
 
 static int create(struct cpu *c, struct error *err)
@@ -210,7 +211,7 @@ static enum verdict handle_exit(struct kvm_vcpu *v, enum exit_reason *reason)
 			 (unsigned long long)v->run->fail_entry.hardware_entry_failure_reason);
 		return stopped(v, EXIT_ENGINE, reason);
 	default:
-		snprintf(c->exit_detail, sizeof(c->exit_detail), "KVM_RUN came back for a reason that visor does not know (%u); use --engine jit",
+		snprintf(c->exit_detail, sizeof(c->exit_detail), "KVM_RUN came back for a reason that visor does not know (%u)",
 			 v->run->exit_reason);
 		return stopped(v, EXIT_ERROR, reason);
 	}
@@ -230,7 +231,7 @@ static enum attended attend(struct kvm_vcpu *v, enum exit_reason *reason)
 		if (kvm_vm_sync_memory(v->vm, &err) < 0)
 			snprintf(c->exit_detail, sizeof(c->exit_detail), "%.150s", err.text);
 	}
-	*reason = c->exit_detail[0] ? EXIT_ERROR : EXIT_KICK;
+	*reason = c->exit_detail[0] ? EXIT_ENGINE : EXIT_KICK;
 	if ((attention & ATTN_KICK) || c->exit_detail[0])
 		return STAND_STILL;
 	if (kvm_debug_observed(c) && (!kvm_debug_by_hardware(v) || (!v->in_kernel && !v->resumed)))
@@ -260,7 +261,7 @@ static enum verdict turn(struct kvm_vcpu *v, enum exit_reason *reason)
 			return LEAVE;
 		return v->user_only ? kvm_stand_in(v, reason) : kvm_hand_over(v, reason);
 	}
-	*reason = EXIT_ERROR;
+	*reason = EXIT_ENGINE; /* what this kernel refuses is no fault of the guest's */
 	if (!kvm_give_state(v) || !kvm_give_tsc(v) || !kvm_debug_apply(v))
 		return LEAVE;
 	if (c->halted && !wakes(v)) {
@@ -269,7 +270,7 @@ static enum verdict turn(struct kvm_vcpu *v, enum exit_reason *reason)
 	}
 	c->halted = false;
 	if (!v->user_only && !inject(v)) /* what comes now ends KVM_RUN at once */
-		return LEAVE;
+		return stopped(v, EXIT_ERROR, reason);
 	int code = enter(v);
 	atomic_store(&v->kick.inside, false);
 	if (code == 0)
@@ -278,7 +279,7 @@ static enum verdict turn(struct kvm_vcpu *v, enum exit_reason *reason)
 	if (code == EINTR || code == EAGAIN)
 		return GO_ON;
 	kvm_failed(v, "KVM_RUN", code);
-	return LEAVE;
+	return stopped(v, EXIT_ENGINE, reason);
 }
 
 static enum exit_reason run(struct cpu *c)

@@ -120,6 +120,8 @@ void kvm_examine(struct engine_report *report);
 int kvm_limit_features(uint64_t features[2], struct error *err);
 /* That KVM has what the guest was started with. */
 int kvm_check_features(const struct kvm_host *host, const struct cpu *c, struct error *err);
+/* Where KVM executes programs alone: that their CPUID, which is the processor's, shows no more than the guest has. */
+int kvm_check_hidden(const struct cpu *c, struct error *err);
 bool kvm_give_cpuid(struct kvm_vcpu *v);
 
 /* --- state.c --- */

@@ -255,7 +255,7 @@ static bool move_msrs(struct kvm_vcpu *v, bool give)
 	if (done < 0)
 		return failed(v, give ? "KVM_SET_MSRS" : "KVM_GET_MSRS");
 	if (done != (int)list->nmsrs) {
-		snprintf(v->cpu->exit_detail, sizeof(v->cpu->exit_detail), "KVM refuses MSR 0x%x; use --engine jit", number[done]);
+		snprintf(v->cpu->exit_detail, sizeof(v->cpu->exit_detail), "KVM refuses MSR 0x%x", number[done]);
 		return false;
 	}
 	for (unsigned i = 0; !give && i < list->nmsrs; i++)

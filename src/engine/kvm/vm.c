@@ -51,7 +51,7 @@ static int set_slot(struct kvm_vm *vm, unsigned index, const struct kvm_slot *sl
 		.userspace_addr = (uintptr_t)vm->memory->host + slot->offset,
 	};
 	if (ioctl(vm->fd, KVM_SET_USER_MEMORY_REGION, &region) < 0)
-		return error_set(err, errno, "KVM refuses %llu KiB of guest memory at 0x%llx: %s; use --engine jit",
+		return error_set(err, errno, "KVM refuses %llu KiB of guest memory at 0x%llx: %s",
 				 (unsigned long long)(slot->size >> 10), (unsigned long long)slot->gpa, strerror(errno));
 	vm->log_lost |= vm->slots[index].logged && !slot->logged;
 	vm->slots[index] = *slot;
@@ -229,7 +229,8 @@ static int open_vm(struct kvm_vm *vm, struct cpu *c, struct error *err)
 	if (kvm_host_probe(&vm->host, &probe, err) < 0)
 		return -1;
 	vm->probe = probe;
-	return kvm_vm_sync_memory(vm, err);
+	struct error why;
+	return kvm_vm_sync_memory(vm, &why) < 0 ? error_set(err, why.code, "%s; use --engine jit", why.text) : 0;
 }
 
 struct kvm_vm *kvm_vm_get(struct cpu *c, struct error *err)
