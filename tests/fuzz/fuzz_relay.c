@@ -597,7 +597,7 @@ static void take_step(const struct step *s)
 /* Nothing is missing at either end. */
 static bool complete(const struct call *c)
 {
-	return over(c) || (failed && !c->answered && c->server < 0) ||
+	return over(c) || (failed && !c->answered && (c->server < 0 || copy_count)) ||
 	       (c->answered && c->got == c->served && (c->came == c->sent || c->server < 0) && c->acked == c->sent + c->guest_fin &&
 			   (!c->server_ended || c->finished));
 }
