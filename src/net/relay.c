@@ -274,7 +274,7 @@ bool relay_input(struct relay *relay, const struct net_frame *frame)
 	struct flow *flow = find(relay, &segment.key);
 	if (flow)
 		flow_segment(flow, &segment);
-	else if ((segment.flags & (TCP_SYN | TCP_ACK | TCP_RST)) != TCP_SYN || !begin(relay, &segment))
+	else if ((segment.flags & (TCP_FIN | TCP_SYN | TCP_RST | TCP_ACK | TCP_URG)) != TCP_SYN || !begin(relay, &segment))
 		return false;
 	if (relay->due)
 		net_post(relay->net);

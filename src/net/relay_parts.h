@@ -8,7 +8,7 @@
 
 /* For the files of the relay alone. Numbers of RFCs without more: 9293, TCP. */
 
-enum { TCP_FIN = 1, TCP_SYN = 2, TCP_RST = 4, TCP_PSH = 8, TCP_ACK = 16 };
+enum { TCP_FIN = 1, TCP_SYN = 2, TCP_RST = 4, TCP_PSH = 8, TCP_ACK = 16, TCP_URG = 32 };
 
 /* --- bytes on their way --- */
 

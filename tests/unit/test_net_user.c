@@ -614,21 +614,21 @@ static void connections_are_limited(void **state)
 	assert_true(asked && connected);
 }
 
-/* As libslirp has it: packets that are no IP, at the end of their life, or with headers that lead elsewhere. */
+/* As libslirp has it: packets that are no IP, at the end of their life, with headers that lead elsewhere, or that begin and end. */
 static void odd_packets_connect_nowhere(void **state)
 {
 	struct guest g;
 	uint8_t frame[200];
-	for (unsigned i = 0; i < 5; i++) {
+	for (unsigned i = 0; i < 6; i++) {
 		open_network(&g, i > 1, NET_OFFLOAD_ALL);
 		int listening = listen_somewhere(&g);
 		unsigned start = TEST_TCP(g.v6) + (i == 4 ? 8 : 0);
-		size_t size = make_headers(&g, frame, SYN, 0, 0);
+		size_t size = make_headers(&g, frame, i == 5 ? SYN | FIN : SYN, 0, 0);
 		uint8_t *ip = frame + 14;
 		if (i == 1 || i == 2)
 			ip[g.v6 ? 7 : 8] = 0;
-		else
-			ip[0] ^= i == 4 ? 0 : 0x10;
+		else if (i == 0 || i == 3)
+			ip[0] ^= 0x10;
 		if (i == 4) { /* a routing header with nothing in it (RFC 8200, 4.4) */
 			const uint8_t routing[8] = { 6, 0, 0, 0, 0, 0, 0, 0 };
 			memmove(ip + 48, ip + 40, size - 54);
