@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
@@ -27,6 +28,9 @@
 #define RING_SIZE (512u << 10)
 #define RING_SIZE_OF_MANY (64u << 10)
 #define MANY 64u
+/* Connections of one network, and no more than half of the descriptors that the process may have. */
+#define MAX_FLOWS 4096u
+#define ASK_NS 10000000000ull
 
 struct relay {
 	struct net *net;
@@ -34,6 +38,7 @@ struct relay {
 	bool looped, ticking;
 	struct flow *bucket[BUCKETS];
 	unsigned count;
+	uint64_t asked;           /* when, ns of the machine's time */
 	struct flow *due, **last_due;
 	uint8_t room[NET_FRAME_MAX];
 };
@@ -78,13 +83,22 @@ void relay_tick_soon(struct relay *relay)
 	timerfd_settime(relay->timer_fd, 0, &spec, NULL);
 }
 
-void relay_kill(struct flow *flow, bool reset)
+/* A socket that a process which is just being started has, too, stays in the set beyond close(2). */
+static void close_socket(struct flow *flow, bool reset)
 {
 	const struct linger now = { .l_onoff = 1 };
+	if (flow->fd < 0)
+		return;
 	if (reset)
 		setsockopt(flow->fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+	epoll_ctl(flow->relay->epoll_fd, EPOLL_CTL_DEL, flow->fd, NULL);
 	close(flow->fd);
 	flow->fd = -1;
+}
+
+void relay_kill(struct flow *flow, bool reset)
+{
+	close_socket(flow, reset);
 	flow->state = FLOW_DEAD;
 	relay_mark(flow);
 }
@@ -96,8 +110,7 @@ static void free_flow(struct flow *flow)
 		at = &(*at)->next_hashed;
 	*at = flow->next_hashed;
 	flow->relay->count--;
-	if (flow->fd >= 0)
-		close(flow->fd);
+	close_socket(flow, false);
 	free(flow->out.data);
 	free(flow->in.data);
 	free(flow);
@@ -154,18 +167,37 @@ static int connect_socket(struct relay *relay, struct flow *flow, const union ad
 	return fd;
 }
 
-/* What fails at once is for libslirp to try, which finds the same and tells the guest why. */
+static bool too_many(const struct relay *relay)
+{
+	struct rlimit files;
+	return relay->count >= MAX_FLOWS || (getrlimit(RLIMIT_NOFILE, &files) == 0 && relay->count >= files.rlim_cur / 2);
+}
+
+/* A guest that was started anew knows nothing of its connections, and may be the one that wants others. */
+static void ask_all(struct relay *relay)
+{
+	uint64_t now = relay_now(relay);
+	if (relay->asked && now - relay->asked < ASK_NS)
+		return;
+	relay->asked = now;
+	for (unsigned i = 0; i < BUCKETS; i++)
+		for (struct flow *flow = relay->bucket[i]; flow; flow = flow->next_hashed)
+			flow_ask(flow);
+}
+
+/* What fails at once is for libslirp to try, which finds the same and tells the guest why. What would be one too many is refused here. */
 static bool begin(struct relay *relay, const struct segment *syn)
 {
 	union address to;
 	struct flow *flow = destination(&syn->key, &to) ? calloc(1, sizeof(*flow)) : NULL;
+	bool refused = too_many(relay);
 	if (!flow)
 		return false;
 	flow->relay = relay;
 	flow->net = relay->net;
 	flow->key = syn->key;
-	flow->fd = connect_socket(relay, flow, &to);
-	if (flow->fd < 0) {
+	flow->fd = refused ? -1 : connect_socket(relay, flow, &to);
+	if (flow->fd < 0 && !refused) {
 		free(flow);
 		return false;
 	}
@@ -174,6 +206,10 @@ static bool begin(struct relay *relay, const struct segment *syn)
 	relay->bucket[hash(&flow->key)] = flow;
 	relay->count++;
 	flow_begin(flow, syn);
+	if (refused) {
+		ask_all(relay);
+		flow_abort(flow);
+	}
 	return true;
 }
 
@@ -238,7 +274,7 @@ bool relay_input(struct relay *relay, const struct net_frame *frame)
 	struct flow *flow = find(relay, &segment.key);
 	if (flow)
 		flow_segment(flow, &segment);
-	else if ((segment.flags & (TCP_SYN | TCP_ACK | TCP_RST)) != TCP_SYN || !begin(relay, &segment))
+	else if ((segment.flags & (TCP_FIN | TCP_SYN | TCP_RST | TCP_ACK | TCP_URG)) != TCP_SYN || !begin(relay, &segment))
 		return false;
 	if (relay->due)
 		net_post(relay->net);

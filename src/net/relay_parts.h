@@ -8,7 +8,7 @@
 
 /* For the files of the relay alone. Numbers of RFCs without more: 9293, TCP. */
 
-enum { TCP_FIN = 1, TCP_SYN = 2, TCP_RST = 4, TCP_PSH = 8, TCP_ACK = 16 };
+enum { TCP_FIN = 1, TCP_SYN = 2, TCP_RST = 4, TCP_PSH = 8, TCP_ACK = 16, TCP_URG = 32 };
 
 /* --- bytes on their way --- */
 
@@ -96,6 +96,8 @@ void flow_segment(struct flow *flow, const struct segment *segment);
 /* Moves what can be moved. */
 void flow_work(struct flow *flow);
 void flow_tick(struct flow *flow, uint64_t now);
+/* The guest is to say whether it still knows the connection. */
+void flow_ask(struct flow *flow);
 /* Tells the guest that the connection is no more, and ends it. */
 void flow_abort(struct flow *flow);
 

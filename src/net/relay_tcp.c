@@ -46,9 +46,9 @@
 
 unsigned ring_pieces(struct ring *ring, size_t skip, size_t length, struct iovec iov[2])
 {
-	if (!ring->data)
+	if (length && !ring->data)
 		ring->data = malloc(ring->size);
-	if (!ring->data || !length)
+	if (!length || !ring->data)
 		return 0;
 	size_t at = (ring->start + skip) % ring->size, first = MIN(length, ring->size - at);
 	iov[0] = (struct iovec){ ring->data + at, first };
@@ -91,6 +91,15 @@ static size_t packet_end(const struct segment *s)
 	return end <= frame->size ? end : 0;
 }
 
+/* Of its version, not at the end of its life, and of IPv6 no other headers, which say where else it is to go. */
+static bool plain_ip(const struct segment *s)
+{
+	const uint8_t *ip = s->head + s->layers.network;
+	if (s->layers.ethertype == ETHERTYPE_IPV4)
+		return ip[0] >> 4 == 4 && ip[8];
+	return ip[0] >> 4 == 6 && ip[7] && s->layers.transport == s->layers.network + IPV6_HEADER;
+}
+
 /* Checksums that are said to be open or verified are not looked at. */
 static bool checksums_good(const struct segment *s, size_t end, uint8_t *room)
 {
@@ -110,7 +119,8 @@ bool segment_parse(struct segment *s, const struct net_frame *frame, uint8_t *ro
 	size_t got = packet_gather(frame->iov, frame->count, 0, s->head, MIN(sizeof(s->head), frame->size));
 	packet_layers(s->head, got, &s->layers);
 	const uint8_t *tcp = s->head + s->layers.transport;
-	if (!s->layers.has_transport || s->layers.protocol != PROTOCOL_TCP || s->layers.network != 14 || s->layers.transport + TCP_HEADER > got)
+	if (!s->layers.has_transport || s->layers.protocol != PROTOCOL_TCP || s->layers.network != 14 || s->layers.transport + TCP_HEADER > got ||
+	    !plain_ip(s))
 		return false;
 	size_t header = (tcp[12] >> 4) * 4u, end = packet_end(s);
 	s->payload_at = s->layers.transport + header;
@@ -262,7 +272,7 @@ static bool worth_waiting(void)
 /* From the socket to `out`. Fewer bytes than there was room for were all, unless the end is behind them. */
 static void fill(struct flow *flow)
 {
-	while (flow->readable && !flow->ended && ring_room(&flow->out)) {
+	while (flow->state == FLOW_OPEN && flow->readable && !flow->ended && ring_room(&flow->out)) {
 		struct iovec iov[2];
 		size_t room = ring_room(&flow->out);
 		unsigned pieces = ring_pieces(&flow->out, flow->out.count, room, iov);
@@ -316,6 +326,8 @@ static void drain(struct flow *flow)
 void flow_work(struct flow *flow)
 {
 	size_t part;
+	if (flow->state == FLOW_ANSWERED)
+		set_deadline(flow); /* it may have passed while the guest had no room */
 	if (flow->state != FLOW_OPEN)
 		return;
 	drain(flow);
@@ -505,6 +517,13 @@ void flow_answer(struct flow *flow)
 	emit(flow, TCP_SYN | TCP_ACK, flow->send_una, 0, 0, flow->scaled ? 8 : 4);
 	flow->send_max = flow->send_una + 1;
 	set_deadline(flow);
+}
+
+/* 3.8.4: nothing new, which a guest that knows of it acknowledges, and another one resets. */
+void flow_ask(struct flow *flow)
+{
+	if (flow->state == FLOW_OPEN)
+		emit(flow, TCP_ACK, flow->send_una - 1, 0, 0, 0);
 }
 
 void flow_abort(struct flow *flow)

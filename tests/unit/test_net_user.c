@@ -11,6 +11,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -35,11 +36,13 @@ struct guest {
 	struct loop *loop;
 	struct net *net;
 	bool v6;
-	uint16_t server_port;
+	uint16_t port, server_port;
 	uint32_t sequence, next;        /* of ours, and of what comes */
 	bool connected;
 	unsigned answers;               /* acknowledgements that are due */
 	bool finished, reset;           /* such a segment has come */
+	unsigned connections, resets, keep_alives;
+	uint32_t first[64];             /* of what comes, by the lowest bits of our port */
 	bool scaled;
 	unsigned closed;                /* the window is: this many bytes that came nevertheless */
 	bool is_closed;
@@ -97,7 +100,12 @@ static void take_tcp(struct guest *g, uint8_t *frame, size_t size, const struct 
 	uint32_t sequence = load_be32(tcp + 4);
 	check_frame(g, frame, payload + headers, offload);
 	g->reset |= (tcp[13] & RST) != 0;
+	g->resets += g->reset && tcp[13] & RST;
+	g->connections += (tcp[13] & (SYN | ACK)) == (SYN | ACK);
+	uint32_t *first = &g->first[load_be16(tcp + 2) % 64];
+	g->keep_alives += tcp[13] == ACK && sequence == *first;
 	if (tcp[13] & SYN) {
+		*first = sequence;
 		take_options(g, tcp);
 		g->next = sequence + 1;
 		g->connected = true;
@@ -167,7 +175,7 @@ static size_t make_headers(struct guest *g, uint8_t *frame, uint8_t flags, size_
 		ip[19] = 2;
 		store_be16(ip + 10, (uint16_t)~slow_sum(ip, 20, 0));
 	}
-	store_be16(tcp, 4000);
+	store_be16(tcp, g->port);
 	store_be16(tcp + 2, g->server_port);
 	store_be32(tcp + 4, g->sequence);
 	store_be32(tcp + 8, g->connected ? g->next : 0);
@@ -250,7 +258,7 @@ static int listen_somewhere(struct guest *g)
 static void open_network(struct guest *g, bool v6, unsigned offloads)
 {
 	struct error err;
-	*g = (struct guest){ .loop = loop_create(NULL), .sequence = SEQUENCE, .v6 = v6, .server = -1 };
+	*g = (struct guest){ .loop = loop_create(NULL), .sequence = SEQUENCE, .v6 = v6, .port = 4000, .server = -1 };
 	struct net_config config = {
 		.kind = NET_USER, .owner = "net0", .jumbo = true, .worker = { loop_post, g->loop }, .loop = g->loop, .now = test_time,
 	};
@@ -539,6 +547,109 @@ static void resets_go_through(void **state)
 	end(&g);
 }
 
+/* Also when bytes of the guest wait for the server. */
+static void a_broken_connection_is_told_of_once(void **state)
+{
+	struct guest g;
+	const struct linger now = { .l_onoff = 1 };
+	start(&g, RELAY, false, NET_OFFLOAD_ALL);
+	for (size_t sent = 0, stuck = 0; stuck < 100; turn(&g)) {
+		stuck = sent > g.acknowledged ? stuck + 1 : 0;
+		if (stuck)
+			continue;
+		send_tcp(&g, ACK | PSH, sent, 60000);
+		sent += 60000;
+	}
+	setsockopt(g.server, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+	close(g.server);
+	g.server = -1;
+	wait_for(&g, &g.reset);
+	for (unsigned i = 0; i < 20; i++)
+		turn(&g);
+	assert_int_equal(g.resets, 1);
+	end(&g);
+}
+
+static void call_from(struct guest *g, uint16_t port)
+{
+	g->port = port;
+	g->sequence = SEQUENCE;
+	g->connected = g->reset = false;
+	send_tcp(g, SYN, 0, 0);
+	for (unsigned i = 0; i < 1000 && !g->connected && !g->reset; i++)
+		turn(g);
+}
+
+/* Half of the descriptors are for other things. When there are too many the guest is asked which of them it knows. */
+static void connections_are_limited(void **state)
+{
+	struct guest g;
+	struct rlimit files;
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &files), 0);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &(struct rlimit){ 64, files.rlim_max }), 0);
+	open_network(&g, false, NET_OFFLOAD_ALL);
+	int listening = listen_somewhere(&g);
+	assert_int_equal(listen(listening, 64), 0);
+	for (uint16_t i = 0; i < 40; i++)
+		call_from(&g, 4000 + i);
+	const unsigned connections = g.connections, resets = g.resets;
+	for (unsigned i = 0; i < 20; i++)
+		turn(&g);
+	const bool asked = g.keep_alives == 32;
+	/* It was started anew, and knows none. */
+	for (uint16_t i = 0; i < 32; i++) {
+		g.port = 4000 + i;
+		g.sequence = SEQUENCE + 1;
+		send_tcp(&g, RST, 0, 0);
+	}
+	for (unsigned i = 0; i < 20; i++)
+		turn(&g);
+	call_from(&g, 5000);
+	const bool connected = g.connected;
+	close(listening);
+	end(&g);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &files), 0);
+	assert_int_equal(connections, 32);
+	assert_int_equal(resets, 8);
+	assert_true(asked && connected);
+}
+
+/* As libslirp has it: packets that are no IP, at the end of their life, with headers that lead elsewhere, or that begin and end. */
+static void odd_packets_connect_nowhere(void **state)
+{
+	struct guest g;
+	uint8_t frame[200];
+	for (unsigned i = 0; i < 6; i++) {
+		open_network(&g, i > 1, NET_OFFLOAD_ALL);
+		int listening = listen_somewhere(&g);
+		unsigned start = TEST_TCP(g.v6) + (i == 4 ? 8 : 0);
+		size_t size = make_headers(&g, frame, i == 5 ? SYN | FIN : SYN, 0, 0);
+		uint8_t *ip = frame + 14;
+		if (i == 1 || i == 2)
+			ip[g.v6 ? 7 : 8] = 0;
+		else if (i == 0 || i == 3)
+			ip[0] ^= 0x10;
+		if (i == 4) { /* a routing header with nothing in it (RFC 8200, 4.4) */
+			const uint8_t routing[8] = { 6, 0, 0, 0, 0, 0, 0, 0 };
+			memmove(ip + 48, ip + 40, size - 54);
+			memcpy(ip + 40, routing, sizeof(routing));
+			ip[6] = 43;
+			ip[5] += 8;
+			size += 8;
+		}
+		if (!g.v6) {
+			store_be16(ip + 10, 0);
+			store_be16(ip + 10, (uint16_t)~slow_sum(ip, 20, 0));
+		}
+		send_bytes(&g, frame, size, &(struct net_offload){ .checksum = true, .checksum_start = (uint16_t)start, .checksum_offset = 16 });
+		for (unsigned k = 0; k < 20; k++)
+			turn(&g);
+		assert_int_equal(g.connections, 0);
+		close(listening);
+		end(&g);
+	}
+}
+
 /* Segments of the connection that say anything; it may end by them, and the network goes on. */
 static void nonsense_is_survived(void **state)
 {
@@ -580,6 +691,9 @@ int main(void)
 		cmocka_unit_test(a_server_that_does_not_read_holds_the_guest_up),
 		cmocka_unit_test(each_side_ends_alone),
 		cmocka_unit_test(resets_go_through),
+		cmocka_unit_test(a_broken_connection_is_told_of_once),
+		cmocka_unit_test(connections_are_limited),
+		cmocka_unit_test(odd_packets_connect_nowhere),
 		cmocka_unit_test(nonsense_is_survived),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
