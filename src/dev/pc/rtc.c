@@ -65,6 +65,13 @@ static int64_t time_ns(const struct rtc *rtc)
 	return rtc->offset + (int64_t)vclock_now(rtc->clock);
 }
 
+/* How far into its second a time is. */
+static int64_t fraction_of(int64_t ns)
+{
+	int64_t rest = ns % (int64_t)NS_PER_SEC;
+	return rest < 0 ? rest + (int64_t)NS_PER_SEC : rest;
+}
+
 /* --- Registers and calendar. --- */
 
 static uint8_t encode(const struct rtc *rtc, unsigned value)
@@ -282,7 +289,7 @@ static void run_or_hold(struct rtc *rtc, bool divider_released)
 	if (hold == rtc->stopped)
 		return;
 	int64_t now = time_ns(rtc);
-	int64_t fraction = now - floor_div(now, NS_PER_SEC) * (int64_t)NS_PER_SEC;
+	int64_t fraction = fraction_of(now);
 	if (hold) {
 		check_flags(rtc);
 		registers_from_time(rtc);
@@ -300,8 +307,7 @@ static void write_time(struct rtc *rtc, unsigned index, uint8_t value)
 	if (rtc->stopped)
 		return;
 	check_flags(rtc);
-	int64_t now = time_ns(rtc);
-	time_from_registers(rtc, now - floor_div(now, NS_PER_SEC) * (int64_t)NS_PER_SEC);
+	time_from_registers(rtc, fraction_of(time_ns(rtc)));
 }
 
 static void write_a(struct rtc *rtc, uint8_t value)
