@@ -77,7 +77,7 @@ static void write_until(struct audio *audio, uint64_t end)
 		for (unsigned i = 0; i < count; i++) {
 			int32_t *sum = audio->pending[audio->written++ % PENDING];
 			for (unsigned c = 0; c < 2; c++) {
-				frames[2 * i + c] = (int16_t)MAX(MIN(sum[c], INT16_MAX), INT16_MIN);
+				frames[2 * i + c] = audio_clip(sum[c]);
 				sum[c] = 0;
 			}
 		}

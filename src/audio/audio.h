@@ -31,6 +31,12 @@ struct audio_voice {
 	int16_t last[2];
 };
 
+/* A sample of 16 bits: what is louder is cut off. */
+static inline int16_t audio_clip(int64_t value)
+{
+	return (int16_t)(value > INT16_MAX ? INT16_MAX : value < INT16_MIN ? INT16_MIN : value);
+}
+
 /* "none", or "wav:FILE", which is replaced. */
 struct audio *audio_open(const char *spec, struct error *err);
 

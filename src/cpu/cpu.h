@@ -345,9 +345,15 @@ struct cpu {
 
 extern const struct field cpu_fields[];
 
+/* `feature`: a bit of that set, enum isa_feature. */
+static inline bool cpu_feature_among(const uint64_t features[2], unsigned feature)
+{
+	return features[feature >> 6] >> (feature & 63) & 1;
+}
+
 static inline bool cpu_has(const struct cpu *c, enum isa_feature feature)
 {
-	return c->features[feature >> 6] >> (feature & 63) & 1;
+	return cpu_feature_among(c->features, feature);
 }
 
 static inline bool cpu_long_mode(const struct cpu *c) { return c->efer & EFER_LMA; }

@@ -193,7 +193,7 @@ static void drop_dependents(uint64_t features[2])
 	if ((xcr0 & 0xe6) != 0xe6)
 		set_feature(features, FEATURE_AVX512F, false);
 	for (unsigned i = 0; i < ARRAY_SIZE(needs); i++)
-		if (!(features[needs[i][1] >> 6] >> (needs[i][1] & 63) & 1))
+		if (!cpu_feature_among(features, needs[i][1]))
 			set_feature(features, needs[i][0], false);
 }
 

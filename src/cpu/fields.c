@@ -115,7 +115,7 @@ void cpu_list_features(char *text, size_t size, const uint64_t features[2])
 	text[0] = 0;
 	for (unsigned n = 0; n < 8 * sizeof(((struct cpu *)0)->features); n++) {
 		const char *name = n < FEATURE_COUNT ? isa_feature_names[n] : "one that this visor does not know";
-		if (!(features[n / 64] >> (n % 64) & 1))
+		if (!cpu_feature_among(features, n))
 			continue;
 		bool fits = at + strlen(name) + 2 + sizeof(more) <= size;
 		at += (size_t)snprintf(text + at, size - at, "%s%s", fits && at ? ", " : "", fits ? name : more);

@@ -23,11 +23,11 @@ static bool stays_here(const uint8_t *head, size_t size)
 	struct packet_layers layers;
 	packet_layers(head, size, &layers);
 	const uint8_t *ip = head + layers.network;
-	if (layers.ethertype == 0x0800) {
+	if (layers.ethertype == ETHERTYPE_IPV4) {
 		const uint8_t *to = ip + 16;
 		return layers.network + 20 <= size && ((to[0] == 10 && to[1] == 0 && to[2] == 2) || to[0] >= 224);
 	}
-	if (layers.ethertype == 0x86dd) {
+	if (layers.ethertype == ETHERTYPE_IPV6) {
 		const uint8_t *to = ip + 24;
 		return layers.network + 40 <= size && (!memcmp(to, prefix, sizeof(prefix)) || to[0] == 0xff || (to[0] == 0xfe && (to[1] & 0xc0) == 0x80));
 	}

@@ -5,11 +5,8 @@
 
 #include "base/util.h"
 
-#define ETHERTYPE_IPV4 0x0800
-#define ETHERTYPE_IPV6 0x86dd
 #define ETHERTYPE_VLAN 0x8100
 #define ETHERTYPE_QINQ 0x88a8
-#define PROTOCOL_TCP 6
 
 /* RFC 9293, 3.1 */
 #define TCP_HEADER 20u

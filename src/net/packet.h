@@ -14,9 +14,13 @@ uint16_t packet_fold(uint64_t sum);
 /* Fills the open checksum in; false: it does not lie within the frame. */
 bool packet_finish_checksum(uint8_t *frame, size_t size, const struct net_offload *offload);
 
+#define ETHERTYPE_IPV4 0x0800
+#define ETHERTYPE_IPV6 0x86dd
+#define PROTOCOL_TCP 6
+
 /* Where the layers of a frame begin. */
 struct packet_layers {
-	uint16_t ethertype;       /* 0x0800, 0x86dd, or another, after VLAN tags */
+	uint16_t ethertype;       /* ETHERTYPE_*, or another, after VLAN tags */
 	unsigned network, transport; /* offsets */
 	uint8_t protocol;         /* of IP; only for a packet whose transport header is there */
 	bool has_transport;

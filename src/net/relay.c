@@ -131,7 +131,7 @@ static bool destination(const struct flow_key *key, union address *to)
 	static const uint8_t gateway[4] = { 10, 0, 2, 2 }, prefix6[8] = { 0xfe, 0xc0 }, zeros[8];
 	const uint8_t *a = key->remote;
 	memset(to, 0, sizeof(*to));
-	if (key->ethertype == 0x0800) {
+	if (key->ethertype == ETHERTYPE_IPV4) {
 		to->v4.sin_family = AF_INET;
 		to->v4.sin_port = htons(key->remote_port);
 		memcpy(&to->v4.sin_addr, a, 4);

@@ -19,9 +19,6 @@
 #include "base/util.h"
 #include "host/random.h"
 
-#define ETHERTYPE_IPV4 0x0800
-#define ETHERTYPE_IPV6 0x86dd
-#define PROTOCOL_TCP 6
 #define TCP_HEADER 20u
 #define IPV4_HEADER 20u
 #define IPV6_HEADER 40u

@@ -9,6 +9,7 @@
 #include "audio/audio.h"
 #include "base/util.h"
 #include "dev/sb16/sb16_parts.h"
+#include "fields_copy.h"
 #include "fuzz.h"
 #include "mem/memory.h"
 
@@ -75,28 +76,16 @@ static void advance(uint64_t ns)
 	}
 }
 
-static void copy_fields(const struct field *fields, void *to, const void *from)
-{
-	for (const struct field *f = fields; f->kind != FIELD_KIND_END; f++)
-		for (uint32_t i = 0; i < f->count; i++) {
-			uint32_t at = f->offset + i * f->width;
-			if (f->kind == FIELD_KIND_STRUCT)
-				copy_fields(f->sub, (char *)to + at, (const char *)from + at);
-			else
-				memcpy((char *)to + at, (const char *)from + at, f->width);
-		}
-}
-
 /* Another card goes on. One byte of the state may be another, but for the truth values, which the reader of save files refuses. */
 static void move(const struct step *s)
 {
 	static struct sb16 kept;
 	const struct device_type *type = sb->device.type;
 	type->saving(sb);
-	copy_fields(type->fields, &kept, sb);
+	fields_copy(type->fields, &kept, sb);
 	type->destroy(sb);
 	sb = make_card();
-	copy_fields(type->fields, sb, &kept);
+	fields_copy(type->fields, sb, &kept);
 	struct opl3_operator *op = &sb->opl3.operator[s->where % OPL3_OPERATORS];
 	switch (s->more % 8) {
 	case 1: op->level = (uint16_t)(s->value << 2); break;

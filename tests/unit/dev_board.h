@@ -15,6 +15,7 @@
 #include "bus/device.h"
 #include "bus/irq.h"
 #include "bus/space.h"
+#include "fields_copy.h"
 
 #define US 1000ull
 #define MS 1000000ull
@@ -86,19 +87,6 @@ static inline uint8_t inb(struct board *board, uint16_t port)
 static inline void outb(struct board *board, uint16_t port, uint8_t value)
 {
 	io_write(&board->ports, port, value, 1);
-}
-
-/* What a save and a load do to a device, without the file. */
-static inline void fields_copy(const struct field *fields, void *to, const void *from)
-{
-	for (const struct field *f = fields; f->kind != FIELD_KIND_END; f++)
-		for (uint32_t i = 0; i < f->count; i++) {
-			uint32_t at = f->offset + i * f->width;
-			if (f->kind == FIELD_KIND_STRUCT)
-				fields_copy(f->sub, (char *)to + at, (const char *)from + at);
-			else
-				memcpy((char *)to + at, (const char *)from + at, f->width);
-		}
 }
 
 static inline int board_restore(void *to, void *from)

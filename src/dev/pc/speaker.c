@@ -55,7 +55,7 @@ static int16_t end_sample(struct speaker *speaker)
 	speaker->moved += (value - speaker->last) * 256 - speaker->moved / 256;
 	speaker->last = value;
 	speaker->high = 0;
-	return (int16_t)MAX(MIN(speaker->moved / 256, INT16_MAX), INT16_MIN);
+	return audio_clip(speaker->moved / 256);
 }
 
 /* Some samples; false: it has come to `end`. */

@@ -97,8 +97,7 @@ void sb16_gain(const struct sb16 *sb, enum mixer_source source, int32_t gain[2])
 
 int16_t sb16_scale(int32_t value, int32_t gain)
 {
-	int64_t scaled = (int64_t)value * gain >> 16;
-	return (int16_t)MAX(MIN(scaled, (int64_t)INT16_MAX), (int64_t)INT16_MIN);
+	return audio_clip((int64_t)value * gain >> 16);
 }
 
 int sb16_irq_line(const struct sb16 *sb)

@@ -2,6 +2,7 @@
 /* The channels of the OPL3: what the registers say, how operators are connected, the rhythm section, left and right. */
 #include <string.h>
 
+#include "audio/audio.h"
 #include "base/util.h"
 #include "dev/sb16/opl3.h"
 
@@ -292,11 +293,6 @@ static void render_voice(struct opl3 *chip, struct voice *v, const struct opl3_l
 	skip_voice(chip, v, i, count);
 }
 
-static int16_t clip(int32_t value)
-{
-	return (int16_t)MAX(MIN(value, INT16_MAX), INT16_MIN);
-}
-
 void opl3_render(struct opl3 *chip, int16_t *frames, unsigned count)
 {
 	int32_t sum[2 * PIECE];
@@ -310,7 +306,7 @@ void opl3_render(struct opl3 *chip, int16_t *frames, unsigned count)
 			if (find_voice(chip, i, &v))
 				render_voice(chip, &v, &lfo, sum, piece);
 		for (unsigned i = 0; i < 2 * piece; i++)
-			frames[i] = clip(sum[i]);
+			frames[i] = audio_clip(sum[i]);
 		frames += 2 * piece;
 		count -= piece;
 		chip->clock += piece;
