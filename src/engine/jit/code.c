@@ -226,6 +226,30 @@ void jit_insert(struct jit *jit, struct unit *unit)
 	jit->order[jit->unit_count++] = unit;
 }
 
+static bool overlap(const uint8_t *site, const uint8_t *entry)
+{
+	return site + 4 > entry && site < entry + 5 && site != entry + 1;
+}
+
+/* Whether a jump of forward() lies over a part of the record's own. Where both are the same jump, it is there still. */
+static bool overwritten(const struct jit *jit, const struct record *record)
+{
+	const struct unit *unit = record->unit;
+	const uint8_t *site = record->site + jit_delta(jit);
+	if (!unit->retired)
+		return false;
+	for (unsigned n = 0; n <= unit->hoisted; n++)
+		if (overlap(site, unit->entry + n * PROOF_BYTES))
+			return true;
+	return overlap(site, unit->memory_entry);
+}
+
+void jit_link(const struct jit *jit, const struct record *record, const uint8_t *code)
+{
+	if (!overwritten(jit, record))
+		emit_patch(record->site, jit_delta(jit), code);
+}
+
 /* A jump at the entry, that is linked to the unit which replaces this one. proven: by who enters there. */
 static void forward(struct jit *jit, struct unit *unit, uint8_t *entry, bool memory_flags, uint16_t proven)
 {

@@ -316,7 +316,7 @@ static const uint8_t *follow_link(struct cpu *c, struct jit *jit, struct record 
 		return unit->entry;
 	if ((uint32_t)record->target < GUEST_PAGE_SIZE && !record->listed) {
 		jit->stats.links++;
-		emit_patch(record->site, jit_delta(jit), code);
+		jit_link(jit, record, code);
 	} else {
 		pages_link(jit, record, unit, code);
 	}

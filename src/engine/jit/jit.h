@@ -315,6 +315,8 @@ uint64_t jit_unit_page(const struct jit *jit, uint64_t linear, unsigned set);
 /* The unit is not to be found any more; who still enters it is led to the one that replaces it. */
 void jit_retire(struct jit *jit, struct unit *unit);
 void jit_insert(struct jit *jit, struct unit *unit);
+/* The record's jump leads there from now on, unless it is gone: of a retired unit the first bytes have become another jump. */
+void jit_link(const struct jit *jit, const struct record *record, const uint8_t *code);
 /* The unit whose code holds this address, or NULL. */
 struct unit *jit_unit_at(const struct jit *jit, const uint8_t *code);
 

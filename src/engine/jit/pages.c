@@ -55,7 +55,7 @@ static struct code_page *find_page(const struct code_space *space, uint64_t line
 static void drop_page(struct jit *jit, struct code_space *space, struct code_page *page)
 {
 	for (struct record *r = page->links; r; r = r->next)
-		emit_patch(r->site, jit_delta(jit), r->thunk);
+		jit_link(jit, r, r->thunk);
 	page->links = NULL;
 	for (struct unit *u = page->tails; u; u = u->next_tail)
 		jit_retire(jit, u);
@@ -308,7 +308,7 @@ void pages_link(struct jit *jit, struct record *record, const struct unit *unit,
 		return;
 	record->next = page->links;
 	page->links = record;
-	emit_patch(record->site, jit_delta(jit), code);
+	jit_link(jit, record, code);
 	jit->stats.links++;
 }
 
