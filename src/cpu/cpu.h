@@ -302,6 +302,7 @@ struct cpu {
 	uint64_t saved_features[2]; /* in a save file: what the guest was started with */
 	bool saved_amd;
 	uint8_t model;              /* enum cpu_model */
+	uint64_t arch_capabilities; /* IA32_ARCH_CAPABILITIES after a reset */
 	struct cpuid_leaf *cpuid;   /* the guest's leaves, cpu/cpuid.c */
 	unsigned cpuid_count;
 	struct xsave_place {

@@ -285,6 +285,7 @@ static void add_basic(struct cpu *c)
 	set_leaf(c, 1, 0, version.reg[EAX], 8 << 8 | cpu_count(c) << 16 | c->index << 24, 0, cpu_count(c) > 1 ? BIT(28) : 0);
 	get_leaf(c, 7, 0)->reg[EAX] = 1;
 	if (!c->amd) {
+		get_leaf(c, 7, 0)->reg[EDX] = BIT(29); /* IA32_ARCH_CAPABILITIES */
 		add_leaf(c, host_leaf(2, 0));
 		if (host_leaf(0, 0).reg[EAX] >= 0x16 && !c->tsc_scale) { /* frequencies of this host */
 			add_leaf(c, host_leaf(0x15, 0));

@@ -6,7 +6,7 @@
 enum {
 	MSR_KVM_WALL_CLOCK_OLD = 0x11, MSR_KVM_SYSTEM_TIME_OLD = 0x12,
 	MSR_TSC = 0x10, MSR_APIC_BASE = 0x1b, MSR_TSC_ADJUST = 0x3b, MSR_BIOS_UPDT_TRIG = 0x79, MSR_BIOS_SIGN_ID = 0x8b,
-	MSR_MTRRCAP = 0xfe, MSR_SYSENTER_CS = 0x174, MSR_SYSENTER_ESP, MSR_SYSENTER_EIP, MSR_MCG_CAP = 0x179, MSR_MCG_STATUS,
+	MSR_MTRRCAP = 0xfe, MSR_ARCH_CAPABILITIES = 0x10a, MSR_SYSENTER_CS = 0x174, MSR_SYSENTER_ESP, MSR_SYSENTER_EIP, MSR_MCG_CAP = 0x179, MSR_MCG_STATUS,
 	MSR_MCG_CTL, MSR_MISC_ENABLE = 0x1a0, MSR_DEBUGCTL = 0x1d9, MSR_LBR_FIRST = 0x1db, MSR_LBR_LAST = 0x1de,
 	MSR_MTRR_VARIABLE = 0x200, MSR_MTRR_FIX64K = 0x250, MSR_MTRR_FIX16K = 0x258, MSR_MTRR_FIX4K = 0x268, MSR_PAT = 0x277,
 	MSR_MTRR_DEF_TYPE = 0x2ff, MSR_MC_BANK = 0x400, MSR_TSC_DEADLINE = 0x6e0, MSR_X2APIC_FIRST = 0x800,
@@ -59,6 +59,7 @@ static const struct plain_msr plain_msrs[] = {
 	{ 0xc0011029, 2, ~0ull, AMD },           /* DE_CFG: LFENCE is serializing */
 	{ 0xc001102a, 0, ~0ull, AMD },           /* BU_CFG2 */
 	{ 0xc001102e, 0, ~0ull, AMD },           /* BP_CFG */
+	{ MSR_ARCH_CAPABILITIES, 0, 0, INTEL },  /* cpu->arch_capabilities */
 };
 _Static_assert(ARRAY_SIZE(plain_msrs) <= ARRAY_SIZE(((struct cpu *)0)->msr_plain), "a place for each");
 
@@ -94,7 +95,7 @@ void cpu_reset_msrs(struct cpu *c)
 	for (unsigned i = 0; i < MC_BANK_COUNT; i++)
 		c->mc_bank[4 * i] = ~0ull;
 	for (unsigned i = 0; i < ARRAY_SIZE(plain_msrs); i++)
-		c->msr_plain[i] = plain_msrs[i].reset;
+		c->msr_plain[i] = plain_msrs[i].msr == MSR_ARCH_CAPABILITIES ? c->arch_capabilities : plain_msrs[i].reset;
 	c->kvm_wall_clock = c->kvm_system_time = c->kvm_steal_time = c->kvm_async_pf = c->kvm_eoi = c->kvm_poll_control = 0;
 	c->kvm_clock_base_tsc = c->kvm_clock_base_ns = 0;
 	c->tsc_adjust = 0;
@@ -304,7 +305,7 @@ void cpu_read_msr(struct cpu *c, uint32_t msr, uint64_t *value)
 static bool write_plain(struct cpu *c, uint32_t msr, uint64_t value)
 {
 	int n = find_plain(c, msr);
-	if (n < 0 || (value & ~plain_msrs[n].writable & ~c->msr_plain[n]))
+	if (n < 0 || !plain_msrs[n].writable || (value & ~plain_msrs[n].writable & ~c->msr_plain[n]))
 		return false;
 	c->msr_plain[n] = (c->msr_plain[n] & ~plain_msrs[n].writable) | (value & plain_msrs[n].writable);
 	return true;

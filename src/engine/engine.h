@@ -59,6 +59,8 @@ struct engine_type {
 	uint64_t (*cache_memory)(const struct cpu *cpu);
 	/* cpu->stats.instructions is right even without cpu->count_instructions; the engine cannot count. */
 	bool counts_always, counts_never;
+	/* Guest code runs at the processor's own privilege levels: where they leak, so do the guest's. */
+	bool own_privilege;
 	/* Takes away from the processor's features what the engine cannot give a guest; NULL: it can give all. err: the engine does not
 	 * work on this host. */
 	int (*limit)(uint64_t features[2], struct error *err);

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "vm/arch_capabilities.h"
 #include "vm/machine.h"
 
 #include <errno.h>
@@ -470,6 +471,7 @@ static int add_cpu(struct machine *m, unsigned index, struct error *err)
 	c->pio = &m->ports;
 	c->clock = &m->clock;
 	c->tsc_hz = c->host_tsc_hz = host_tsc_hz();
+	c->arch_capabilities = index ? m->cpus[0]->arch_capabilities : arch_capabilities(m->config.engine->own_privilege);
 	if (cpu_init_cpuid(c, m->config.cpu_model, err) < 0)
 		return -1;
 	return m->engine_limits ? cpu_limit_features(c, m->engine_features, err) : 0;

@@ -3,6 +3,8 @@
  * or another one than before; and code that ends right at the border. */
 #include "code.h"
 
+#define CR4_PGE 0x80ull
+#define CR4_SMAP 0x200000ull
 #define AREA 0x20000000000ull
 #define SECOND (AREA + 4096)
 static uint8_t *first, *second, *other;
@@ -244,6 +246,44 @@ static void of_the_user(void)
 	check_equal(wrong, 0);
 }
 
+/* A short block over the border, then the page that it jumps to, are written in turns, while a jump elsewhere leads to the block. */
+static void jumps_in_turns(void)
+{
+	static const struct {
+		uint8_t bytes[4], size;
+	} firsts[] = { { { 0x98 }, 1 }, { { 0x89, 0xf8 }, 2 }, { { 0x48, 0x89, 0xf8 }, 3 }, { { 0x48, 0x8d, 0x47, 0x00 }, 4 } };
+	uint8_t *third = alloc_page(), *from = alloc_page();
+	map_page(AREA, (uint64_t)first, PG_P | PG_W);
+	map_page(SECOND, (uint64_t)second, PG_P | PG_W);
+	map_page(SECOND + 4096, (uint64_t)third, PG_P | PG_W);
+	map_page(SECOND + 8192, (uint64_t)from, PG_P | PG_W);
+	uint8_t *target = (uint8_t *)SECOND + 4096 + 64, *caller = (uint8_t *)SECOND + 8192;
+	now = "jumps in turns";
+	/* What visor's translator wants for its fastest code: these, and that it comes to it often, as it does when code is written. */
+	WRITE_CR(4, READ_CR(4) | CR4_PGE | CR4_SMAP);
+	for (uint64_t start = rdtsc(); rdtsc() - start < 100000000;) {
+		put_return(caller, (uint32_t)start);
+		wrong += wrong_calls(caller, 1, (uint32_t)start);
+	}
+	for (unsigned i = 0; i < ARRAY_SIZE(firsts); i++) {
+		uint8_t *at = (uint8_t *)SECOND - firsts[i].size - 1;
+		put_bytes(at, firsts[i].bytes, firsts[i].size)[0] = 0xe9;
+		put_near(put_bytes(caller, (const uint8_t[]){ 0x89, 0xf8 }, 2), 0xe9, at); /* mov eax, edi */
+		uint8_t added[2] = { 0, 0 };
+		for (unsigned n = 0; n < 64; n++) {
+			unsigned k = n & 1;
+			uint8_t *add = target + 16 * k;
+			put32((uint8_t *)SECOND, (uint64_t)(add - ((uint8_t *)SECOND + 4)));
+			if (n > 1)
+				wrong += wrong_calls_with(caller, 4, 100, 100 + added[k]);
+			added[k] = (uint8_t)n;
+			put_bytes(add, (const uint8_t[]){ 0x83, 0xc0, added[k], 0xc3 }, 4); /* add eax, n; ret */
+			wrong += wrong_calls_with(caller, 4, 100, 100 + added[k]);
+		}
+	}
+	check_equal(wrong, 0);
+}
+
 int guest_main(void)
 {
 	first = alloc_page();
@@ -253,5 +293,6 @@ int guest_main(void)
 	at_the_end();
 	too_long();
 	of_the_user();
+	jumps_in_turns();
 	return failures;
 }

@@ -23,6 +23,9 @@ def boot(kernel, cpus, engine):
     got = g.command("nproc").strip()
     check(got == cpus, f"{kernel}: {got} processors instead of {cpus}")
     check("Linux" in g.command("uname -a"), "uname")
+    if engine != "kvm":  # nor does it pay for what would guard against it
+        got = g.command("cat /sys/devices/system/cpu/vulnerabilities/meltdown").strip()
+        check(got == "Not affected", f"{kernel}: meltdown: {got}")
     g.power_off()
     g.check_log()
     print(f"{kernel}, {cpus} cpu(s), {engine}: ok")

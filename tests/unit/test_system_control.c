@@ -8,6 +8,7 @@
 #include "base/util.h"
 #include "cpu/cpuid.h"
 #include "cpu/flags.h"
+#include "cpu/system.h"
 #include "system_machine.h"
 
 /* Control registers, MSRs, CPUID, ports, fast system calls; and the sensitive unprivileged instructions. */
@@ -215,6 +216,19 @@ static void msr_rules(void **state)
 	machine_long(3);
 	expect_fault(EXC_GP, 0, rdmsr(0x10));
 	expect_fault(EXC_GP, 0, wrmsr(0x10, 0));
+}
+
+static void arch_capabilities(void **state)
+{
+	machine_long(0);
+	m.amd = true;
+	expect_fault(EXC_GP, 0, rdmsr(0x10a));
+	m.amd = false;
+	m.arch_capabilities = BIT64(62) | 1;
+	cpu_reset_msrs(&m);
+	expect_ok(rdmsr(0x10a));
+	assert_true(edx_eax() == (BIT64(62) | 1));
+	expect_fault(EXC_GP, 0, wrmsr(0x10a, 0));
 }
 
 static void tsc(void **state)
@@ -689,9 +703,9 @@ static void restored_guest_keeps_its_features(void **state)
 /* A second of virtual time is a second's worth of the rate that the guest measured, on a host of another rate too. */
 static void restored_guest_keeps_its_tsc_rate(void **state)
 {
-	const uint64_t base = 1000000000000;
 	struct error err;
 	machine_long(0);
+	const uint64_t base = cpu_host_tsc(&m);
 	cpu_stop_time(&m, base);
 	uint64_t then = m.tsc_stopped;
 	m.host_tsc_hz = 3100000000; /* where it was 2 GHz */
@@ -738,7 +752,7 @@ int main(void)
 		cmocka_unit_test(cr3_cr4_rules),
 		cmocka_unit_test(pcids_keep_entries),
 		cmocka_unit_test(msr_rules),
-		cmocka_unit_test(tsc),
+		cmocka_unit_test(arch_capabilities), cmocka_unit_test(tsc),
 		cmocka_unit_test(cpuid_leaves),
 		cmocka_unit_test(cpu_models),
 		cmocka_unit_test(xcr0_rules),

@@ -328,6 +328,7 @@ const struct engine_type engine_kvm = {
 	.get_state = get_state,
 	.counters = kvm_counters,
 	.counts_never = true,
+	.own_privilege = true,
 	.limit = kvm_limit_features,
 	.kick = engine_kick,
 	.written = written,

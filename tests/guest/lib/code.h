@@ -59,12 +59,17 @@ static inline uint64_t call(const void *code, uint64_t argument)
 }
 
 /* Calls code n times; how often it returned something else than `want`. */
-static inline uint64_t wrong_calls(const void *code, unsigned n, uint64_t want)
+static inline uint64_t wrong_calls_with(const void *code, unsigned n, uint64_t argument, uint64_t want)
 {
 	uint64_t wrong = 0;
 	while (n--)
-		wrong += call(code, 0) != want;
+		wrong += call(code, argument) != want;
 	return wrong;
+}
+
+static inline uint64_t wrong_calls(const void *code, unsigned n, uint64_t want)
+{
+	return wrong_calls_with(code, n, 0, want);
 }
 
 static uint64_t random_state = 0x9e3779b97f4a7c15ull;
