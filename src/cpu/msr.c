@@ -305,7 +305,7 @@ void cpu_read_msr(struct cpu *c, uint32_t msr, uint64_t *value)
 static bool write_plain(struct cpu *c, uint32_t msr, uint64_t value)
 {
 	int n = find_plain(c, msr);
-	if (n < 0 || !plain_msrs[n].writable || (value & ~plain_msrs[n].writable & ~c->msr_plain[n]))
+	if (n < 0 || (value & ~plain_msrs[n].writable & ~c->msr_plain[n]))
 		return false;
 	c->msr_plain[n] = (c->msr_plain[n] & ~plain_msrs[n].writable) | (value & plain_msrs[n].writable);
 	return true;

@@ -228,7 +228,7 @@ static void arch_capabilities(void **state)
 	cpu_reset_msrs(&m);
 	expect_ok(rdmsr(0x10a));
 	assert_true(edx_eax() == (BIT64(62) | 1));
-	expect_fault(EXC_GP, 0, wrmsr(0x10a, 0));
+	expect_fault(EXC_GP, 0, wrmsr(0x10a, 2));
 }
 
 static void tsc(void **state)
