@@ -610,7 +610,8 @@ static enum exit_reason run(struct cpu *c)
 
 static uint64_t cache_memory(const struct cpu *c)
 {
-	return ((const struct jit *)c->engine)->data_used;
+	const struct jit *jit = c->engine;
+	return MAX(jit->data_used, jit->data_dirty);
 }
 
 const struct engine_type engine_jit = {

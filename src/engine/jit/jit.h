@@ -217,6 +217,7 @@ struct jit {
 	/* Shared memory: code, mapped writable and, elsewhere, executable. Right behind the executable mapping come records. */
 	uint8_t *code_w, *code_x, *data;
 	size_t total, code_size, data_size, data_used; /* total: bytes of both that may be used */
+	size_t data_dirty; /* what had been used when all was thrown away: it does not read as zero */
 	uint8_t *code_at, *cold_at; /* next free byte, as written: of what runs, and of what is seldom run (thunks), in the last part */
 	uint8_t *code_floor;  /* behind the stubs */
 	uint8_t *code_backed, *cold_backed; /* up to here the host has been asked for large pages */
