@@ -190,7 +190,7 @@ struct jump {
 #define UNIT_BUCKETS (UNIT_REGIONS * REGION_BUCKETS)
 
 struct jit_stats {
-	uint64_t units, guest_bytes, code_bytes, flushes, retags, links, crosses, indirect, entries, guards, interpreted, vector_loads, fills, filled_pages, unlinked_pages, slow_sites, mispredicted, shapes, tlb_events[4], exits[RECORD_KINDS];
+	uint64_t units, guest_bytes, code_bytes, flushes, retags, links, crosses, indirect, entries, guards, interpreted, vector_loads, fills, filled_pages, unlinked_pages, slow_sites, mispredicted, shapes, inherited, tlb_events[4], exits[RECORD_KINDS];
 	uint32_t *helped, *missed; /* instructions executed by their functions, by row: always; when a check failed */
 };
 

@@ -148,7 +148,16 @@ static void give_shape(struct jit *jit)
 		if (!zones || zone[zones - 1] != z)
 			zone[zones++] = z;
 	}
-	if (zones && windows_shape(jit->windows, jit->space, zone, zones))
+	if (!zones)
+		return;
+	for (unsigned i = 0; i < CODE_SPACES; i++) {
+		const struct code_space *code = &jit->code_space[i];
+		if (code->shape.id && pages_same(jit, code) && windows_inherit(jit->windows, jit->space, code->shape.id, zone, zones)) {
+			jit->stats.inherited++;
+			return;
+		}
+	}
+	if (windows_shape(jit->windows, jit->space, zone, zones))
 		jit->stats.shapes++;
 }
 

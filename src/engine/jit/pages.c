@@ -37,6 +37,10 @@ static void clear_branches(const struct jit *jit, struct code_space *space, stru
 	page->branches = false;
 }
 
+/* A program's next process is told by so many pages with code in the same places, among so many. */
+#define SAME_PAGES 16u
+#define LOOKS_MAX 4096u
+
 /* --- pages --- */
 
 static bool is_kernel(const struct jit *jit, const struct code_space *space)
@@ -99,7 +103,7 @@ static struct code_page *get_page(struct jit *jit, struct code_space *space, uin
 		*page = (struct code_page){ .linear = linear, .next = *bucket, .next_in_space = space->pages };
 		*bucket = space->pages = page;
 	}
-	page->host = host;
+	page->host = page->last_host = host;
 	page->generation = generation;
 	if (!shown && is_kernel(jit, space))
 		look(jit, space, page);
@@ -163,32 +167,54 @@ static void empty(struct jit *jit, struct code_space *space)
 	memset(space->bucket, 0, sizeof(space->bucket));
 }
 
-/* The one of the root; else the one that was not used for longest gets another root and another id. */
-static struct code_space *space_of(struct jit *jit, uint64_t root)
+#define NO_ROOT UINT64_MAX
+
+/* The one that was not used for longest. */
+static struct code_space *oldest_space(struct jit *jit)
 {
 	struct code_space *oldest = &jit->code_space[0];
-	for (unsigned i = 0; i < CODE_SPACES; i++) {
-		struct code_space *space = &jit->code_space[i];
-		if (space->id && space->root == root)
-			return space;
-		if (space->used < oldest->used)
-			oldest = space;
-	}
-	empty(jit, oldest);
-	oldest->id = ++jit->space_ids;
-	oldest->root = root;
+	for (unsigned i = 1; i < CODE_SPACES; i++)
+		if (jit->code_space[i].used < oldest->used)
+			oldest = &jit->code_space[i];
 	return oldest;
 }
 
-/* Units of another shape are never found again. */
-static void take_shape(struct jit *jit, struct code_space *space)
+/* The one with the shape that the root's space has now. It may come from a process that is gone (windows_inherit): its units serve
+ * where the same pages are at the same addresses. One with another shape is kept for such an heir. */
+static struct code_space *space_of(struct jit *jit, uint64_t root, struct window_shape shape)
 {
-	struct window_shape shape = windows_shape_of(jit->windows, jit->space);
-	if (shape.id == space->shape.id)
-		return;
+	struct code_space *unshaped = NULL;
+	for (unsigned i = 0; i < CODE_SPACES; i++) {
+		struct code_space *space = &jit->code_space[i];
+		if (space->id && space->shape.id == shape.id && (shape.id || space->root == root)) {
+			space->stale |= space->root != root;
+			space->root = root;
+			return space;
+		}
+		if (space->root == root && space->shape.id)
+			space->root = NO_ROOT;
+		else if (space->root == root)
+			unshaped = space;
+	}
+	struct code_space *space = unshaped ? unshaped : oldest_space(jit);
 	empty(jit, space);
 	space->id = ++jit->space_ids;
+	space->root = root;
 	space->shape = shape;
+	return space;
+}
+
+bool pages_same(struct jit *jit, const struct code_space *space)
+{
+	unsigned same = 0, looks = LOOKS_MAX;
+	for (const struct code_page *page = space->pages; page && looks && same < SAME_PAGES; page = page->next_in_space) {
+		struct page_rights now;
+		if (!page->last_host)
+			continue;
+		looks--;
+		same += mmu_peek(jit->cpu, TLB_USER, page->linear, &now) && now.host == page->last_host;
+	}
+	return same == SAME_PAGES;
 }
 
 void pages_sync(struct jit *jit)
@@ -196,15 +222,14 @@ void pages_sync(struct jit *jit)
 	struct code_space *kernel = &jit->code_kernel;
 	if (!kernel->id)
 		kernel->id = ++jit->space_ids;
-	if (jit->window[TLB_USER] && (!jit->code_user || jit->code_user->root != jit->root)) {
-		jit->code_user = space_of(jit, jit->root);
-		jit->code_user->used = ++jit->space_uses;
-		kernel->local_stale = true;
-	} else if (!jit->window[TLB_USER]) {
-		jit->code_user = NULL;
+	struct window_shape shape = jit->window[TLB_USER] ? windows_shape_of(jit->windows, jit->space) : (struct window_shape){ 0 };
+	struct code_space *user = jit->window[TLB_USER] ? jit->code_user : NULL;
+	if (jit->window[TLB_USER] && (!user || user->root != jit->root || user->shape.id != shape.id)) {
+		kernel->local_stale |= !user || user->root != jit->root;
+		user = space_of(jit, jit->root, shape);
+		user->used = ++jit->space_uses;
 	}
-	if (jit->code_user)
-		take_shape(jit, jit->code_user);
+	jit->code_user = user;
 	if (pages_unsettled(kernel))
 		settle(jit, kernel);
 	if (pages_unsettled(jit->code_user))

@@ -22,11 +22,12 @@ struct unit;
 
 #define BRANCH_COUNT 65536u
 #define SPACE_PAGE_BUCKETS 1024u
-#define CODE_SPACES 8u
+#define CODE_SPACES 16u
 
 struct code_page {
 	uint64_t linear;
 	const uint8_t *host;     /* NULL: nothing leads there any more */
+	const uint8_t *last_host; /* what it is or was */
 	uint32_t generation;
 	bool local;              /* the kernel's: not global */
 	bool listed;             /* in the space's list of those */
@@ -52,6 +53,8 @@ struct code_space {
 
 /* The space of a unit that uses windows; NULL: it is not there any more, or not current. */
 struct code_space *pages_space(struct jit *jit, const struct unit *unit);
+/* Whether the code of that space, as far as it can be seen, is where the current address space has it. */
+bool pages_same(struct jit *jit, const struct code_space *space);
 /* A unit was made in its space. */
 void pages_count(struct jit *jit, const struct unit *unit);
 /* False: no memory. */

@@ -75,6 +75,7 @@ unsigned jit_counters(const struct cpu *cpu, struct engine_counter *counters, un
 	put(&l, NULL, "slow_sites", s->slow_sites);
 	put(&l, NULL, "mispredicted", s->mispredicted);
 	put(&l, NULL, "shapes", s->shapes);
+	put(&l, NULL, "inherited", s->inherited);
 	put(&l, NULL, "helped", put_rows(&l, "helped_by", s->helped));
 	put(&l, NULL, "missed", put_rows(&l, "missed_by", s->missed));
 	return (unsigned)(l.at - counters);

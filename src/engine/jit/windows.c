@@ -57,6 +57,15 @@ struct space {
 	unsigned run_count, run_room;
 };
 
+/* The shape of a space that is gone, with its places: the next process of that program may have the same. */
+struct left_shape {
+	struct window_shape shape;
+	uint32_t owner;
+	unsigned zones;
+	uint16_t zone[SPACE_WINDOWS];
+};
+#define LEFT_SHAPES 8u
+
 struct windows {
 	struct windows *next;
 	unsigned users;
@@ -67,6 +76,8 @@ struct windows {
 	uint16_t free_slots[SLOT_COUNT];
 	unsigned free_count, next_slot;
 	struct space space[SPACES];
+	struct left_shape left[LEFT_SHAPES]; /* the oldest one first */
+	unsigned left_count;
 	uint64_t uses;
 	unsigned runs;
 	struct watch_list local;
@@ -156,15 +167,54 @@ static struct space *find_space(struct windows *w, uint64_t root)
 	return NULL;
 }
 
-/* Where the window would be if it had the bias of its space's shape. */
-static int64_t shaped_block(const struct space *space, unsigned index)
+/* Where the window would be if it had the shape's bias. */
+static int64_t shaped_block(const struct window_shape *shape, unsigned index)
 {
-	return index + ((int64_t)space->shape.bias >> WINDOW_SHIFT);
+	return index + ((int64_t)shape->bias >> WINDOW_SHIFT);
 }
 
 static bool in_shape(const struct space *space, const struct window *window)
 {
-	return space->shape.id && window->block == shaped_block(space, window->index);
+	return space->shape.id && window->block == shaped_block(&space->shape, window->index);
+}
+
+/* --- shapes that are left --- */
+
+static void give_back_shape(const struct left_shape *left)
+{
+	for (unsigned i = 0; i < left->zones; i++)
+		blocks_free((unsigned)shaped_block(&left->shape, left->zone[i] * ZONE_WINDOWS), ZONE_WINDOWS);
+	predict_give_back(left->shape.proof);
+}
+
+static void remove_left(struct windows *w, struct left_shape *left)
+{
+	memmove(left, left + 1, (size_t)(w->left + --w->left_count - left) * sizeof(*left));
+}
+
+/* Returns whether there were any. */
+static bool give_back_left(struct windows *w)
+{
+	bool any = w->left_count;
+	for (unsigned i = 0; i < w->left_count; i++)
+		give_back_shape(&w->left[i]);
+	w->left_count = 0;
+	return any;
+}
+
+static void leave_shape(struct windows *w, struct space *space)
+{
+	if (!space->shape.id)
+		return;
+	if (w->left_count == LEFT_SHAPES) {
+		give_back_shape(&w->left[0]);
+		remove_left(w, &w->left[0]);
+	}
+	struct left_shape *left = &w->left[w->left_count++];
+	*left = (struct left_shape){ .shape = space->shape, .owner = space->owner, .zones = space->zones };
+	memcpy(left->zone, space->zone, sizeof(left->zone));
+	space->shape = (struct window_shape){ 0 };
+	space->zones = 0;
 }
 
 static void give_back_slot(struct windows *w, const struct space *space, uint16_t slot)
@@ -183,12 +233,9 @@ static void give_back_slots(struct windows *w, struct space *space)
 		give_back_slot(w, space, space->slot[i]);
 	for (unsigned i = 0; i < space->retired_windows; i++)
 		give_back_slot(w, space, space->retired[i]);
-	for (unsigned i = 0; i < space->zones; i++)
-		blocks_free((unsigned)shaped_block(space, space->zone[i] * ZONE_WINDOWS), ZONE_WINDOWS);
-	space->windows = space->retired_windows = space->zones = 0;
+	space->windows = space->retired_windows = 0;
 	atomic_store(&space->astray, 0);
-	predict_give_back(space->shape.proof);
-	space->shape = (struct window_shape){ 0 };
+	leave_shape(w, space);
 }
 
 /* A free one, or the one that nobody holds and that was not used for longest. */
@@ -302,6 +349,7 @@ void windows_put(struct windows *w)
 		make_new(w, &w->space[i]);
 		free(w->space[i].runs);
 	}
+	give_back_left(w);
 	for (unsigned i = 0; i < SLOT_COUNT; i++)
 		if (w->window[i].pages)
 			munmap(w->window[i].pages, WINDOW_PAGES * sizeof(uint32_t));
@@ -342,7 +390,7 @@ static bool take_zone(struct space *space, uint16_t zone)
 	for (unsigned i = 0; i < space->zones; i++)
 		if (space->zone[i] == zone)
 			return true;
-	if (space->zones == SPACE_WINDOWS || !blocks_take(shaped_block(space, zone * ZONE_WINDOWS), ZONE_WINDOWS, space->owner))
+	if (space->zones == SPACE_WINDOWS || !blocks_take(shaped_block(&space->shape, zone * ZONE_WINDOWS), ZONE_WINDOWS, space->owner))
 		return false;
 	space->zone[space->zones++] = zone;
 	predict_show(space->shape.proof, zone);
@@ -353,7 +401,7 @@ static bool take_zone(struct space *space, uint16_t zone)
 static unsigned take_block(struct space *space, uint16_t index)
 {
 	if (space->shape.id && index < BLOCKS && take_zone(space, index / ZONE_WINDOWS))
-		return (unsigned)shaped_block(space, index);
+		return (unsigned)shaped_block(&space->shape, index);
 	return blocks_take_any(blocks_owner());
 }
 
@@ -417,10 +465,12 @@ static int64_t find_shift(const uint16_t *zone, unsigned zones, uint32_t owner)
 	return best;
 }
 
-/* Takes the shape of the space that was not used for longest. */
+/* Takes the shapes that are left, or that of the space that was not used for longest. */
 static void take_back_shape(struct windows *w)
 {
 	struct space *oldest = NULL;
+	if (give_back_left(w))
+		return;
 	for (unsigned i = 0; i < SPACES; i++) {
 		struct space *s = &w->space[i];
 		if (s->used && s->shape.id && !s->holders && (!oldest || s->last_use < oldest->last_use))
@@ -430,26 +480,112 @@ static void take_back_shape(struct windows *w)
 		return;
 	clear(w, oldest);
 	make_new(w, oldest);
+	give_back_left(w);
 }
 
-static bool shape(struct windows *w, struct space *space, const uint16_t *zone, unsigned zones)
+static void begin_shape(struct windows *w, struct space *space, uint32_t owner, struct window_shape shape)
 {
-	uint32_t owner = blocks_owner();
-	int64_t shift = find_shift(zone, zones, owner);
-	uint32_t proof = shift && !space->retired_windows ? predict_take() : 0;
-	if (!proof) {
-		take_back_shape(w);
-		return false;
-	}
 	clear(w, space);
 	memcpy(space->retired, space->slot, sizeof(space->slot));
 	space->retired_windows = space->windows;
 	space->windows = 0;
 	atomic_store(&space->astray, 0);
 	space->owner = owner;
-	space->shape = (struct window_shape){ .id = blocks_owner(), .bias = (uint64_t)shift << WINDOW_SHIFT, .proof = proof };
+	space->shape = shape;
 	atomic_fetch_add(&space->version, 1);
+}
+
+/* All fit but, perhaps, the stack. */
+static bool good(unsigned fitting, unsigned zones)
+{
+	return fitting >= 2 * zones - 2;
+}
+
+static bool shape(struct windows *w, struct space *space, const uint16_t *zone, unsigned zones)
+{
+	uint32_t owner = blocks_owner();
+	int64_t shift = find_shift(zone, zones, owner);
+	if (!good(count_fitting(zone, zones, shift, owner), zones) && give_back_left(w))
+		shift = find_shift(zone, zones, owner);
+	uint32_t proof = shift && !space->retired_windows ? predict_take() : 0;
+	if (!proof) {
+		take_back_shape(w);
+		return false;
+	}
+	begin_shape(w, space, owner, (struct window_shape){ .id = blocks_owner(), .bias = (uint64_t)shift << WINDOW_SHIFT, .proof = proof });
 	return true;
+}
+
+/* Its page tables have nothing of a process any more. */
+static bool is_dead(const struct windows *w, uint64_t root)
+{
+	const uint64_t *top = (const uint64_t *)memory_range(w->memory, root, GUEST_PAGE_SIZE, false);
+	for (unsigned i = 0; top && i < 256; i++)
+		if (__atomic_load_n(&top[i], __ATOMIC_RELAXED) & 1)
+			return false;
+	return true;
+}
+
+/* What is left of spaces that are gone, and not parted from them yet, comes to the list; its order is that of their last use no more. */
+static void bury(struct windows *w, uint32_t id)
+{
+	for (unsigned i = 0; i < SPACES; i++) {
+		struct space *s = &w->space[i];
+		if (s->used && s->shape.id && (!id || s->shape.id == id) && !s->holders && is_dead(w, s->root)) {
+			clear(w, s);
+			make_new(w, s);
+		}
+	}
+}
+
+static struct left_shape *find_left(struct windows *w, uint32_t id)
+{
+	for (unsigned i = 0; i < w->left_count; i++)
+		if (w->left[i].shape.id == id)
+			return &w->left[i];
+	return NULL;
+}
+
+static bool serves(const struct left_shape *left, const uint16_t *zone, unsigned zones)
+{
+	unsigned fitting = 0;
+	for (unsigned i = 0; i < zones; i++) {
+		bool fits = blocks_fit(shaped_block(&left->shape, zone[i] * ZONE_WINDOWS), ZONE_WINDOWS, left->owner);
+		for (unsigned k = 0; k < left->zones; k++)
+			fits |= left->zone[k] == zone[i];
+		fitting += !fits ? 0 : i + 1 == zones ? 1 : 2;
+	}
+	return good(fitting, zones) && left->zones + zones <= SPACE_WINDOWS;
+}
+
+/* The shape for the heir; what is left of others makes room for it. NULL: it is of a space that is there still, or has no place. */
+static struct left_shape *find_heritage(struct windows *w, uint32_t id, const uint16_t *zone, unsigned zones)
+{
+	bury(w, id);
+	struct left_shape *left = find_left(w, id);
+	if (!left || serves(left, zone, zones))
+		return left;
+	struct left_shape kept = *left;
+	remove_left(w, left);
+	bury(w, 0);
+	give_back_left(w);
+	w->left[w->left_count++] = kept;
+	return serves(&kept, zone, zones) ? &w->left[0] : NULL;
+}
+
+bool windows_inherit(struct windows *w, struct space *space, uint32_t id, const uint16_t *zone, unsigned zones)
+{
+	pthread_mutex_lock(&w->lock);
+	struct left_shape *left = space->shape.id || space->retired_windows ? NULL : find_heritage(w, id, zone, zones);
+	if (left) {
+		/* With all its zones: code of these has places in them as constants. */
+		begin_shape(w, space, left->owner, left->shape);
+		space->zones = left->zones;
+		memcpy(space->zone, left->zone, sizeof(space->zone));
+		remove_left(w, left);
+	}
+	pthread_mutex_unlock(&w->lock);
+	return left;
 }
 
 bool windows_shape(struct windows *w, struct space *space, const uint16_t *zone, unsigned zones)

@@ -104,6 +104,8 @@ struct space_heat *windows_heat(struct space *space);
 /* Gives the space a shape if it has none and there is one, for addresses in these zones (bits 36 to 47), the last one the least
  * important; returns whether it did. What it shows is hidden. */
 bool windows_shape(struct windows *w, struct space *space, const uint16_t *zone, unsigned zones);
+/* The same, but with the shape of this id, if it is of a space that is gone: what was translated for that one serves the new one too. */
+bool windows_inherit(struct windows *w, struct space *space, uint32_t id, const uint16_t *zone, unsigned zones);
 struct window_shape windows_shape_of(struct windows *w, const struct space *space);
 /* Where addresses with these bits are: in a window with another bias than the shape's, in none yet, in one with the shape's. */
 enum window_place { WINDOW_ASTRAY, WINDOW_NOT_YET, WINDOW_IN_SHAPE };
