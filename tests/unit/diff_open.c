@@ -123,7 +123,8 @@ static void settle_fault(const struct insn *i, const struct diff_end *h, struct 
 
 /* --- what a fault leaves --- */
 
-/* A store from an MMX register that faults: the x87's TOP is zero already, or not yet (SDM 1, 9.5.1). */
+/* A store from an MMX register that faults: what makes MMX state of the x87's (SDM 1, 9.5.1), TOP that becomes zero and tags that
+ * become valid, has happened or not, each by itself. */
 static void settle_mmx(const struct insn *i, const struct diff_state *h, struct diff_state *g)
 {
 	uint8_t st[8][10];
@@ -134,6 +135,8 @@ static void settle_mmx(const struct insn *i, const struct diff_state *h, struct 
 	for (unsigned n = 0; n < 8; n++)
 		memcpy(g->st[(top + n) & 7], st[n], sizeof st[n]);
 	g->fsw &= (uint16_t)~0x3800;
+	if (h->tags == 0xff || g->tags == 0xff)
+		g->tags = h->tags;
 }
 
 static void settle_mxcsr(const struct insn *i, const struct diff_state *h, struct diff_state *g)
