@@ -138,12 +138,19 @@ static void exec_maskmov(struct cpu *c, const struct insn *insn)
 			access_write8(c, c->code_mode == ISA_MODE_64 ? linear + i : (uint32_t)(linear + i), data[i]);
 }
 
+/* SHA's operands must be aligned (SDM 2A, 2.5.4: type 4), which is seen before a page is missed; with AMD's processors not
+ * before, so that it is left to the host. */
+static bool is_aligned_sha(const struct cpu *c, const struct isa_row *row)
+{
+	return row->feature == FEATURE_SHA && !c->amd;
+}
+
 insn_exec *select_host(struct cpu *c, struct insn *insn)
 {
 	const struct isa_row *row = &isa_rows[insn->row];
 	bool maskmov = insn->op == OP_MASKMOVQ || insn->op == OP_MASKMOVDQU || insn->op == OP_VMASKMOVDQU;
 	bool gather = row->attributes & ROW_VSIB;
-	insn->aux = host_aux(insn, !maskmov && !gather);
+	insn->aux = host_aux(insn, !maskmov && !gather) | (is_aligned_sha(c, row) ? HOST_AUX_ALIGNED : 0);
 	if (maskmov)
 		return exec_maskmov;
 	if (gather)

@@ -43,6 +43,19 @@ static void zero_above(uint8_t *vec, unsigned bytes)
 	memset(vec + bytes, 0, 64 - bytes);
 }
 
+/*
+ * Before the first access each element of the mask, those without an index too,
+ * becomes its sign in all its bits, and what is above them zero: a fault shows
+ * it (SDM 2C, VGATHERDPS, "Operation"). AMD's processors change only the mask of
+ * elements that are finished.
+ */
+static void spread_signs(const struct insn *insn, uint8_t *mask, unsigned size)
+{
+	for (unsigned at = 0; at < insn->vl; at += size)
+		memset(mask + at, mask[at + size - 1] & 0x80 ? 0xff : 0, size);
+	zero_above(mask, insn->vl);
+}
+
 /* VEX: the mask is the sign of each element of the third operand, which ends as zero. */
 static void exec_gather_vex(struct cpu *c, const struct insn *insn)
 {
@@ -50,10 +63,15 @@ static void exec_gather_vex(struct cpu *c, const struct insn *insn)
 		return;
 	struct elements e = elements_of(c, insn, insn->operand[0].reg);
 	uint8_t *mask = c->vec[insn->operand[2].reg];
+	if (!c->amd)
+		spread_signs(insn, mask, e.data_size);
 	for (unsigned i = 0; i < e.count; i++) {
 		uint8_t *sign = mask + e.data_size * i;
-		if (sign[e.data_size - 1] & 0x80)
+		if (sign[e.data_size - 1] & 0x80) {
 			gather_element(c, insn, &e, i);
+			if (!c->amd)
+				zero_above(e.data, insn->vl); /* a fault later on leaves it so */
+		}
 		memset(sign, 0, e.data_size);
 	}
 	memset(mask, 0, 64);

@@ -150,13 +150,23 @@ static insn_exec *const xchg[2][4] = { SIZES(xchg_rr), SIZES(xchg_m) };
 static insn_exec *const xadd[3][4] = { SIZES(xadd_rr), SIZES(xadd_m), SIZES(xadd_lm) };
 static insn_exec *const cmpxchg[3][4] = { SIZES(cmpxchg_rr), SIZES(cmpxchg_m), SIZES(cmpxchg_lm) };
 
+/* F3 REX.B 90: with AMD's processors REX.B makes it XCHG, with Intel's F3 makes it PAUSE. The manuals do not say (SDM 2B, PAUSE). */
+static bool is_pause(const struct cpu *c, const struct insn *i)
+{
+	return !c->amd && i->map == 0 && i->opcode == 0x90 && i->prefixes & PREFIX_REP;
+}
+
+static void exec_pause(struct cpu *c, const struct insn *i)
+{
+}
+
 insn_exec *ops_select_atomic(struct cpu *c, struct insn *i)
 {
 	unsigned size = size_index(i->operand[0].size);
 	bool lock = i->prefixes & PREFIX_LOCK;
 	unsigned form = i->operand[0].kind != OPERAND_MEM ? REG : lock ? MEM_LOCKED : MEM;
 	switch (i->op) {
-	case OP_XCHG: return xchg[i->memory != 0][size];
+	case OP_XCHG: return is_pause(c, i) ? exec_pause : xchg[i->memory != 0][size];
 	case OP_XADD: return xadd[form][size];
 	case OP_CMPXCHG: return cmpxchg[form][size];
 	case OP_CMPXCHG8B: return lock ? exec_cmpxchg8b_lock : exec_cmpxchg8b;

@@ -294,15 +294,18 @@ static void name##_rep##bits(struct cpu *c, const struct insn *i) \
 	} while (rep_next(c, i, n)); \
 }
 
-/* CMPS and SCAS end when ZF is not what the prefix wants. */
+/* CMPS and SCAS end when ZF is not what the prefix wants. A fault finds the flags from before the instruction (SDM 2B, REP),
+ * with AMD's processors those of the last comparison. */
 #define REP_COMPARE(name, bits) \
 static void name##_rep##bits(struct cpu *c, const struct insn *i) \
 { \
-	const uint16_t wanted = i->prefixes & PREFIX_REPNE ? 0 : CC_ZF; \
+	const uint16_t wanted = i->prefixes & PREFIX_REPNE ? 0 : CC_ZF, before = c->cc; \
 	uint64_t n; \
 	if (!counter(c, i)) \
 		return; \
 	do { \
+		if (!c->amd) \
+			c->cc = before; \
 		n = name##_chunk(c, i, bits / 8); \
 		if (!n) { \
 			name##_one(c, i, bits / 8); \

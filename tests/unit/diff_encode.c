@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "isa/op.h"
+
 /*
  * The inverse of the decoder, made from the same rows: fields that a row's
  * match condition names get its value, the others are random.
@@ -71,6 +73,8 @@ static void put_legacy(struct writer *w)
 		put(w->e, diff_chance(50) ? 0xf3 : 0xf2);
 	else if (row->attributes & ROW_LOCK && diff_chance(10))
 		put(w->e, 0xf0);
+	else if (row->op == OP_XCHG && row->opcode == 0x90 && diff_chance(30)) /* which some take for PAUSE */
+		put(w->e, 0xf3);
 	unsigned rex = diff_below(16) | 0x40;
 	if (wants(row, KEY_W))
 		rex |= 8;

@@ -99,14 +99,16 @@ void seq_engine_stop(void);
 void seq_put_code(const struct seq_program *p, const uint8_t *bytes);
 void seq_remove_code(const struct seq_program *p);
 void seq_run_host(const struct seq_program *p, unsigned view, struct seq_result *r);
-/* Follows the host step by step. False: it left the sequence as generated (a return address was changed, say), or read
- * a flag that was undefined, so that no two processors need agree; *undefined: flags at its end. */
+/* Follows the host step by step. False: it left the sequence as generated (a return address was changed, say), read
+ * a flag that was undefined, or had registers left open, so that no two processors need agree; *undefined: flags at its end. */
 bool seq_trace_host(const struct seq_program *p, unsigned view, uint16_t *undefined);
 /* From the start; cpl 0 or 3. */
 void seq_run_guest(const struct seq_program *p, unsigned view, unsigned cpl, struct seq_result *r);
 /* Page n of what may change, after the last run. */
 const uint8_t *seq_host_page(unsigned n);
 const uint8_t *seq_guest_page(unsigned n);
+/* Makes the guest's bytes like the host's where a difference is known: linear, in any view. */
+void seq_memory_ignore(uint64_t from, unsigned size);
 /* Linear address in view 0 of page n. */
 uint64_t seq_page_address(unsigned n);
 

@@ -391,7 +391,7 @@ static void fill_memory(struct seq_program *p)
 	if (!made) {
 		diff_seed(0);
 		for (unsigned n = 0; n < sizeof image / 64; n++)
-			diff_random_bytes(image[0] + 64 * n, 64);
+			diff_random_bytes((uint8_t *)image + 64 * n, 64);
 		made = true;
 		reseed(p->seed);
 	}

@@ -9,6 +9,7 @@
 #include "cpu/flags.h"
 #include "cpu/fpu.h"
 #include "cpu/host.h"
+#include "diff_open.h"
 #include "hostrun.h"
 #include "seq.h"
 
@@ -99,6 +100,17 @@ const uint8_t *seq_host_page(unsigned n)
 const uint8_t *seq_guest_page(unsigned n)
 {
 	return guest_page(data_gpa(n));
+}
+
+void seq_memory_ignore(uint64_t from, unsigned size)
+{
+	for (uint64_t a = from; a != from + size; a++)
+		for (unsigned v = 0; v < SEQ_VIEWS; v++)
+			for (unsigned n = 0; n < SEQ_PAGES; n++) {
+				uint64_t in_page = a - SEQ_VIEW_BASE(v) - view_offset(n);
+				if (in_page < GUEST_PAGE_SIZE)
+					guest_page(data_gpa(n))[in_page] = host_page(n)[in_page];
+			}
 }
 
 /* --- the host's side --- */
@@ -300,6 +312,12 @@ void seq_run_host(const struct seq_program *p, unsigned view, struct seq_result 
 	r->cr2 = s.vector == EXC_PF ? s.address : 0;
 }
 
+static bool open_registers(const struct hostrun_state *s, uint64_t rip)
+{
+	struct insn insn;
+	return isa_decode(&insn, (const uint8_t *)rip, 16, ISA_MODE_64) > 0 && diff_open_gpr(&insn, s->gpr);
+}
+
 #define STEPS_MAX 20000
 
 bool seq_trace_host(const struct seq_program *p, unsigned view, uint16_t *undefined)
@@ -311,7 +329,7 @@ bool seq_trace_host(const struct seq_program *p, unsigned view, uint16_t *undefi
 		unsigned at = seq_find(p, rip);
 		if (at == p->count - 1)
 			return true;
-		if (at == SEQ_MAX || p->item[at].unreachable || seq_flags_read(&p->item[at]) & *undefined)
+		if (at == SEQ_MAX || p->item[at].unreachable || seq_flags_read(&p->item[at]) & *undefined || open_registers(&s, rip))
 			return false;
 		s.rflags |= FLAG_TF;
 		hostrun_at(rip, &s);

@@ -10,6 +10,7 @@
 #include "cpu/fpu.h"
 #include "diff_encode.h"
 #include "diff_machine.h"
+#include "diff_open.h"
 #include "hostrun.h"
 #include "isa/op.h"
 
@@ -23,6 +24,7 @@
 
 struct result {
 	int signal;         /* 0, or the signal that the host took or takes for visor's exception */
+	uint8_t vector;     /* of that exception */
 	uint64_t rip, address;
 };
 
@@ -67,9 +69,9 @@ static const char *exclusion(unsigned row)
 
 /* --- running --- */
 
-static int signal_of(const struct cpu *c)
+static int signal_of(uint8_t vector)
 {
-	switch (c->fault_vector) {
+	switch (vector) {
 	case EXC_DE: case EXC_MF: case EXC_XM: return SIGFPE;
 	case EXC_UD: return SIGILL;
 	case EXC_BP: case EXC_DB: return SIGTRAP;
@@ -91,8 +93,9 @@ static struct result run_guest(struct encoding *e)
 	if (setjmp(env) == 0) {
 		e->insn.exec(cpu, &e->insn);
 	} else {
-		r.signal = signal_of(cpu);
-		r.address = cpu->fault_vector == EXC_PF ? cpu->cr2 : 0;
+		r.vector = cpu->fault_vector;
+		r.signal = signal_of(r.vector);
+		r.address = r.vector == EXC_PF ? cpu->cr2 : 0;
 	}
 	r.rip = cpu->gpr[REG_RIP];
 	diff_state_from_cpu(&guest, cpu);
@@ -106,6 +109,7 @@ static struct result run_host(const struct encoding *e)
 	memcpy(s.gpr, start.gpr, sizeof s.gpr);
 	s.xsave = diff_state_to_xsave(&start, &s.xsave_mask);
 	r.signal = hostrun(e->bytes, e->length, &s);
+	r.vector = s.vector;
 	r.rip = s.rip;
 	r.address = r.signal == SIGSEGV ? s.address : 0;
 	memcpy(host.gpr, s.gpr, sizeof s.gpr);
@@ -156,6 +160,30 @@ static void ignore_pointers(const struct encoding *e)
 	}
 }
 
+static struct diff_end end_of(const struct result *r, struct diff_state *state)
+{
+	return (struct diff_end){ .state = state, .rip = hostrun_base(), .address = r->address,
+				  .vector = r->signal ? r->vector : DIFF_NO_FAULT };
+}
+
+/* What is open is no difference. */
+static void settle(const struct encoding *e, const struct result *h, struct result *g)
+{
+	const struct diff_end host_end = end_of(h, &host);
+	struct diff_end guest_end = end_of(g, &guest);
+	diff_settle(&e->insn, h->signal ? NULL : &start, &host_end, &guest_end, diff_memory_ignore);
+	if (h->signal && g->signal) {
+		g->signal = signal_of(guest_end.vector);
+		g->address = guest_end.address;
+	}
+}
+
+static bool no_access(const struct encoding *e, const struct result *h, const struct result *g)
+{
+	const struct diff_end guest_end = end_of(g, &guest);
+	return !h->signal && g->signal && diff_no_access(&e->insn, &host, &guest_end);
+}
+
 static bool equal(const struct encoding *e, const struct result *h, const struct result *g, bool print)
 {
 	const struct isa_row *row = &isa_rows[e->insn.row];
@@ -189,9 +217,10 @@ static bool one_case(struct encoding *e, bool print)
 	struct result h = run_host(e);
 	struct result g = run_guest(e);
 	ignore_pointers(e);
+	settle(e, &h, &g);
 	if (equal(e, &h, &g, false))
 		return true;
-	if (g.signal == SIGSEGV && in_shadow(g.address)) {
+	if (no_access(e, &h, &g) || (g.signal == SIGSEGV && in_shadow(g.address))) {
 		diff_memory_align();
 		return true;
 	}

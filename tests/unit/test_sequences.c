@@ -6,6 +6,7 @@
 
 #include "base/util.h"
 #include "cpu/host.h"
+#include "diff_open.h"
 #include "host/time.h"
 #include "isa/op.h"
 #include "seq.h"
@@ -136,6 +137,41 @@ static bool same(const struct seq_program *p, const struct seq_result *h, const 
 	return same_memory(p, print) && equal;
 }
 
+/* --- what is open --- */
+
+static struct diff_end end_of(const struct seq_result *r, struct diff_state *state)
+{
+	return (struct diff_end){ .state = state, .rip = r->rip, .fs_base = r->fs_base, .gs_base = r->gs_base, .address = r->cr2,
+				  .error = r->error, .vector = r->vector == EXC_BP ? DIFF_NO_FAULT : r->vector };
+}
+
+/* The instruction that one side ended with, as it lies in memory. */
+static bool decode_at(const struct seq_program *p, uint64_t rip, struct insn *insn)
+{
+	return seq_find(p, rip) < SEQ_MAX && isa_decode(insn, (const uint8_t *)rip, 16, ISA_MODE_64) > 0;
+}
+
+static void settle(const struct seq_program *p, struct seq_result *h, struct seq_result *g)
+{
+	const struct diff_end host = end_of(h, &h->state);
+	struct diff_end guest = end_of(g, &g->state);
+	struct insn insn;
+	if (h->rip != g->rip || h->vector == EXC_BP || g->vector == EXC_BP || !decode_at(p, h->rip, &insn))
+		return;
+	diff_settle(&insn, NULL, &host, &guest, seq_memory_ignore);
+	g->vector = guest.vector;
+	g->error = guest.error;
+	g->cr2 = guest.address;
+}
+
+static bool no_access(const struct seq_program *p, const struct seq_result *h, const struct seq_result *g)
+{
+	struct diff_state state = g->state;
+	const struct diff_end guest = end_of(g, &state);
+	struct insn insn;
+	return h->rip != g->rip && decode_at(p, g->rip, &insn) && diff_no_access(&insn, &h->state, &guest);
+}
+
 /* AddressSanitizer's shadow memory answers the host where a wild address faults in a plain process. */
 static bool in_shadow(const struct seq_result *g)
 {
@@ -202,7 +238,7 @@ static bool proven(struct seq_program *p, const struct variant *v, const struct 
 {
 	static struct seq_result again;
 	uint16_t undefined;
-	if (in_shadow(guest) || in_process(guest) || maker_aligns(p, host) || maker_aligns(p, guest) || loads_other_mxcsr(p, guest) ||
+	if (no_access(p, host, guest) || in_shadow(guest) || in_process(guest) || maker_aligns(p, host) || maker_aligns(p, guest) || loads_other_mxcsr(p, guest) ||
 	    !seq_trace_host(p, v->view, &undefined))
 		return false;
 	unsigned end = seq_find(p, host->rip);
@@ -238,6 +274,7 @@ static enum verdict run_variant(struct seq_program *p, const struct variant *v, 
 		return UNDECIDED;
 	for (unsigned n = 0; n < v->runs; n++) {
 		seq_run_guest(p, v->view, v->cpl, &guest);
+		settle(p, &host, &guest);
 		if (same(p, &host, &guest, v->cpl, false))
 			continue;
 		if (!proven(p, v, &host, &guest))
