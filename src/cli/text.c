@@ -61,9 +61,10 @@ const struct text_section text_sections[] = {
 			"that it is not made for, as a page not in the TLB; by mnemonic." },
 		{ "jit: window_fills, window_pages, window_flushes, guard_faults", "Times that pages were shown in the windows on guest memory, the pages, flushes "
 			"by kind; accesses of translated code that the host faulted." },
-		{ "jit: interpreted_runs, links, retags, slow_sites, mispredicted, shapes", "Runs of instructions that were interpreted; jumps between units that "
+		{ "jit: interpreted_runs, links, retags, slow_sites, mispredicted, shapes, inherited", "Runs of instructions that were interpreted; jumps between units that "
 			"were made direct; times that all remembered targets had to be looked up again; instructions that do without windows; memory "
-			"operands that were not in the window that was guessed; address spaces that got one bias for most of their windows." },
+			"operands that were not in the window that was guessed; address spaces that got one bias for most of their windows, and those that got it "
+			"from a process that is gone, with what was translated for that one." },
 	} },
 	{ "DISK IMAGES", {
 		{ NULL, "visor run --disk and the commands of 'visor disk' know these formats by their content, unless they are told. Each image but a raw one may have "
