@@ -37,9 +37,10 @@ static void clear_branches(const struct jit *jit, struct code_space *space, stru
 	page->branches = false;
 }
 
-/* A program's next process is told by so many pages with code in the same places, among so many. */
+/* A program's next process is told by so many pages with code in the same places, of so many, one of which is among the first. */
 #define SAME_PAGES 16u
 #define LOOKS_MAX 4096u
+#define LOOKS_FIRST 512u
 
 /* --- pages --- */
 
@@ -206,12 +207,12 @@ static struct code_space *space_of(struct jit *jit, uint64_t root, struct window
 
 bool pages_same(struct jit *jit, const struct code_space *space)
 {
-	unsigned same = 0, looks = LOOKS_MAX;
-	for (const struct code_page *page = space->pages; page && looks && same < SAME_PAGES; page = page->next_in_space) {
+	unsigned same = 0, looks = 0;
+	for (const struct code_page *page = space->pages; page && same < SAME_PAGES && looks < (same ? LOOKS_MAX : LOOKS_FIRST); page = page->next_in_space) {
 		struct page_rights now;
 		if (!page->last_host)
 			continue;
-		looks--;
+		looks++;
 		same += mmu_peek(jit->cpu, TLB_USER, page->linear, &now) && now.host == page->last_host;
 	}
 	return same == SAME_PAGES;

@@ -64,7 +64,7 @@ struct left_shape {
 	unsigned zones;
 	uint16_t zone[SPACE_WINDOWS];
 };
-#define LEFT_SHAPES 8u
+#define LEFT_SHAPES 16u
 
 struct windows {
 	struct windows *next;
@@ -202,17 +202,22 @@ static bool give_back_left(struct windows *w)
 	return any;
 }
 
-static void leave_shape(struct windows *w, struct space *space)
+static void park(struct windows *w, const struct left_shape *left)
 {
-	if (!space->shape.id)
-		return;
 	if (w->left_count == LEFT_SHAPES) {
 		give_back_shape(&w->left[0]);
 		remove_left(w, &w->left[0]);
 	}
-	struct left_shape *left = &w->left[w->left_count++];
-	*left = (struct left_shape){ .shape = space->shape, .owner = space->owner, .zones = space->zones };
-	memcpy(left->zone, space->zone, sizeof(left->zone));
+	w->left[w->left_count++] = *left;
+}
+
+static void leave_shape(struct windows *w, struct space *space)
+{
+	struct left_shape left = { .shape = space->shape, .owner = space->owner, .zones = space->zones };
+	if (!space->shape.id)
+		return;
+	memcpy(left.zone, space->zone, sizeof(left.zone));
+	park(w, &left);
 	space->shape = (struct window_shape){ 0 };
 	space->zones = 0;
 }
@@ -501,21 +506,6 @@ static bool good(unsigned fitting, unsigned zones)
 	return fitting >= 2 * zones - 2;
 }
 
-static bool shape(struct windows *w, struct space *space, const uint16_t *zone, unsigned zones)
-{
-	uint32_t owner = blocks_owner();
-	int64_t shift = find_shift(zone, zones, owner);
-	if (!good(count_fitting(zone, zones, shift, owner), zones) && give_back_left(w))
-		shift = find_shift(zone, zones, owner);
-	uint32_t proof = shift && !space->retired_windows ? predict_take() : 0;
-	if (!proof) {
-		take_back_shape(w);
-		return false;
-	}
-	begin_shape(w, space, owner, (struct window_shape){ .id = blocks_owner(), .bias = (uint64_t)shift << WINDOW_SHIFT, .proof = proof });
-	return true;
-}
-
 /* Its page tables have nothing of a process any more. */
 static bool is_dead(const struct windows *w, uint64_t root)
 {
@@ -526,15 +516,11 @@ static bool is_dead(const struct windows *w, uint64_t root)
 	return true;
 }
 
-/* What is left of spaces that are gone, and not parted from them yet, comes to the list; its order is that of their last use no more. */
-static void bury(struct windows *w, uint32_t id)
+static void bury(struct windows *w, struct space *space)
 {
-	for (unsigned i = 0; i < SPACES; i++) {
-		struct space *s = &w->space[i];
-		if (s->used && s->shape.id && (!id || s->shape.id == id) && !s->holders && is_dead(w, s->root)) {
-			clear(w, s);
-			make_new(w, s);
-		}
+	if (space->used && !space->holders && is_dead(w, space->root)) {
+		clear(w, space);
+		make_new(w, space);
 	}
 }
 
@@ -558,34 +544,78 @@ static bool serves(const struct left_shape *left, const uint16_t *zone, unsigned
 	return good(fitting, zones) && left->zones + zones <= SPACE_WINDOWS;
 }
 
-/* The shape for the heir; what is left of others makes room for it. NULL: it is of a space that is there still, or has no place. */
-static struct left_shape *find_heritage(struct windows *w, uint32_t id, const uint16_t *zone, unsigned zones)
+static bool in_the_way(const struct window_shape *shape, const uint16_t *zone, unsigned zones, int64_t block)
 {
-	bury(w, id);
+	for (unsigned i = 0; i < zones; i++)
+		if (llabs(shaped_block(shape, zone[i] * ZONE_WINDOWS) - block) <= ZONE_WINDOWS)
+			return true;
+	return false;
+}
+
+/* Of what is left by others, and was at these blocks. */
+static void make_room(struct windows *w, int64_t block)
+{
+	for (unsigned i = 0; i < SPACES; i++) {
+		struct space *s = &w->space[i];
+		if (s->shape.id && in_the_way(&s->shape, s->zone, s->zones, block))
+			bury(w, s);
+	}
+	for (unsigned i = w->left_count; i-- > 0;) {
+		struct left_shape *left = &w->left[i];
+		if (!in_the_way(&left->shape, left->zone, left->zones, block))
+			continue;
+		give_back_shape(left);
+		remove_left(w, left);
+	}
+}
+
+/* Takes the shape for the heir. False: it is of a space that is there still, or does not fit. */
+static bool take_left(struct windows *w, uint32_t id, const uint16_t *zone, unsigned zones, struct left_shape *taken)
+{
+	for (unsigned i = 0; i < SPACES; i++)
+		if (w->space[i].shape.id == id)
+			bury(w, &w->space[i]);
 	struct left_shape *left = find_left(w, id);
-	if (!left || serves(left, zone, zones))
-		return left;
-	struct left_shape kept = *left;
+	if (!left)
+		return false;
+	*taken = *left;
 	remove_left(w, left);
-	bury(w, 0);
-	give_back_left(w);
-	w->left[w->left_count++] = kept;
-	return serves(&kept, zone, zones) ? &w->left[0] : NULL;
+	if (serves(taken, zone, zones))
+		return true;
+	for (unsigned i = 0; i + 1 < zones; i++)
+		make_room(w, shaped_block(&taken->shape, zone[i] * ZONE_WINDOWS));
+	if (serves(taken, zone, zones))
+		return true;
+	park(w, taken);
+	return false;
+}
+
+static bool shape(struct windows *w, struct space *space, const uint16_t *zone, unsigned zones)
+{
+	uint32_t owner = blocks_owner();
+	int64_t shift = find_shift(zone, zones, owner);
+	uint32_t proof = shift && !space->retired_windows ? predict_take() : 0;
+	if (!proof) {
+		take_back_shape(w);
+		return false;
+	}
+	begin_shape(w, space, owner, (struct window_shape){ .id = blocks_owner(), .bias = (uint64_t)shift << WINDOW_SHIFT, .proof = proof });
+	return true;
 }
 
 bool windows_inherit(struct windows *w, struct space *space, uint32_t id, const uint16_t *zone, unsigned zones)
 {
 	pthread_mutex_lock(&w->lock);
-	struct left_shape *left = space->shape.id || space->retired_windows ? NULL : find_heritage(w, id, zone, zones);
-	if (left) {
+	struct left_shape left;
+	bool heir = !space->shape.id && !space->retired_windows && take_left(w, id, zone, zones, &left);
+	if (heir) {
 		/* With all its zones: code of these has places in them as constants. */
-		begin_shape(w, space, left->owner, left->shape);
-		space->zones = left->zones;
-		memcpy(space->zone, left->zone, sizeof(space->zone));
-		remove_left(w, left);
+		begin_shape(w, space, left.owner, left.shape);
+		space->zones = left.zones;
+		memcpy(space->zone, left.zone, sizeof(space->zone));
 	}
 	pthread_mutex_unlock(&w->lock);
-	return left;
+	return heir;
 }
 
 bool windows_shape(struct windows *w, struct space *space, const uint16_t *zone, unsigned zones)
