@@ -22,6 +22,13 @@ if not QEMU:
     sys.exit(77)
 
 
+def processor():
+    """QEMU's name for the processor that visor shows, the host's: kernels talk of what they know by maker and model."""
+    with open("/proc/cpuinfo") as f:
+        info = dict(re.split(r"\s*: ?", line.rstrip("\n"), maxsplit=1) for line in f.read().split("\n\n")[0].splitlines())
+    return f"max,vendor={info['vendor_id']},family={info['cpu family']},model={info['model']}"
+
+
 def start(folder, *arguments, program, dashes):
     names = {"kernel": f"{folder}/vmlinuz", "initrd": f"{folder}/initrd.gz", "append": "console=ttyS0 ignore_loglevel"}
     return Guest(*arguments, *(text for name, value in names.items() for text in (dashes + name, value)), program=program)
@@ -47,7 +54,7 @@ def general(line):
 def boot(kernel, *other):
     """The kernel's log under visor, and under QEMU when that is wanted, too."""
     folder, = prepare(kernel)
-    qemu = "qemu" in other and start(folder, "-accel", "tcg", "-cpu", "max", "-m", "512", "-display", "none", "-monitor", "none",
+    qemu = "qemu" in other and start(folder, "-accel", "tcg", "-cpu", processor(), "-m", "512", "-display", "none", "-monitor", "none",
                                      "-serial", "stdio", "-nodefaults", "-no-reboot", program=(QEMU,), dashes="-")
     visors = start(folder, "--memory", "512M", program=(VISOR, "run"), dashes="--")
     return log_of(visors, "visor", kernel), log_of(qemu, "qemu", kernel) if qemu else []
