@@ -184,5 +184,7 @@ insn_exec *ops_select_atomic(struct cpu *c, struct insn *i);
 insn_exec *ops_select_string(struct cpu *c, struct insn *i);
 insn_exec *ops_select_bcd(struct cpu *c, struct insn *i);
 insn_exec *ops_select_misc(struct cpu *c, struct insn *i);
+/* What executes PAUSE. */
+insn_exec *ops_pause(const struct cpu *c);
 
 #endif

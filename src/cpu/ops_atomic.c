@@ -156,17 +156,13 @@ static bool is_pause(const struct cpu *c, const struct insn *i)
 	return !c->amd && i->map == 0 && i->opcode == 0x90 && i->prefixes & PREFIX_REP;
 }
 
-static void exec_pause(struct cpu *c, const struct insn *i)
-{
-}
-
 insn_exec *ops_select_atomic(struct cpu *c, struct insn *i)
 {
 	unsigned size = size_index(i->operand[0].size);
 	bool lock = i->prefixes & PREFIX_LOCK;
 	unsigned form = i->operand[0].kind != OPERAND_MEM ? REG : lock ? MEM_LOCKED : MEM;
 	switch (i->op) {
-	case OP_XCHG: return is_pause(c, i) ? exec_pause : xchg[i->memory != 0][size];
+	case OP_XCHG: return is_pause(c, i) ? ops_pause(c) : xchg[i->memory != 0][size];
 	case OP_XADD: return xadd[form][size];
 	case OP_CMPXCHG: return cmpxchg[form][size];
 	case OP_CMPXCHG8B: return lock ? exec_cmpxchg8b_lock : exec_cmpxchg8b;

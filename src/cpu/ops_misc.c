@@ -144,10 +144,15 @@ static void exec_pause(struct cpu *c, const struct insn *i)
 	cpu_attention(c, ATTN_EXIT);
 }
 
+insn_exec *ops_pause(const struct cpu *c)
+{
+	return c->count > 1 ? exec_pause : exec_nop;
+}
+
 insn_exec *ops_select_misc(struct cpu *c, struct insn *i)
 {
 	switch (i->op) {
-	case OP_PAUSE: return c->count > 1 ? exec_pause : exec_nop;
+	case OP_PAUSE: return ops_pause(c);
 	case OP_NOP:
 	case OP_ENDBR:
 	case OP_PREFETCH:

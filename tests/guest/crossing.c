@@ -3,8 +3,6 @@
  * or another one than before; and code that ends right at the border. */
 #include "code.h"
 
-#define CR4_PGE 0x80ull
-#define CR4_SMAP 0x200000ull
 #define AREA 0x20000000000ull
 #define SECOND (AREA + 4096)
 static uint8_t *first, *second, *other;

@@ -3,7 +3,6 @@
  * them, and forbids them for a while (CR0.TS, XCR0). */
 #include "code.h"
 
-#define CR4_SMAP 0x200000ull
 #define CR4_OSXSAVE 0x40000ull
 #define CR0_TS 8ull
 

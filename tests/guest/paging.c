@@ -3,11 +3,9 @@
 #include "guest.h"
 
 #define WINDOW 0x10000000000ull
-#define CR4_PGE 0x80ull
 #define CR4_UMIP 0x800ull
 #define CR4_PCIDE 0x20000ull
 #define CR4_SMEP 0x100000ull
-#define CR4_SMAP 0x200000ull
 #define RESERVED 8u
 
 static uint64_t *page, *other;

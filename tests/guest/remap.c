@@ -4,7 +4,6 @@
 #include "code.h"
 
 #define WINDOW 0x20000000000ull /* two pages here differ between address spaces */
-#define CR4_PGE 0x80ull
 #define CR4_PCIDE 0x20000ull
 #define CR4_SMEP 0x100000ull
 #define NO_FLUSH (1ull << 63)

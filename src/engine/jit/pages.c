@@ -37,11 +37,6 @@ static void clear_branches(const struct jit *jit, struct code_space *space, stru
 	page->branches = false;
 }
 
-/* A program's next process is told by so many pages with code in the same places, of so many, one of which is among the first. */
-#define SAME_PAGES 16u
-#define LOOKS_MAX 4096u
-#define LOOKS_FIRST 512u
-
 /* --- pages --- */
 
 static bool is_kernel(const struct jit *jit, const struct code_space *space)
@@ -204,6 +199,11 @@ static struct code_space *space_of(struct jit *jit, uint64_t root, struct window
 	space->shape = shape;
 	return space;
 }
+
+/* A program's next process is told by so many pages with code in the same places, of so many, one of which is among the first. */
+#define SAME_PAGES 16u
+#define LOOKS_MAX 4096u
+#define LOOKS_FIRST 512u
 
 bool pages_same(struct jit *jit, const struct code_space *space)
 {

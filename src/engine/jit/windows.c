@@ -35,6 +35,14 @@ struct run {
 	bool local;                        /* the kernel's, but not global */
 };
 
+/* A shape, and what of the monitor's address space is kept for it. */
+struct place {
+	struct window_shape shape;
+	uint32_t owner;          /* of its blocks */
+	unsigned zones;          /* that its windows are in, or were: bits 36 to 47 of addresses */
+	uint16_t zone[SPACE_WINDOWS];
+};
+
 struct space {
 	uint64_t root;
 	bool used;
@@ -48,23 +56,13 @@ struct space {
 	uint16_t slot[SPACE_WINDOWS];
 	unsigned retired_windows; /* from before the space had a shape: they show nothing, but some vCPU may still reach for them */
 	uint16_t retired[SPACE_WINDOWS];
-	struct window_shape shape;
+	struct place place;      /* none while its shape's id is 0 */
 	_Atomic unsigned astray; /* windows that are not in the shape */
-	uint32_t owner;          /* of the blocks of that shape */
-	unsigned zones;          /* that its windows are in: bits 36 to 47 of addresses */
-	uint16_t zone[SPACE_WINDOWS];
 	struct run *runs;
 	unsigned run_count, run_room;
 };
 
-/* The shape of a space that is gone, with its places: the next process of that program may have the same. */
-struct left_shape {
-	struct window_shape shape;
-	uint32_t owner;
-	unsigned zones;
-	uint16_t zone[SPACE_WINDOWS];
-};
-#define LEFT_SHAPES 16u
+#define PLACES_LEFT 16u
 
 struct windows {
 	struct windows *next;
@@ -76,7 +74,7 @@ struct windows {
 	uint16_t free_slots[SLOT_COUNT];
 	unsigned free_count, next_slot;
 	struct space space[SPACES];
-	struct left_shape left[LEFT_SHAPES]; /* the oldest one first */
+	struct place left[PLACES_LEFT]; /* by spaces that are gone, the oldest one first: the next process of that program may have it */
 	unsigned left_count;
 	uint64_t uses;
 	unsigned runs;
@@ -175,19 +173,19 @@ static int64_t shaped_block(const struct window_shape *shape, unsigned index)
 
 static bool in_shape(const struct space *space, const struct window *window)
 {
-	return space->shape.id && window->block == shaped_block(&space->shape, window->index);
+	return space->place.shape.id && window->block == shaped_block(&space->place.shape, window->index);
 }
 
 /* --- shapes that are left --- */
 
-static void give_back_shape(const struct left_shape *left)
+static void give_back_place(const struct place *left)
 {
 	for (unsigned i = 0; i < left->zones; i++)
 		blocks_free((unsigned)shaped_block(&left->shape, left->zone[i] * ZONE_WINDOWS), ZONE_WINDOWS);
 	predict_give_back(left->shape.proof);
 }
 
-static void remove_left(struct windows *w, struct left_shape *left)
+static void remove_left(struct windows *w, struct place *left)
 {
 	memmove(left, left + 1, (size_t)(w->left + --w->left_count - left) * sizeof(*left));
 }
@@ -197,29 +195,26 @@ static bool give_back_left(struct windows *w)
 {
 	bool any = w->left_count;
 	for (unsigned i = 0; i < w->left_count; i++)
-		give_back_shape(&w->left[i]);
+		give_back_place(&w->left[i]);
 	w->left_count = 0;
 	return any;
 }
 
-static void park(struct windows *w, const struct left_shape *left)
+static void park(struct windows *w, const struct place *left)
 {
-	if (w->left_count == LEFT_SHAPES) {
-		give_back_shape(&w->left[0]);
+	if (w->left_count == PLACES_LEFT) {
+		give_back_place(&w->left[0]);
 		remove_left(w, &w->left[0]);
 	}
 	w->left[w->left_count++] = *left;
 }
 
-static void leave_shape(struct windows *w, struct space *space)
+static void leave_place(struct windows *w, struct space *space)
 {
-	struct left_shape left = { .shape = space->shape, .owner = space->owner, .zones = space->zones };
-	if (!space->shape.id)
+	if (!space->place.shape.id)
 		return;
-	memcpy(left.zone, space->zone, sizeof(left.zone));
-	park(w, &left);
-	space->shape = (struct window_shape){ 0 };
-	space->zones = 0;
+	park(w, &space->place);
+	space->place = (struct place){ 0 };
 }
 
 static void give_back_slot(struct windows *w, const struct space *space, uint16_t slot)
@@ -240,7 +235,7 @@ static void give_back_slots(struct windows *w, struct space *space)
 		give_back_slot(w, space, space->retired[i]);
 	space->windows = space->retired_windows = 0;
 	atomic_store(&space->astray, 0);
-	leave_shape(w, space);
+	leave_place(w, space);
 }
 
 /* A free one, or the one that nobody holds and that was not used for longest. */
@@ -389,24 +384,31 @@ static bool take_slot(struct windows *w, uint16_t *slot)
 	return true;
 }
 
-/* Whether the zone is the shape's, or becomes so. */
-static bool take_zone(struct space *space, uint16_t zone)
+static bool has_zone(const struct place *place, uint16_t zone)
 {
-	for (unsigned i = 0; i < space->zones; i++)
-		if (space->zone[i] == zone)
+	for (unsigned i = 0; i < place->zones; i++)
+		if (place->zone[i] == zone)
 			return true;
-	if (space->zones == SPACE_WINDOWS || !blocks_take(shaped_block(&space->shape, zone * ZONE_WINDOWS), ZONE_WINDOWS, space->owner))
+	return false;
+}
+
+/* Whether the zone is the shape's, or becomes so. */
+static bool take_zone(struct place *place, uint16_t zone)
+{
+	if (has_zone(place, zone))
+		return true;
+	if (place->zones == SPACE_WINDOWS || !blocks_take(shaped_block(&place->shape, zone * ZONE_WINDOWS), ZONE_WINDOWS, place->owner))
 		return false;
-	space->zone[space->zones++] = zone;
-	predict_show(space->shape.proof, zone);
+	place->zone[place->zones++] = zone;
+	predict_show(place->shape.proof, zone);
 	return true;
 }
 
 /* 0: there is none. */
 static unsigned take_block(struct space *space, uint16_t index)
 {
-	if (space->shape.id && index < BLOCKS && take_zone(space, index / ZONE_WINDOWS))
-		return (unsigned)shaped_block(&space->shape, index);
+	if (space->place.shape.id && index < BLOCKS && take_zone(&space->place, index / ZONE_WINDOWS))
+		return (unsigned)shaped_block(&space->place.shape, index);
 	return blocks_take_any(blocks_owner());
 }
 
@@ -478,7 +480,7 @@ static void take_back_shape(struct windows *w)
 		return;
 	for (unsigned i = 0; i < SPACES; i++) {
 		struct space *s = &w->space[i];
-		if (s->used && s->shape.id && !s->holders && (!oldest || s->last_use < oldest->last_use))
+		if (s->used && s->place.shape.id && !s->holders && (!oldest || s->last_use < oldest->last_use))
 			oldest = s;
 	}
 	if (!oldest)
@@ -488,22 +490,15 @@ static void take_back_shape(struct windows *w)
 	give_back_left(w);
 }
 
-static void begin_shape(struct windows *w, struct space *space, uint32_t owner, struct window_shape shape)
+static void begin_shape(struct windows *w, struct space *space, const struct place *place)
 {
 	clear(w, space);
 	memcpy(space->retired, space->slot, sizeof(space->slot));
 	space->retired_windows = space->windows;
 	space->windows = 0;
 	atomic_store(&space->astray, 0);
-	space->owner = owner;
-	space->shape = shape;
+	space->place = *place;
 	atomic_fetch_add(&space->version, 1);
-}
-
-/* All fit but, perhaps, the stack. */
-static bool good(unsigned fitting, unsigned zones)
-{
-	return fitting >= 2 * zones - 2;
 }
 
 /* Its page tables have nothing of a process any more. */
@@ -524,7 +519,7 @@ static void bury(struct windows *w, struct space *space)
 	}
 }
 
-static struct left_shape *find_left(struct windows *w, uint32_t id)
+static struct place *find_left(struct windows *w, uint32_t id)
 {
 	for (unsigned i = 0; i < w->left_count; i++)
 		if (w->left[i].shape.id == id)
@@ -532,22 +527,19 @@ static struct left_shape *find_left(struct windows *w, uint32_t id)
 	return NULL;
 }
 
-static bool serves(const struct left_shape *left, const uint16_t *zone, unsigned zones)
+/* Whether all fits but, perhaps, the last zone, the stack's. */
+static bool serves(const struct place *left, const uint16_t *zone, unsigned zones)
 {
-	unsigned fitting = 0;
-	for (unsigned i = 0; i < zones; i++) {
-		bool fits = blocks_fit(shaped_block(&left->shape, zone[i] * ZONE_WINDOWS), ZONE_WINDOWS, left->owner);
-		for (unsigned k = 0; k < left->zones; k++)
-			fits |= left->zone[k] == zone[i];
-		fitting += !fits ? 0 : i + 1 == zones ? 1 : 2;
-	}
-	return good(fitting, zones) && left->zones + zones <= SPACE_WINDOWS;
+	for (unsigned i = 0; i + 1 < zones; i++)
+		if (!has_zone(left, zone[i]) && !blocks_fit(shaped_block(&left->shape, zone[i] * ZONE_WINDOWS), ZONE_WINDOWS, left->owner))
+			return false;
+	return left->zones + zones <= SPACE_WINDOWS;
 }
 
-static bool in_the_way(const struct window_shape *shape, const uint16_t *zone, unsigned zones, int64_t block)
+static bool in_the_way(const struct place *place, int64_t block)
 {
-	for (unsigned i = 0; i < zones; i++)
-		if (llabs(shaped_block(shape, zone[i] * ZONE_WINDOWS) - block) <= ZONE_WINDOWS)
+	for (unsigned i = 0; i < place->zones; i++)
+		if (llabs(shaped_block(&place->shape, place->zone[i] * ZONE_WINDOWS) - block) <= ZONE_WINDOWS)
 			return true;
 	return false;
 }
@@ -557,25 +549,25 @@ static void make_room(struct windows *w, int64_t block)
 {
 	for (unsigned i = 0; i < SPACES; i++) {
 		struct space *s = &w->space[i];
-		if (s->shape.id && in_the_way(&s->shape, s->zone, s->zones, block))
+		if (in_the_way(&s->place, block))
 			bury(w, s);
 	}
 	for (unsigned i = w->left_count; i-- > 0;) {
-		struct left_shape *left = &w->left[i];
-		if (!in_the_way(&left->shape, left->zone, left->zones, block))
+		struct place *left = &w->left[i];
+		if (!in_the_way(left, block))
 			continue;
-		give_back_shape(left);
+		give_back_place(left);
 		remove_left(w, left);
 	}
 }
 
 /* Takes the shape for the heir. False: it is of a space that is there still, or does not fit. */
-static bool take_left(struct windows *w, uint32_t id, const uint16_t *zone, unsigned zones, struct left_shape *taken)
+static bool take_left(struct windows *w, uint32_t id, const uint16_t *zone, unsigned zones, struct place *taken)
 {
 	for (unsigned i = 0; i < SPACES; i++)
-		if (w->space[i].shape.id == id)
+		if (w->space[i].place.shape.id == id)
 			bury(w, &w->space[i]);
-	struct left_shape *left = find_left(w, id);
+	struct place *left = find_left(w, id);
 	if (!left)
 		return false;
 	*taken = *left;
@@ -599,21 +591,18 @@ static bool shape(struct windows *w, struct space *space, const uint16_t *zone, 
 		take_back_shape(w);
 		return false;
 	}
-	begin_shape(w, space, owner, (struct window_shape){ .id = blocks_owner(), .bias = (uint64_t)shift << WINDOW_SHIFT, .proof = proof });
+	const struct place place = { .shape = { .id = blocks_owner(), .bias = (uint64_t)shift << WINDOW_SHIFT, .proof = proof }, .owner = owner };
+	begin_shape(w, space, &place);
 	return true;
 }
 
 bool windows_inherit(struct windows *w, struct space *space, uint32_t id, const uint16_t *zone, unsigned zones)
 {
 	pthread_mutex_lock(&w->lock);
-	struct left_shape left;
-	bool heir = !space->shape.id && !space->retired_windows && take_left(w, id, zone, zones, &left);
-	if (heir) {
-		/* With all its zones: code of these has places in them as constants. */
-		begin_shape(w, space, left.owner, left.shape);
-		space->zones = left.zones;
-		memcpy(space->zone, left.zone, sizeof(space->zone));
-	}
+	struct place left;
+	bool heir = !space->place.shape.id && !space->retired_windows && take_left(w, id, zone, zones, &left);
+	if (heir)
+		begin_shape(w, space, &left); /* with all its zones: code has addresses in them as constants */
 	pthread_mutex_unlock(&w->lock);
 	return heir;
 }
@@ -621,7 +610,7 @@ bool windows_inherit(struct windows *w, struct space *space, uint32_t id, const 
 bool windows_shape(struct windows *w, struct space *space, const uint16_t *zone, unsigned zones)
 {
 	pthread_mutex_lock(&w->lock);
-	bool made = !space->shape.id && shape(w, space, zone, zones);
+	bool made = !space->place.shape.id && shape(w, space, zone, zones);
 	pthread_mutex_unlock(&w->lock);
 	return made;
 }
@@ -629,7 +618,7 @@ bool windows_shape(struct windows *w, struct space *space, const uint16_t *zone,
 struct window_shape windows_shape_of(struct windows *w, const struct space *space)
 {
 	pthread_mutex_lock(&w->lock);
-	struct window_shape shape = space->shape;
+	struct window_shape shape = space->place.shape;
 	pthread_mutex_unlock(&w->lock);
 	return shape;
 }

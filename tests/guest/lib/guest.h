@@ -103,6 +103,8 @@ static inline void invlpg(uint64_t a) { __asm__ volatile("invlpg (%0)" ::"r"(a) 
 
 enum { PG_P = 1, PG_W = 2, PG_U = 4, PG_A = 0x20, PG_D = 0x40, PG_PS = 0x80, PG_G = 0x100 };
 #define PG_NX (1ull << 63)
+#define CR4_PGE 0x80ull
+#define CR4_SMAP 0x200000ull
 enum { VEC_DE, VEC_DB, VEC_NMI, VEC_BP, VEC_OF, VEC_BR, VEC_UD, VEC_NM, VEC_DF, VEC_TS = 10, VEC_NP, VEC_SS, VEC_GP, VEC_PF, VEC_MF = 16,
        VEC_AC, VEC_MC, VEC_XM };
 enum { SEL_CODE64 = 0x08, SEL_DATA = 0x10, SEL_CODE32 = 0x18, SEL_USER32 = 0x23, SEL_USER_DATA = 0x2b, SEL_USER64 = 0x33, SEL_CODE16 = 0x38 };
