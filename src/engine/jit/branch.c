@@ -214,7 +214,6 @@ static void link_to(struct translator *t, int64_t offset, unsigned condition, bo
 
 void exit_return(struct translator *t, int64_t offset)
 {
-	poll_by_fault(t, leave_at(t, offset));
 	link_to(t, offset, COND_ALWAYS, true, false);
 }
 

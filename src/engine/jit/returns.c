@@ -3,48 +3,49 @@
 #include "engine/jit/returns.h"
 
 #include <stddef.h>
-#include <sys/mman.h>
 
 #include "base/util.h"
 #include "cpu/cpu.h"
 #include "engine/jit/translator.h"
 
-/* A place is 8 bytes of the guest's stack, by bits 3 to 18 of RSP; two come before the first. System calls: mmap, munmap. */
-#define PLACES 65536u
-#define BEFORE 2u
-#define TABLE_BYTES ((PLACES + BEFORE) * sizeof(uint64_t))
+/* A place is 8 bytes for every byte of the guest's stack, by bits 0 to 15 of RSP, whatever its alignment. */
+#define PLACE_SIZE ((int)sizeof(uint64_t))
 
-static void clear(uint64_t *table, const uint8_t *none)
+static void clear(const uint8_t **table, const uint8_t *none)
 {
-	for (unsigned i = 0; i < PLACES + BEFORE; i++)
-		table[i] = (uintptr_t)none;
+	for (unsigned i = 0; i < RETURN_COUNT; i++)
+		table[BRANCH_COUNT + i] = none;
 }
 
 void returns_clear(const struct jit *jit, struct code_space *space, unsigned set)
 {
 	if (space->returns)
-		clear(space->returns, jit->returns_none[set]);
-}
-
-void returns_free(struct code_space *space)
-{
-	if (space->returns)
-		munmap(space->returns, TABLE_BYTES);
-	space->returns = NULL;
+		clear(space->branches, jit->returns_none[set]);
 }
 
 static void make_stubs(struct jit *jit, struct emitter *e, unsigned set)
 {
 	jit->returns_none[set] = emit_here(e);
 	emit_move(e, REG_RSP, S_B);
-	jit->returns_other[set] = emit_here(e);
 	emit_branch_by_table(e, set);
+	jit->returns_other[set] = emit_here(e);
+	emit_move(e, REG_RCX, S_C);
+	emit_branch_by_table(e, set);
+}
+
+/* cpu->no_branches leads there. */
+static void make_attention_stub(struct jit *jit, struct emitter *e)
+{
+	jit->returns_attention = emit_here(e);
+	emit_move(e, REG_RSP, S_B);
+	emit_jump(e, jit->branch_miss);
 }
 
 void returns_make_stubs(struct jit *jit, struct emitter *e)
 {
 	make_stubs(jit, e, TLB_USER);
 	make_stubs(jit, e, TLB_SUPERVISOR);
+	make_attention_stub(jit, e);
 }
 
 /* --- code --- */
@@ -60,7 +61,6 @@ static struct code_space *space_of(const struct translator *t)
  */
 #define LITTLE_CODE 12000 /* units */
 
-/* In the low 2 GiB, where code names it by an absolute address. */
 bool returns_used(const struct translator *t)
 {
 	if (!t->unit->window || t->set > TLB_SUPERVISOR)
@@ -70,29 +70,26 @@ bool returns_used(const struct translator *t)
 		return false;
 	if (space->returns)
 		return true;
-	void *table = mmap(NULL, TABLE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
-	if (table == MAP_FAILED)
+	if (!pages_table(t->jit, space))
 		return false;
-	space->returns = table;
-	clear(table, t->jit->returns_none[t->set]);
-	return true;
+	clear(t->jit->no_branches, t->jit->returns_attention);
+	clear(space->branches, t->jit->returns_none[t->set]);
+	return space->returns = true;
 }
 
-/* RSP becomes the address of the place, + offset; S_B is the guest's meanwhile. No flags change. */
-static void to_table(struct translator *t, int offset)
+/* S_C is the number of the place, S_B the guest's RSP. No flags change. */
+static void to_place(struct emitter *e)
 {
-	struct host_mem place = { .base = HOST_NONE, .index = S_C, .scale = 3,
-				  .disp = (int32_t)(uintptr_t)(space_of(t)->returns + BEFORE) + offset };
-	emit_move(&t->e, S_B, REG_RSP);
-	emit_rotate_quietly(&t->e, S_C, S_B, 3);
-	emit_reg(&t->e, EMIT_0F, 0xb7, S_C, S_C); /* movzx */
-	emit_lea(&t->e, REG_RSP, place);
+	emit_move(e, S_B, REG_RSP);
+	emit_reg(e, EMIT_0F, 0xb7, S_C, REG_RSP); /* movzx r9d, sp */
 }
 
 void returns_call(struct translator *t, int64_t after)
 {
 	struct emitter *e = &t->e;
-	to_table(t, 0);
+	const uint8_t **places = space_of(t)->branches + BRANCH_COUNT + RETURNS_BEFORE;
+	to_place(e);
+	emit_lea(e, REG_RSP, (struct host_mem){ .base = HOST_NONE, .index = S_C, .scale = 3, .disp = (int32_t)(uintptr_t)places });
 	put8(e, 0xe8); /* call */
 	uint8_t *over = e->at;
 	put32(e, 0);
@@ -104,9 +101,12 @@ void returns_call(struct translator *t, int64_t after)
 	emit_move(e, REG_RSP, S_B);
 }
 
-/* After the POP the guest's RSP is by one place higher than after the PUSH. */
+/* After the POP the guest's RSP is higher by 8 than after the PUSH, and the CALL has pushed. */
 void returns_return(struct translator *t)
 {
-	to_table(t, -2 * (int)sizeof(uint64_t));
+	const int places = (int)(BRANCH_COUNT + RETURNS_BEFORE) * PLACE_SIZE;
+	to_place(&t->e);
+	emit_load(&t->e, REG_RSP, CPU_FIELD(branches[t->set == TLB_USER ? 0 : 1]));
+	emit_lea(&t->e, REG_RSP, (struct host_mem){ .base = REG_RSP, .index = S_C, .scale = 3, .disp = places - 9 * PLACE_SIZE });
 	put8(&t->e, 0xc3);
 }

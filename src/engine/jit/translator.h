@@ -176,7 +176,7 @@ struct thunk *leave_at(struct translator *t, int64_t offset);
 bool translate_branch(struct translator *t);
 /* Goes on at page + offset, of the guest's addresses. */
 void exit_direct(struct translator *t, int64_t offset);
-/* The same for code that a RET comes to, maybe long after; polls. */
+/* The same for code that a RET comes to, maybe long after. */
 void exit_return(struct translator *t, int64_t offset);
 /* To the address in S_A by the table of the space: code, and branches[...], for this set. No flags change. */
 void emit_branch_by_table(struct emitter *e, unsigned set);
