@@ -8,7 +8,7 @@
 #include "cpu/cpu.h"
 #include "engine/jit/translator.h"
 
-/* A place is 8 bytes for every byte of the guest's stack, by bits 0 to 15 of RSP, whatever its alignment. */
+/* A place is 8 bytes of the guest's stack, by bits 3 to 18 of RSP. */
 #define PLACE_SIZE ((int)sizeof(uint64_t))
 
 static void clear(const uint8_t **table, const uint8_t *none)
@@ -81,7 +81,8 @@ bool returns_used(const struct translator *t)
 static void to_place(struct emitter *e)
 {
 	emit_move(e, S_B, REG_RSP);
-	emit_reg(e, EMIT_0F, 0xb7, S_C, REG_RSP); /* movzx r9d, sp */
+	emit_rotate_quietly(e, S_C, S_B, 3);
+	emit_reg(e, EMIT_0F, 0xb7, S_C, S_C); /* movzx */
 }
 
 void returns_call(struct translator *t, int64_t after)
@@ -101,12 +102,12 @@ void returns_call(struct translator *t, int64_t after)
 	emit_move(e, REG_RSP, S_B);
 }
 
-/* After the POP the guest's RSP is higher by 8 than after the PUSH, and the CALL has pushed. */
+/* After the POP the guest's RSP is by one place higher than after the PUSH, and the CALL has pushed. */
 void returns_return(struct translator *t)
 {
 	const int places = (int)(BRANCH_COUNT + RETURNS_BEFORE) * PLACE_SIZE;
 	to_place(&t->e);
 	emit_load(&t->e, REG_RSP, CPU_FIELD(branches[t->set == TLB_USER ? 0 : 1]));
-	emit_lea(&t->e, REG_RSP, (struct host_mem){ .base = REG_RSP, .index = S_C, .scale = 3, .disp = places - 9 * PLACE_SIZE });
+	emit_lea(&t->e, REG_RSP, (struct host_mem){ .base = REG_RSP, .index = S_C, .scale = 3, .disp = places - 2 * PLACE_SIZE });
 	put8(&t->e, 0xc3);
 }

@@ -15,7 +15,7 @@
  * cpu->branches: where attention is wanted, by way of another table, it ends in the monitor. All that is ever in a table leads to such
  * places or to `none`, and the index keeps RSP inside it, so that whatever a guest does to its stack the host returns to code of ours.
  */
-#define RETURNS_BEFORE 9u /* places before the first: a CALL pushes, and a RET at the lowest RSP pairs with one at the highest */
+#define RETURNS_BEFORE 2u /* places before the first: a CALL pushes, and a RET at the lowest RSP pairs with one at the highest */
 #define RETURN_COUNT (65536u + RETURNS_BEFORE)
 
 struct code_space;
