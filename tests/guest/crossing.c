@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Instructions over the border of two pages, split at every byte, of which the second is absent, not executable, the supervisor's,
  * or another one than before; and code that ends right at the border. */
+#include "apic.h"
 #include "code.h"
 
 #define AREA 0x20000000000ull
@@ -282,6 +283,39 @@ static void jumps_in_turns(void)
 	check_equal(wrong, 0);
 }
 
+static unsigned ticks;
+
+static bool on_timer(struct frame *frame)
+{
+	ticks++;
+	apic_eoi();
+	timer_once(20000);
+	return true;
+}
+
+/* Interrupts come at a conditional jump that leads back over the border, and what it leads to is written. */
+static void interrupted_jumps_back(void)
+{
+	enum { TIMES = 20000 };
+	uint8_t *target = (uint8_t *)AREA + 64, *jump = (uint8_t *)SECOND + 64, *caller = (uint8_t *)SECOND + 256;
+	now = "jumps back";
+	put_near(put_bytes(caller, (const uint8_t[]){ 0x31, 0xc0 }, 2), 0xe9, target); /* xor eax, eax */
+	uint8_t *back = put_bytes(jump, (const uint8_t[]){ 0xff, 0xcf, 0x0f }, 3); /* dec edi; jnz */
+	*put_near(back, 0x85, target) = 0xc3;
+	handlers[TIMER_VECTOR] = on_timer;
+	apic_on();
+	timer_once(20000);
+	__asm__ volatile("sti");
+	for (unsigned n = 1; n < 6; n++) {
+		put_near(put_bytes(target, (const uint8_t[]){ 0x83, 0xc0, (uint8_t)n }, 3), 0xe9, jump); /* add eax, n */
+		for (unsigned before = ticks, i = 0; i < 3 || ticks - before < 8; i++)
+			wrong += wrong_calls_with(caller, 1, TIMES, n * TIMES);
+	}
+	__asm__ volatile("cli");
+	timer_off();
+	check_equal(wrong, 0);
+}
+
 int guest_main(void)
 {
 	first = alloc_page();
@@ -292,5 +326,6 @@ int guest_main(void)
 	too_long();
 	of_the_user();
 	jumps_in_turns();
+	interrupted_jumps_back();
 	return failures;
 }

@@ -56,9 +56,11 @@ static unsigned operands_of_fault(const struct insn *i, const struct diff_end *e
 	unsigned size = i->opcode & 1 ? i->opsize : 1, which = 0;
 	uint64_t mask = size_mask(i->adsize);
 	const uint64_t at[2] = { segment_base(i, e) + (e->state->gpr[REG_RSI] & mask), e->state->gpr[REG_RDI] & mask };
-	for (unsigned n = 0; n < 2; n++)
-		if (e->vector == EXC_PF ? e->address - at[n] < size : !is_canonical(at[n]) || !is_canonical(at[n] + size - 1))
+	for (unsigned n = 0; n < 2; n++) {
+		bool canonical = is_canonical(at[n]) && is_canonical(at[n] + size - 1);
+		if (e->vector == EXC_PF ? e->address - at[n] < size : e->vector == EXC_AC ? at[n] & (size - 1) : of_access(e) && !canonical)
 			which |= 1u << n;
+	}
 	return which;
 }
 
@@ -112,9 +114,7 @@ static bool either_of_computation(const struct insn *i, const struct diff_end *h
 
 static void settle_fault(const struct insn *i, const struct diff_end *h, struct diff_end *g)
 {
-	bool access = of_access(h) && of_access(g);
-	if (access ? !compares_in_any_order(i, h, g) && !checks_in_any_order(i, h, g) && !any_masked_byte(i, h, g) :
-		     !either_of_computation(i, h, g))
+	if (!compares_in_any_order(i, h, g) && !checks_in_any_order(i, h, g) && !any_masked_byte(i, h, g) && !either_of_computation(i, h, g))
 		return;
 	g->vector = h->vector;
 	g->error = h->error;
