@@ -42,11 +42,6 @@ void check_quietly(struct translator *t, struct host_mem field, struct thunk *th
 	emit_move(e, REG_RCX, S_A);
 }
 
-void poll_quietly(struct translator *t, struct thunk *thunk)
-{
-	check_quietly(t, ATTENTION, thunk);
-}
-
 struct thunk *leave_at(struct translator *t, int64_t offset)
 {
 	struct thunk *thunk = local_thunk(t, RECORD_GO);
@@ -198,8 +193,8 @@ void exit_indirect(struct translator *t, int undo)
 	exit_by_table(t, undo);
 }
 
-/* listed: see struct record; polls: see struct thunk. */
-static void link_to(struct translator *t, int64_t offset, unsigned condition, bool listed, bool polls)
+/* listed: see struct record. */
+static void link_to(struct translator *t, int64_t offset, unsigned condition, bool listed)
 {
 	struct record *record = new_record(t, RECORD_LINK);
 	struct thunk *thunk = new_thunk(t, record);
@@ -207,14 +202,14 @@ static void link_to(struct translator *t, int64_t offset, unsigned condition, bo
 	record->listed = listed;
 	record->proven = listed ? 0 : reuse_shaped(t); /* whoever returns there has its own values */
 	record->memory_flags = thunk->memory_flags = t->memory_flags;
-	thunk->polls = polls;
 	jump_to_thunk(t, thunk, condition);
 	record->site = thunk->site[0];
 }
 
 void exit_return(struct translator *t, int64_t offset)
 {
-	link_to(t, offset, COND_ALWAYS, true, false);
+	poll_by_fault(t, leave_at(t, offset));
+	link_to(t, offset, COND_ALWAYS, true);
 }
 
 static void exit_link(struct translator *t, int64_t offset)
@@ -229,9 +224,9 @@ static void exit_link(struct translator *t, int64_t offset)
 		if (t->memory_flags || !live_at(t, offset))
 			poll(t, thunk);
 		else
-			poll_quietly(t, thunk);
+			check_quietly(t, ATTENTION, thunk);
 	}
-	link_to(t, offset, COND_ALWAYS, false, false);
+	link_to(t, offset, COND_ALWAYS, false);
 }
 
 void exit_direct(struct translator *t, int64_t offset)
@@ -258,9 +253,9 @@ static void jcc(struct translator *t, const struct insn *i)
 		return;
 	flags_to_host(t);
 	emit_count(t);
-	bool near = target == (int32_t)target && t->unit->window, back = target <= t->at[t->now];
-	if (near || (!back && target < GUEST_PAGE_SIZE)) {
-		link_to(t, target, condition, false, back); /* back: seldom taken, else it were a loop's edge */
+	bool near = target == (int32_t)target && t->unit->window;
+	if (target > t->at[t->now] && (near || target < GUEST_PAGE_SIZE)) {
+		link_to(t, target, condition, false);
 		return;
 	}
 	put8(&t->e, 0x0f); /* what follows may be longer than a short jump spans */

@@ -194,6 +194,7 @@ uint8_t *emit_compare_target(struct emitter *e, uint64_t target, const uint8_t *
 	put8(e, 0xe3); /* jrcxz */
 	put8(e, 0);
 	uint8_t *equal = e->at;
+	emit_move(e, RCX, S_C);
 	uint8_t *site = emit_jump(e, other);
 	emit_over(e, equal);
 	emit_move(e, RCX, S_C);

@@ -80,9 +80,7 @@ void emit_shift_quietly(struct emitter *e, unsigned pp, unsigned to, unsigned fr
 /* rorx to, from, count: 64 bits, no flags. */
 void emit_rotate_quietly(struct emitter *e, unsigned to, unsigned from, unsigned count);
 
-/* Goes on if S_A is `target`, else at `other`, with RCX in S_C: as behind the first COMPARED_BEFORE bytes of another one. The
- * return value is where the displacement to that is written. S_C is lost; no flags. */
-#define COMPARED_BEFORE 3
+/* Goes on if S_A is `target`, else at `other`; the return value is where the displacement to that is written. S_C is lost; no flags. */
 uint8_t *emit_compare_target(struct emitter *e, uint64_t target, const uint8_t *other);
 
 /* jmp and jcc rel32 to an address where code runs; the return value is where the displacement is written. */

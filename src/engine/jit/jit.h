@@ -62,7 +62,6 @@ struct record {
 	bool miss;            /* HELPER, END: a check in the code failed */
 	bool hoisted;         /* GO: from the proofs at the unit's start */
 	bool listed;          /* LINK: even in the same page, since code may come there when that has changed (pages.c) */
-	bool in_list;         /* LINK: of its target's page, even if it was left by its poll */
 	bool memory_flags;    /* the site's flags are in cpu->cc */
 	uint8_t executed;     /* guest instructions done and not counted before this point */
 	int8_t undo;
@@ -234,9 +233,7 @@ struct jit {
 	_Alignas(16) uint8_t x87[512]; /* x87 state on its way, as FXSAVE has it */
 	uint8_t *syscall, *sysret, *iret, *go_user, *go_kernel; /* privilege.c */
 	uint8_t *branch_miss; /* an indirect branch to the address in S_A leads nowhere yet */
-	uint8_t *branch_other; /* the same, with RCX in S_C */
-	/* returns.c: where a RET goes that has no CALL, and the wrong one (with RCX in S_C), by TLB set; and if attention is wanted. */
-	uint8_t *returns_none[2], *returns_other[2], *returns_attention;
+	uint8_t *returns_none[2], *returns_other[2]; /* returns.c: where a RET goes that has no CALL, and the wrong one; by TLB set */
 	bool assumed_known;   /* jit_words.assumed */
 	uint32_t tags;        /* the last number given out */
 	uint32_t epoch_seen[2];
@@ -247,7 +244,7 @@ struct jit {
 	struct code_space code_kernel, *code_user, code_space[CODE_SPACES];
 	uint32_t space_ids;
 	uint64_t space_uses;
-	const uint8_t **no_branches; /* a table in which nothing is found */
+	const void *no_branches; /* a table in which nothing is found */
 	/* Windows. */
 	struct windows *windows; /* NULL: none on this host */
 	struct space *space, *kernel;

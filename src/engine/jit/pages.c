@@ -9,24 +9,18 @@
 #include "cpu/mmu.h"
 #include "engine/jit/jit.h"
 
-#define TABLE_BYTES ((BRANCH_COUNT + RETURN_COUNT) * sizeof(uint8_t *))
+#define TABLE_BYTES (BRANCH_COUNT * sizeof(uint8_t *))
 
 /* --- tables of branches --- */
 
-/* With room for what returns.c has behind it; in the low 2 GiB, where code names that by an absolute address. */
 static const uint8_t **new_table(const struct jit *jit)
 {
-	const uint8_t **table = mmap(NULL, TABLE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
+	const uint8_t **table = mmap(NULL, TABLE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (table == MAP_FAILED)
 		return NULL;
 	for (unsigned i = 0; i < BRANCH_COUNT; i++)
 		table[i] = jit->branch_miss;
 	return table;
-}
-
-bool pages_table(const struct jit *jit, struct code_space *space)
-{
-	return space->branches || (space->branches = new_table(jit));
 }
 
 static void clear_table(const struct jit *jit, struct code_space *space)
@@ -60,10 +54,8 @@ static struct code_page *find_page(const struct code_space *space, uint64_t line
 
 static void drop_page(struct jit *jit, struct code_space *space, struct code_page *page)
 {
-	for (struct record *r = page->links; r; r = r->next) {
+	for (struct record *r = page->links; r; r = r->next)
 		jit_link(jit, r, r->thunk);
-		r->in_list = false;
-	}
 	page->links = NULL;
 	for (struct unit *u = page->tails; u; u = u->next_tail)
 		jit_retire(jit, u);
@@ -322,9 +314,12 @@ void pages_destroy(struct jit *jit)
 	jit->cpu->no_branches = NULL;
 	if (jit->no_branches)
 		munmap((void *)jit->no_branches, TABLE_BYTES);
-	for (unsigned i = 0; i < CODE_SPACES; i++)
+	returns_free(&jit->code_kernel);
+	for (unsigned i = 0; i < CODE_SPACES; i++) {
+		returns_free(&jit->code_space[i]);
 		if (jit->code_space[i].branches)
 			munmap(jit->code_space[i].branches, TABLE_BYTES);
+	}
 	if (jit->code_kernel.branches)
 		munmap(jit->code_kernel.branches, TABLE_BYTES);
 }
@@ -337,11 +332,8 @@ void pages_link(struct jit *jit, struct record *record, const struct unit *unit,
 	struct code_page *page = space ? page_of_unit(jit, space, unit) : NULL;
 	if (!page)
 		return;
-	if (!record->in_list) {
-		record->next = page->links;
-		page->links = record;
-		record->in_list = true;
-	}
+	record->next = page->links;
+	page->links = record;
 	jit_link(jit, record, code);
 	jit->stats.links++;
 }
@@ -360,9 +352,9 @@ bool pages_tail(struct jit *jit, struct unit *unit)
 void pages_emit_pad(const struct jit *jit, struct emitter *e, struct unit *unit)
 {
 	uint64_t linear = unit->page + ((uintptr_t)unit->host & GUEST_PAGE_MASK);
-	put32(e, (uint32_t)((uint8_t *)unit - jit->data));
+	put64(e, (uintptr_t)unit);
 	unit->pad = emit_here(e);
-	unit->pad_other = emit_compare_target(e, linear, jit->branch_other);
+	unit->pad_other = emit_compare_target(e, linear, jit->branch_miss);
 }
 
 /* For a unit that was made before an indirect branch led to it. */
@@ -379,9 +371,9 @@ static bool make_pad(struct jit *jit, struct unit *unit)
 
 static struct unit *unit_of_pad(const struct jit *jit, const uint8_t *pad)
 {
-	uint32_t at;
-	memcpy(&at, pad - jit_delta(jit) - sizeof(at), sizeof(at));
-	return (struct unit *)(jit->data + at);
+	struct unit *unit;
+	memcpy(&unit, pad - jit_delta(jit) - sizeof(unit), sizeof(unit));
+	return unit;
 }
 
 /* Two branches whose addresses share the table's entry: the other's pad comes behind this one's. */
@@ -389,15 +381,15 @@ void pages_branch(struct jit *jit, struct unit *unit)
 {
 	struct code_space *space = unit->set <= TLB_SUPERVISOR ? pages_space(jit, unit) : NULL;
 	struct code_page *page = space ? page_of_unit(jit, space, unit) : NULL;
-	if (!page || !pages_table(jit, space) || (!unit->pad && !make_pad(jit, unit)))
+	if (!page || (!space->branches && !(space->branches = new_table(jit))) || (!unit->pad && !make_pad(jit, unit)))
 		return;
 	const uint8_t **entry = &space->branches[(unit->page + ((uintptr_t)unit->host & GUEST_PAGE_MASK)) & (BRANCH_COUNT - 1)];
 	const uint8_t *other = *entry;
 	if (other == unit->pad)
 		return;
 	if (other != jit->branch_miss)
-		emit_patch(unit_of_pad(jit, other)->pad_other, jit_delta(jit), jit->branch_other);
-	emit_patch(unit->pad_other, jit_delta(jit), other == jit->branch_miss ? jit->branch_other : other + COMPARED_BEFORE);
+		emit_patch(unit_of_pad(jit, other)->pad_other, jit_delta(jit), jit->branch_miss);
+	emit_patch(unit->pad_other, jit_delta(jit), other);
 	*entry = unit->pad;
 	page->branches = true;
 	jit->stats.indirect++;

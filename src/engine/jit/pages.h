@@ -43,11 +43,11 @@ struct code_space {
 	bool written;            /* code was written: to be compared with generations */
 	bool local_stale;        /* the same of the pages that are not global: another address space is current */
 	uint64_t root, used;
-	const uint8_t **branches; /* where indirect branches lead, by the low 16 bits of the address, then the table of returns.c; NULL: not made yet */
+	const uint8_t **branches; /* where indirect branches lead, by the low 16 bits of the address; NULL: not made yet */
 	unsigned units;          /* made so far */
 	unsigned missed;         /* operands whose windows were guessed wrong: predict.c */
 	struct window_shape shape; /* that its units take for granted */
-	bool returns;            /* its code uses the table of returns.c */
+	uint64_t *returns;       /* the table of returns.c; NULL: not made yet */
 	struct code_page *pages, *locals, *bucket[SPACE_PAGE_BUCKETS];
 };
 
@@ -55,8 +55,6 @@ struct code_space {
 struct code_space *pages_space(struct jit *jit, const struct unit *unit);
 /* Whether the code of that space, as far as it can be seen, is where the current address space has it. */
 bool pages_same(struct jit *jit, const struct code_space *space);
-/* Whether it has a table of branches now. */
-bool pages_table(const struct jit *jit, struct code_space *space);
 /* A unit was made in its space. */
 void pages_count(struct jit *jit, const struct unit *unit);
 /* False: no memory. */

@@ -3,49 +3,48 @@
 #include "engine/jit/returns.h"
 
 #include <stddef.h>
+#include <sys/mman.h>
 
 #include "base/util.h"
 #include "cpu/cpu.h"
 #include "engine/jit/translator.h"
 
-/* A place is 8 bytes of the guest's stack, by bits 3 to 18 of RSP. */
-#define PLACE_SIZE ((int)sizeof(uint64_t))
+/* A place is 8 bytes of the guest's stack, by bits 3 to 18 of RSP; two come before the first. System calls: mmap, munmap. */
+#define PLACES 65536u
+#define BEFORE 2u
+#define TABLE_BYTES ((PLACES + BEFORE) * sizeof(uint64_t))
 
-static void clear(const uint8_t **table, const uint8_t *none)
+static void clear(uint64_t *table, const uint8_t *none)
 {
-	for (unsigned i = 0; i < RETURN_COUNT; i++)
-		table[BRANCH_COUNT + i] = none;
+	for (unsigned i = 0; i < PLACES + BEFORE; i++)
+		table[i] = (uintptr_t)none;
 }
 
 void returns_clear(const struct jit *jit, struct code_space *space, unsigned set)
 {
 	if (space->returns)
-		clear(space->branches, jit->returns_none[set]);
+		clear(space->returns, jit->returns_none[set]);
+}
+
+void returns_free(struct code_space *space)
+{
+	if (space->returns)
+		munmap(space->returns, TABLE_BYTES);
+	space->returns = NULL;
 }
 
 static void make_stubs(struct jit *jit, struct emitter *e, unsigned set)
 {
 	jit->returns_none[set] = emit_here(e);
 	emit_move(e, REG_RSP, S_B);
-	emit_branch_by_table(e, set);
 	jit->returns_other[set] = emit_here(e);
-	emit_move(e, REG_RCX, S_C);
 	emit_branch_by_table(e, set);
-}
-
-/* cpu->no_branches leads there. */
-static void make_attention_stub(struct jit *jit, struct emitter *e)
-{
-	jit->returns_attention = emit_here(e);
-	emit_move(e, REG_RSP, S_B);
-	emit_jump(e, jit->branch_miss);
 }
 
 void returns_make_stubs(struct jit *jit, struct emitter *e)
 {
 	make_stubs(jit, e, TLB_USER);
 	make_stubs(jit, e, TLB_SUPERVISOR);
-	make_attention_stub(jit, e);
 }
 
 /* --- code --- */
@@ -61,6 +60,7 @@ static struct code_space *space_of(const struct translator *t)
  */
 #define LITTLE_CODE 12000 /* units */
 
+/* In the low 2 GiB, where code names it by an absolute address. */
 bool returns_used(const struct translator *t)
 {
 	if (!t->unit->window || t->set > TLB_SUPERVISOR)
@@ -70,27 +70,29 @@ bool returns_used(const struct translator *t)
 		return false;
 	if (space->returns)
 		return true;
-	if (!pages_table(t->jit, space))
+	void *table = mmap(NULL, TABLE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
+	if (table == MAP_FAILED)
 		return false;
-	clear(t->jit->no_branches, t->jit->returns_attention);
-	clear(space->branches, t->jit->returns_none[t->set]);
-	return space->returns = true;
+	space->returns = table;
+	clear(table, t->jit->returns_none[t->set]);
+	return true;
 }
 
-/* S_C is the number of the place, S_B the guest's RSP. No flags change. */
-static void to_place(struct emitter *e)
+/* RSP becomes the address of the place, + offset; S_B is the guest's meanwhile. No flags change. */
+static void to_table(struct translator *t, int offset)
 {
-	emit_move(e, S_B, REG_RSP);
-	emit_rotate_quietly(e, S_C, S_B, 3);
-	emit_reg(e, EMIT_0F, 0xb7, S_C, S_C); /* movzx */
+	struct host_mem place = { .base = HOST_NONE, .index = S_C, .scale = 3,
+				  .disp = (int32_t)(uintptr_t)(space_of(t)->returns + BEFORE) + offset };
+	emit_move(&t->e, S_B, REG_RSP);
+	emit_rotate_quietly(&t->e, S_C, S_B, 3);
+	emit_reg(&t->e, EMIT_0F, 0xb7, S_C, S_C); /* movzx */
+	emit_lea(&t->e, REG_RSP, place);
 }
 
 void returns_call(struct translator *t, int64_t after)
 {
 	struct emitter *e = &t->e;
-	const uint8_t **places = space_of(t)->branches + BRANCH_COUNT + RETURNS_BEFORE;
-	to_place(e);
-	emit_lea(e, REG_RSP, (struct host_mem){ .base = HOST_NONE, .index = S_C, .scale = 3, .disp = (int32_t)(uintptr_t)places });
+	to_table(t, 0);
 	put8(e, 0xe8); /* call */
 	uint8_t *over = e->at;
 	put32(e, 0);
@@ -102,12 +104,9 @@ void returns_call(struct translator *t, int64_t after)
 	emit_move(e, REG_RSP, S_B);
 }
 
-/* After the POP the guest's RSP is by one place higher than after the PUSH, and the CALL has pushed. */
+/* After the POP the guest's RSP is by one place higher than after the PUSH. */
 void returns_return(struct translator *t)
 {
-	const int places = (int)(BRANCH_COUNT + RETURNS_BEFORE) * PLACE_SIZE;
-	to_place(&t->e);
-	emit_load(&t->e, REG_RSP, CPU_FIELD(branches[t->set == TLB_USER ? 0 : 1]));
-	emit_lea(&t->e, REG_RSP, (struct host_mem){ .base = REG_RSP, .index = S_C, .scale = 3, .disp = places - 2 * PLACE_SIZE });
+	to_table(t, -2 * (int)sizeof(uint64_t));
 	put8(&t->e, 0xc3);
 }

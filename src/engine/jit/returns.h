@@ -8,16 +8,12 @@
 /*
  * The host predicts the guest's returns: in code that uses windows a CALL calls, and a RET returns, with the host's RSP in a
  * table of translated code's addresses that is ours, at a place that follows from the guest's RSP. What a RET comes to
- * compares the guest's return address, which is read from the guest's stack as ever, with that of its CALL; where
+ * compares the guest's return address, which is read from the guest's stack as ever, with that of its CALL, and polls; where
  * they differ (longjmp, another thread) the branch goes by the space's table of branches.
  *
- * Each space of code (pages.h) has its own table, behind that of its branches, of constant address in its calls. A RET finds it by
- * cpu->branches: where attention is wanted, by way of another table, it ends in the monitor. All that is ever in a table leads to such
- * places or to `none`, and the index keeps RSP inside it, so that whatever a guest does to its stack the host returns to code of ours.
+ * Each space of code (pages.h) has its own table, of constant address in its code. All that is ever in it leads to such places or to
+ * `none`, and the index keeps RSP inside it, so that whatever a guest does to its stack the host returns to code of ours.
  */
-#define RETURNS_BEFORE 2u /* places before the first: a CALL pushes, and a RET at the lowest RSP pairs with one at the highest */
-#define RETURN_COUNT (65536u + RETURNS_BEFORE)
-
 struct code_space;
 struct emitter;
 struct jit;
@@ -27,6 +23,7 @@ struct translator;
 void returns_make_stubs(struct jit *jit, struct emitter *e);
 /* Nothing is matched in this space, whose code has the TLB set (USER, SUPERVISOR). */
 void returns_clear(const struct jit *jit, struct code_space *space, unsigned set);
+void returns_free(struct code_space *space);
 
 /* Whether the code under way uses a table, which is made when it is first asked for. */
 bool returns_used(const struct translator *t);

@@ -90,8 +90,6 @@ static void make_leave(struct jit *jit, struct emitter *e)
 /* The address goes to RIP, the branch's record to S_A. */
 static void make_branch_miss(struct jit *jit, struct emitter *e)
 {
-	jit->branch_other = emit_here(e);
-	emit_move(e, REG_RCX, S_C);
 	jit->branch_miss = emit_here(e);
 	emit_store(e, CPU_FIELD(gpr[REG_RIP]), S_A);
 	emit_mem(e, 0, 0x8b, S_A, WORD(branch));

@@ -46,7 +46,7 @@ struct thunk *new_thunk(struct translator *t, struct record *record)
 	struct thunk *thunk = &t->thunk[t->thunks++];
 	/* The rest of it is lists, with their lengths. */
 	thunk->record = record;
-	thunk->memory_flags = thunk->stores_rip = thunk->polls = thunk->undo_movs = false;
+	thunk->memory_flags = thunk->stores_rip = thunk->undo_movs = false;
 	thunk->sites = thunk->guards = 0;
 	thunk->undo = NULL;
 	thunk->x87 = t->x87;
@@ -221,17 +221,10 @@ static int decode_one(struct translator *t, unsigned at)
 	return length;
 }
 
-/* Code is translated once: where a unit begins this one ends, but not behind what is inline only with its successor. */
-static bool goes_on_elsewhere(const struct translator *t, unsigned at)
-{
-	return t->count && !(isa_rows[t->insn[t->count - 1].row].attributes & ROW_ENDS && t->insn[t->count - 1].op != OP_JCC) &&
-	       jit_find(t->jit, t->page + at, t->linear + at, t->set);
-}
-
 static bool decode(struct translator *t, unsigned start)
 {
 	unsigned at = start, marked = start;
-	while (t->count < UNIT_MAX_INSNS && at < GUEST_PAGE_SIZE && !goes_on_elsewhere(t, at)) {
+	while (t->count < UNIT_MAX_INSNS && at < GUEST_PAGE_SIZE) {
 		struct insn *i = &t->insn[t->count];
 		mark_up_to(t, &marked, at + 15);
 		int length = decode_one(t, at);
@@ -349,38 +342,23 @@ static struct record *stay(struct translator *t, struct thunk *thunk)
 	return record;
 }
 
-static void lead_here(struct translator *t, struct thunk *thunk)
-{
-	for (unsigned n = 0; n < thunk->sites; n++)
-		emit_patch(thunk->site[n], t->e.delta, emit_here(&t->e));
-}
-
 static void emit_thunk(struct translator *t, struct thunk *thunk)
 {
+	uint8_t *here = emit_here(&t->e);
 	if (t->e.full || t->full)
 		return;
-	if (thunk->polls) {
-		lead_here(t, thunk);
-		thunk->sites = 0;
-		poll_quietly(t, thunk);
-		jump_to_thunk(t, thunk, COND_ALWAYS);
-		if (t->e.full)
-			return;
-	}
-	uint8_t *here = emit_here(&t->e);
 	if (thunk->record == &thunk->local && !thunk->sites && !thunk->undo && !thunk->x87.insn && !thunk->x87.data) {
 		put_guards(t, thunk, NULL);
 		return;
 	}
 	struct record *record = stay(t, thunk);
-	lead_here(t, thunk);
+	for (unsigned n = 0; n < thunk->sites; n++)
+		emit_patch(thunk->site[n], t->e.delta, here);
 	if (thunk->undo)
 		thunk->undo(t, thunk->undo_movs);
 	x87_emit_noted(t, thunk->x87);
 	if (record->kind == RECORD_LINK)
 		record->thunk = here;
-	if (thunk->polls)
-		record->site = thunk->site[thunk->sites - 1];
 	if (record->insn)
 		record->insn = keep_insn(t, record->insn);
 	if (thunk->stores_rip)

@@ -22,7 +22,6 @@ struct thunk {
 	struct record local;        /* `record` is this until somebody needs one that stays */
 	bool memory_flags;
 	bool stores_rip;            /* S_A is the guest's RIP */
-	bool polls;                 /* LINK: jumps lead to a poll before it, behind which is the one that is linked */
 	uint8_t *site[THUNK_SITES]; /* rel32 of jumps to it */
 	unsigned sites;
 	uint8_t *guard[18];         /* host instructions that go here when they fault */
@@ -169,14 +168,12 @@ struct host_mem emit_address_of(struct translator *t, const struct insn *insn, u
 unsigned emit_gpr(struct translator *t, unsigned reg, unsigned scratch);
 
 /* --- branch.c: false: not this file's --- */
-/* Goes to the thunk where attention is wanted; S_A is lost, flags stay. */
-void poll_quietly(struct translator *t, struct thunk *thunk);
 /* A thunk that goes on at page + offset, by the engine. */
 struct thunk *leave_at(struct translator *t, int64_t offset);
 bool translate_branch(struct translator *t);
 /* Goes on at page + offset, of the guest's addresses. */
 void exit_direct(struct translator *t, int64_t offset);
-/* The same for code that a RET comes to, maybe long after. */
+/* The same for code that a RET comes to, maybe long after; polls. */
 void exit_return(struct translator *t, int64_t offset);
 /* To the address in S_A by the table of the space: code, and branches[...], for this set. No flags change. */
 void emit_branch_by_table(struct emitter *e, unsigned set);
