@@ -283,13 +283,14 @@ static void jumps_in_turns(void)
 	check_equal(wrong, 0);
 }
 
+enum { BETWEEN_TICKS = 20000 };
 static unsigned ticks;
 
 static bool on_timer(struct frame *frame)
 {
 	ticks++;
 	apic_eoi();
-	timer_once(20000);
+	timer_once(BETWEEN_TICKS);
 	return true;
 }
 
@@ -304,7 +305,7 @@ static void interrupted_jumps_back(void)
 	*put_near(back, 0x85, target) = 0xc3;
 	handlers[TIMER_VECTOR] = on_timer;
 	apic_on();
-	timer_once(20000);
+	timer_once(BETWEEN_TICKS);
 	__asm__ volatile("sti");
 	for (unsigned n = 1; n < 6; n++) {
 		put_near(put_bytes(target, (const uint8_t[]){ 0x83, 0xc0, (uint8_t)n }, 3), 0xe9, jump); /* add eax, n */

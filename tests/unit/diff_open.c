@@ -50,17 +50,25 @@ static bool stores(const struct insn *i)
 
 /* --- which of two faults --- */
 
+static bool may_be_about(const struct diff_end *e, uint64_t at, unsigned size)
+{
+	switch (e->vector) {
+	case EXC_PF: return e->address - at < size;
+	case EXC_AC: return at & (size - 1);
+	case EXC_GP: case EXC_SS: return !is_canonical(at) || !is_canonical(at + size - 1);
+	default: return false;
+	}
+}
+
 /* The operands of CMPS that a fault may be about: bit 0 the source, bit 1 the destination. */
 static unsigned operands_of_fault(const struct insn *i, const struct diff_end *e)
 {
 	unsigned size = i->opcode & 1 ? i->opsize : 1, which = 0;
 	uint64_t mask = size_mask(i->adsize);
 	const uint64_t at[2] = { segment_base(i, e) + (e->state->gpr[REG_RSI] & mask), e->state->gpr[REG_RDI] & mask };
-	for (unsigned n = 0; n < 2; n++) {
-		bool canonical = is_canonical(at[n]) && is_canonical(at[n] + size - 1);
-		if (e->vector == EXC_PF ? e->address - at[n] < size : e->vector == EXC_AC ? at[n] & (size - 1) : of_access(e) && !canonical)
+	for (unsigned n = 0; n < 2; n++)
+		if (may_be_about(e, at[n], size))
 			which |= 1u << n;
-	}
 	return which;
 }
 

@@ -78,9 +78,20 @@ static int category(unsigned row)
 	return r->attributes & ROW_SSE ? SEQ_SSE : SEQ_INTEGER;
 }
 
+/* The same for all sequences but for some lines, so that a seed alone says what a sequence is. */
+static uint8_t image[SEQ_PAGES][GUEST_PAGE_SIZE];
+
+static void make_image(void)
+{
+	diff_seed(0);
+	for (unsigned n = 0; n < sizeof image / 64; n++)
+		diff_random_bytes((uint8_t *)image + 64 * n, 64);
+}
+
 void seq_gen_init(const struct cpu *cpu)
 {
 	machine = cpu;
+	make_image();
 	for (unsigned n = 0; n < SEQ_CATEGORIES; n++)
 		rows[n] = calloc(isa_row_count, sizeof **rows);
 	for (unsigned row = 1; row < isa_row_count; row++)
@@ -383,18 +394,8 @@ static void reseed(uint64_t seed)
 	diff_seed((seed + 0x51ed27) * 0xd1342543de82ef95ull >> 7);
 }
 
-/* The same for all sequences but for some lines, so that a seed alone says what a sequence is. */
 static void fill_memory(struct seq_program *p)
 {
-	static uint8_t image[SEQ_PAGES][GUEST_PAGE_SIZE];
-	static bool made;
-	if (!made) {
-		diff_seed(0);
-		for (unsigned n = 0; n < sizeof image / 64; n++)
-			diff_random_bytes((uint8_t *)image + 64 * n, 64);
-		made = true;
-		reseed(p->seed);
-	}
 	memcpy(p->memory, image, sizeof image);
 	for (unsigned n = 0; n < 16; n++)
 		diff_random_bytes(p->memory[diff_below(SEQ_PAGES)] + diff_below(GUEST_PAGE_SIZE / 64) * 64, 64);
