@@ -27,19 +27,11 @@ static void poll(struct translator *t, struct thunk *thunk)
 	jump_to_thunk(t, thunk, COND_NE);
 }
 
-/* mov r11, rcx; mov ecx, [field]; jrcxz */
 void check_quietly(struct translator *t, struct host_mem field, struct thunk *thunk)
 {
-	struct emitter *e = &t->e;
-	emit_move(e, S_A, REG_RCX);
-	emit_mem(e, 0, 0x8b, REG_RCX, field);
-	put8(e, 0xe3);
-	put8(e, 0);
-	uint8_t *quiet = e->at;
-	emit_move(e, REG_RCX, S_A);
+	uint8_t *quiet = emit_check_quietly(&t->e, field);
 	jump_to_thunk(t, thunk, COND_ALWAYS);
-	emit_over(e, quiet);
-	emit_move(e, REG_RCX, S_A);
+	emit_quiet(&t->e, quiet);
 }
 
 struct thunk *leave_at(struct translator *t, int64_t offset)
@@ -50,8 +42,7 @@ struct thunk *leave_at(struct translator *t, int64_t offset)
 	return thunk;
 }
 
-/* Where windows are used cpu_attention makes this fault: no flags change. Nothing but S_A does. */
-static void poll_by_fault(struct translator *t, struct thunk *thunk)
+void poll_by_fault(struct translator *t, struct thunk *thunk)
 {
 	emit_load(&t->e, S_A, CPU_FIELD(poll));
 	guard(t, thunk);
@@ -193,7 +184,7 @@ void exit_indirect(struct translator *t, int undo)
 	exit_by_table(t, undo);
 }
 
-/* listed: see struct record. */
+/* listed: see struct record. Branches back poll, in units that use windows. */
 static void link_to(struct translator *t, int64_t offset, unsigned condition, bool listed)
 {
 	struct record *record = new_record(t, RECORD_LINK);
@@ -201,6 +192,7 @@ static void link_to(struct translator *t, int64_t offset, unsigned condition, bo
 	record->target = (int32_t)offset;
 	record->listed = listed;
 	record->proven = listed ? 0 : reuse_shaped(t); /* whoever returns there has its own values */
+	record->polls = t->unit->window && !listed && offset <= t->at[t->now];
 	record->memory_flags = thunk->memory_flags = t->memory_flags;
 	jump_to_thunk(t, thunk, condition);
 	record->site = thunk->site[0];
@@ -214,9 +206,10 @@ void exit_return(struct translator *t, int64_t offset)
 
 static void exit_link(struct translator *t, int64_t offset)
 {
-	if (offset <= t->at[t->now] && t->unit->window) {
-		poll_by_fault(t, leave_at(t, offset));
-	} else if (offset <= t->at[t->now]) {
+	const bool back = offset <= t->at[t->now];
+	if (back && t->unit->window) {
+		flags_to_host(t);
+	} else if (back) {
 		struct record *record = new_record(t, RECORD_GO);
 		struct thunk *thunk = new_thunk(t, record);
 		record->target = (int32_t)offset;
@@ -254,7 +247,7 @@ static void jcc(struct translator *t, const struct insn *i)
 	flags_to_host(t);
 	emit_count(t);
 	bool near = target == (int32_t)target && t->unit->window;
-	if (target > t->at[t->now] && (near || target < GUEST_PAGE_SIZE)) {
+	if (near || (target > t->at[t->now] && target < GUEST_PAGE_SIZE)) {
 		link_to(t, target, condition, false);
 		return;
 	}

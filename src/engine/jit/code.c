@@ -3,6 +3,7 @@
 #include "engine/jit/jit.h"
 
 #include <errno.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -266,6 +267,23 @@ static void forward(struct jit *jit, struct unit *unit, uint8_t *entry, bool mem
 	struct emitter patch = { .at = entry - e.delta, .end = entry - e.delta + 5, .delta = e.delta };
 	*record = (struct record){ .kind = RECORD_LINK, .set = unit->set, .memory_flags = memory_flags, .proven = proven, .unit = unit, .thunk = thunk,
 				   .target = (int32_t)((uintptr_t)unit->host & GUEST_PAGE_MASK), .site = emit_jump(&patch, thunk) };
+}
+
+const uint8_t *jit_polled(struct jit *jit, struct unit *unit)
+{
+	struct record *record = unit->polled ? NULL : jit_alloc(jit, sizeof(*record));
+	if (!record || jit_code_room(jit) < 128)
+		return unit->polled;
+	struct emitter e = jit_emitter(jit, jit->code_at, jit_cold_floor(jit));
+	*record = (struct record){ .kind = RECORD_GO, .set = unit->set, .unit = unit, .target = (int32_t)((uintptr_t)unit->host & GUEST_PAGE_MASK) };
+	unit->polled = emit_here(&e);
+	uint8_t *quiet = emit_check_quietly(&e, CPU_FIELD(attention));
+	emit_address(&e, S_A, record);
+	emit_jump(&e, jit->leave);
+	emit_quiet(&e, quiet);
+	emit_jump(&e, unit->entry);
+	jit->code_at = (uint8_t *)ALIGN_UP((uintptr_t)e.at, 16);
+	return unit->polled;
 }
 
 void jit_retire(struct jit *jit, struct unit *unit)

@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+enum { RCX = 1 };
+
 void put_bytes(struct emitter *e, const uint8_t *bytes, unsigned count)
 {
 	if ((uintptr_t)(e->end - e->at) < count) {
@@ -183,7 +185,6 @@ void emit_rotate_quietly(struct emitter *e, unsigned to, unsigned from, unsigned
 
 uint8_t *emit_compare_target(struct emitter *e, uint64_t target, const uint8_t *other)
 {
-	enum { RCX = 1 };
 	emit_move(e, S_C, RCX);
 	if (-target == (uint64_t)(int32_t)-target) { /* kernels, and programs that are not position-independent */
 		emit_lea(e, RCX, MEM_BASE(S_A, (int32_t)-target));
@@ -199,4 +200,22 @@ uint8_t *emit_compare_target(struct emitter *e, uint64_t target, const uint8_t *
 	emit_over(e, equal);
 	emit_move(e, RCX, S_C);
 	return site;
+}
+
+/* mov r11, rcx; mov ecx, [m]; jrcxz */
+uint8_t *emit_check_quietly(struct emitter *e, struct host_mem m)
+{
+	emit_move(e, S_A, RCX);
+	emit_mem(e, 0, 0x8b, RCX, m);
+	put8(e, 0xe3);
+	put8(e, 0);
+	uint8_t *quiet = e->at;
+	emit_move(e, RCX, S_A);
+	return quiet;
+}
+
+void emit_quiet(struct emitter *e, uint8_t *quiet)
+{
+	emit_over(e, quiet);
+	emit_move(e, RCX, S_A);
 }

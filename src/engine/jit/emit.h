@@ -83,6 +83,10 @@ void emit_rotate_quietly(struct emitter *e, unsigned to, unsigned from, unsigned
 /* Goes on if S_A is `target`, else at `other`; the return value is where the displacement to that is written. S_C is lost; no flags. */
 uint8_t *emit_compare_target(struct emitter *e, uint64_t target, const uint8_t *other);
 
+/* Goes on behind emit_quiet if the 32 bits at m are zero, else behind itself, with S_A lost; no flags. */
+uint8_t *emit_check_quietly(struct emitter *e, struct host_mem m);
+void emit_quiet(struct emitter *e, uint8_t *quiet);
+
 /* jmp and jcc rel32 to an address where code runs; the return value is where the displacement is written. */
 uint8_t *emit_jump(struct emitter *e, const uint8_t *target);
 uint8_t *emit_jump_if(struct emitter *e, unsigned condition, const uint8_t *target);

@@ -308,11 +308,15 @@ static const uint8_t *follow_link(struct cpu *c, struct jit *jit, struct record 
 {
 	c->gpr[REG_RIP] = page_of(c, record->unit) + (uint64_t)(int64_t)record->target;
 	uint64_t flushes = jit->stats.flushes;
+	jit->leads = record->polls ? LEADS_BACK : LEADS_ANY;
 	struct unit *unit = unit_here(c, jit, record->memory_flags);
+	jit->leads = LEADS_ANY;
 	if (!unit)
 		return NULL;
-	const uint8_t *code = record->memory_flags ? unit->memory_entry : unit_entry(unit, proven_by_link(jit, record));
 	if (flushes != jit->stats.flushes || !record->site || unit->window != record->unit->window)
+		return unit->entry;
+	const uint8_t *code = record->polls ? jit_polled(jit, unit) : record->memory_flags ? unit->memory_entry : unit_entry(unit, proven_by_link(jit, record));
+	if (!code)
 		return unit->entry;
 	if ((uint32_t)record->target < GUEST_PAGE_SIZE && !record->listed) {
 		jit->stats.links++;
@@ -358,9 +362,9 @@ static const uint8_t *follow_indirect(struct cpu *c, struct jit *jit, struct rec
 	if (!is_canonical(va))
 		return take_back(c, jit, record);
 	uint64_t flushes = jit->stats.flushes;
-	jit->branching = true;
+	jit->leads = LEADS_INDIRECT;
 	struct unit *unit = unit_here(c, jit, !record->unit->window);
-	jit->branching = false;
+	jit->leads = LEADS_ANY;
 	if (!unit || flushes != jit->stats.flushes)
 		return NULL;
 	if (record->unit->window && unit->window)
@@ -556,7 +560,7 @@ static enum exit_reason loop(struct cpu *c, struct jit *jit)
 
 static void count_faulted(struct cpu *c, struct jit *jit)
 {
-	jit->branching = false;
+	jit->leads = LEADS_ANY;
 	if (jit->current && jit->unserved && (c->fault_vector == EXC_PF || c->fault_vector == EXC_DE))
 		jit_guest_fault(jit, jit->current);
 	if (jit->current)

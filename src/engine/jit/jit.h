@@ -61,6 +61,7 @@ struct record {
 	uint8_t faults;       /* that no window could prevent next time */
 	bool miss;            /* HELPER, END: a check in the code failed */
 	bool hoisted;         /* GO: from the proofs at the unit's start */
+	bool polls;           /* LINK: a branch back, to the unit's `polled` */
 	bool listed;          /* LINK: even in the same page, since code may come there when that has changed (pages.c) */
 	bool memory_flags;    /* the site's flags are in cpu->cc */
 	uint8_t executed;     /* guest instructions done and not counted before this point */
@@ -109,6 +110,7 @@ struct unit {
 	bool absolute;        /* addresses are constants in the code */
 	uint8_t *entry;       /* flags in the host's flags */
 	uint8_t *memory_entry; /* flags in cpu->cc */
+	uint8_t *polled;      /* as `entry`, for branches back, but leaves where attention is asked for; NULL: not made yet */
 	uint8_t *code, *code_end;
 	uint8_t *pad, *pad_other; /* where indirect branches enter: pages.c */
 	struct unit *next;    /* in its hash chain */
@@ -270,7 +272,8 @@ struct jit {
 		uint64_t since;
 		unsigned count;
 	} fault_sites[64];
-	bool branching;       /* an indirect branch leads to the unit that is wanted */
+	/* What leads to the unit that is wanted. */
+	enum { LEADS_ANY, LEADS_INDIRECT, LEADS_BACK } leads;
 	bool unserved;        /* the helper under way does what the host refused */
 	bool local_kernel;    /* supervisor code was found through entries that are not global */
 	struct record *current; /* helper under way */
@@ -313,6 +316,8 @@ struct unit *jit_find(struct jit *jit, const uint8_t *host, uint64_t linear, uns
 bool jit_on_windows(const struct jit *jit, unsigned set);
 uint32_t jit_space_id(const struct jit *jit, unsigned set);
 uint64_t jit_unit_page(const struct jit *jit, uint64_t linear, unsigned set);
+/* unit->polled, which is made if it is not there yet; NULL: there is no room. */
+const uint8_t *jit_polled(struct jit *jit, struct unit *unit);
 /* The unit is not to be found any more; who still enters it is led to the one that replaces it. */
 void jit_retire(struct jit *jit, struct unit *unit);
 void jit_insert(struct jit *jit, struct unit *unit);

@@ -412,8 +412,12 @@ static void emit_entries(struct translator *t, bool memory_flags)
 	t->unit->code = emit_here(&t->e);
 	if (t->window) {
 		/* Where calls return, nothing else leads; together they are in fewer cache lines. */
-		if (t->jit->branching && t->set <= TLB_SUPERVISOR)
+		if (t->jit->leads == LEADS_INDIRECT && t->set <= TLB_SUPERVISOR)
 			pages_emit_pad(t->jit, &t->e, t->unit);
+		if (t->jit->leads == LEADS_BACK) {
+			t->unit->polled = emit_here(&t->e);
+			poll_by_fault(t, leave_at(t, t->at[0]));
+		}
 		t->unit->entry = emit_here(&t->e);
 		return;
 	}

@@ -170,6 +170,8 @@ unsigned emit_gpr(struct translator *t, unsigned reg, unsigned scratch);
 /* --- branch.c: false: not this file's --- */
 /* A thunk that goes on at page + offset, by the engine. */
 struct thunk *leave_at(struct translator *t, int64_t offset);
+/* Where windows are used cpu_attention makes this fault: no flags change. Nothing but S_A does. */
+void poll_by_fault(struct translator *t, struct thunk *thunk);
 bool translate_branch(struct translator *t);
 /* Goes on at page + offset, of the guest's addresses. */
 void exit_direct(struct translator *t, int64_t offset);
