@@ -196,11 +196,12 @@ struct cpu {
 	const struct insn *fault_insn; /* the one that the last fault cut short, or NULL */
 	jmp_buf *fault_env;         /* where cpu_fault goes; the engine sets it */
 	uint64_t engine_words[32];  /* the engine's own, near the registers */
-	/* Tables by which translated code of user and of supervisor mode finds where its indirect branches lead, the engine's, and
+	/* What tells translated code of user and of supervisor mode the table of where its indirect branches lead, the engine's, and
 	 * memory that its loops read. cpu_attention puts no_branches and NULL in their place, so that code comes back to the
 	 * engine's loop. */
-	_Atomic(const void *) branches[2], poll;
-	const void *no_branches;
+	_Atomic uintptr_t branches[2];
+	_Atomic(const void *) poll;
+	uintptr_t no_branches;
 
 	struct segment seg[SEG_COUNT]; /* by enum isa_seg, SEG_LDTR, SEG_TR */
 	struct table_register gdtr, idtr;

@@ -145,11 +145,12 @@ static void exit_by_tag(struct translator *t, int undo)
 	emit_mem(e, 0, 0xff, 4, MEM_BASE(S_B, table + (int)offsetof(struct jump, code)));
 }
 
+/* No register but S_B: the tables are aligned so that the index is put into the table's address. */
 void emit_branch_by_table(struct emitter *e, unsigned set)
 {
-	emit_reg(e, EMIT_0F, 0xb7, S_B, S_A);
-	emit_load(e, S_C, CPU_FIELD(branches[set == TLB_USER ? 0 : 1]));
-	emit_mem(e, 0, 0xff, 4, (struct host_mem){ .base = S_C, .index = S_B, .scale = 3 });
+	emit_load(e, S_B, CPU_FIELD(branches[set == TLB_USER ? 0 : 1]));
+	emit_reg(e, EMIT_66, 0x89, S_A, S_B); /* mov, 16 bits */
+	emit_mem(e, 0, 0xff, 4, (struct host_mem){ .base = HOST_NONE, .index = S_B, .scale = 3 });
 }
 
 /* For who finds out that the address is none, or that the branch leads nowhere yet. */

@@ -124,14 +124,14 @@ static bool only_written(const struct insn *i, unsigned reg)
 /* For operands: biases go from their registers. */
 static void make_room(struct translator *t, unsigned mask)
 {
-	for (unsigned r = S_C; r <= S_A; r++)
+	for (unsigned r = SCRATCH_FIRST; r <= SCRATCH_LAST; r++)
 		if ((mask >> r & 1) && !reuse_holds(t, r))
 			reuse_drop_registers(t, 1u << r);
 }
 
 static void load_registers(struct translator *t, const struct insn *i, unsigned mask)
 {
-	for (unsigned r = S_C; r <= S_A; r++)
+	for (unsigned r = SCRATCH_FIRST; r <= SCRATCH_LAST; r++)
 		if ((mask >> r & 1) && !reuse_holds(t, r) && !only_written(i, r))
 			emit_load(&t->e, r, CPU_FIELD(gpr[r]));
 }
@@ -160,7 +160,7 @@ static bool stored_soon(const struct translator *t, unsigned reg)
 
 static void store_registers(struct translator *t, unsigned written, unsigned used)
 {
-	for (unsigned r = S_C; r <= S_A; r++) {
+	for (unsigned r = SCRATCH_FIRST; r <= SCRATCH_LAST; r++) {
 		if ((written >> r & 1) && !stored_soon(t, r))
 			emit_store(&t->e, CPU_FIELD(gpr[r]), r);
 		if (used >> r & 1)
@@ -279,7 +279,7 @@ static bool is_high_with_memory(const struct insn *i, unsigned *high)
  * Its address has no such register, since it had no prefix either. */
 static bool translate_high(struct translator *t, const struct insn *i, unsigned high)
 {
-	const unsigned data = 1u << S_C;
+	const unsigned data = 1u << S_B;
 	struct host_mem m;
 	if (!uses_windows(t))
 		return false;
@@ -296,11 +296,11 @@ static bool translate_high(struct translator *t, const struct insn *i, unsigned 
 	}
 	if (flags_through(t))
 		flags_to_host(t);
-	emit_rotate_quietly(&t->e, S_C, high, 8);
+	emit_rotate_quietly(&t->e, S_B, high, 8);
 	guard(t, thunk);
 	if (i->prefixes & PREFIX_LOCK)
 		put8(&t->e, 0xf0);
-	emit_mem(&t->e, EMIT_BYTE, i->opcode, S_C, m);
+	emit_mem(&t->e, EMIT_BYTE, i->opcode, S_B, m);
 	if (flags_killed(i))
 		t->memory_flags = false;
 	return true;

@@ -185,7 +185,7 @@ void emit_rotate_quietly(struct emitter *e, unsigned to, unsigned from, unsigned
 
 uint8_t *emit_compare_target(struct emitter *e, uint64_t target, const uint8_t *other)
 {
-	emit_move(e, S_C, RCX);
+	emit_move(e, S_B, RCX);
 	if (-target == (uint64_t)(int32_t)-target) { /* kernels, and programs that are not position-independent */
 		emit_lea(e, RCX, MEM_BASE(S_A, (int32_t)-target));
 	} else {
@@ -195,10 +195,10 @@ uint8_t *emit_compare_target(struct emitter *e, uint64_t target, const uint8_t *
 	put8(e, 0xe3); /* jrcxz */
 	put8(e, 0);
 	uint8_t *equal = e->at;
-	emit_move(e, RCX, S_C);
+	emit_move(e, RCX, S_B);
 	uint8_t *site = emit_jump(e, other);
 	emit_over(e, equal);
-	emit_move(e, RCX, S_C);
+	emit_move(e, RCX, S_B);
 	return site;
 }
 

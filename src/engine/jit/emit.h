@@ -27,7 +27,7 @@ struct host_mem {
 
 enum { HOST_NONE = 0xff };
 /* Host registers that hold no guest register. */
-enum { S_A = 11, S_B = 10, S_C = 9 };
+enum { S_A = 11, S_B = 9, S_C = 10, SCRATCH_FIRST = S_B, SCRATCH_LAST = S_A };
 
 #define CPU_FIELD(field) ((struct host_mem){ .base = HOST_NONE, .index = HOST_NONE, .disp = (int32_t)offsetof(struct cpu, field), .cpu = true })
 #define CPU_OFFSET(offset) ((struct host_mem){ .base = HOST_NONE, .index = HOST_NONE, .disp = (int32_t)(offset), .cpu = true })
@@ -80,7 +80,7 @@ void emit_shift_quietly(struct emitter *e, unsigned pp, unsigned to, unsigned fr
 /* rorx to, from, count: 64 bits, no flags. */
 void emit_rotate_quietly(struct emitter *e, unsigned to, unsigned from, unsigned count);
 
-/* Goes on if S_A is `target`, else at `other`; the return value is where the displacement to that is written. S_C is lost; no flags. */
+/* Goes on if S_A is `target`, else at `other`; the return value is where the displacement to that is written. S_B is lost; no flags. */
 uint8_t *emit_compare_target(struct emitter *e, uint64_t target, const uint8_t *other);
 
 /* Goes on behind emit_quiet if the 32 bits at m are zero, else behind itself, with S_A lost; no flags. */

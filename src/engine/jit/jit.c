@@ -449,8 +449,8 @@ static void sync_bias(struct jit *jit)
 /* Puts the tables of branches in place that cpu_attention took away; false: attention is wanted (again). */
 static bool set_branches(struct cpu *c, const struct jit *jit)
 {
-	const void *user = jit->code_user && jit->code_user->branches ? jit->code_user->branches : jit->no_branches;
-	const void *kernel = jit->window[TLB_SUPERVISOR] && jit->code_kernel.branches ? jit->code_kernel.branches : jit->no_branches;
+	const uintptr_t user = branches_word(jit->code_user && jit->code_user->branches ? jit->code_user->branches : jit->no_branches);
+	const uintptr_t kernel = branches_word(jit->window[TLB_SUPERVISOR] && jit->code_kernel.branches ? jit->code_kernel.branches : jit->no_branches);
 	jit_words(c)->user_window = jit->window[TLB_USER];
 	jit_words(c)->kernel_window = jit->window[TLB_SUPERVISOR];
 	if (likely(atomic_load_explicit(&c->branches[0], memory_order_relaxed) == user &&

@@ -13,11 +13,17 @@
 
 /* --- tables of branches --- */
 
+/* Aligned to its size: branches_word. */
 static const uint8_t **new_table(const struct jit *jit)
 {
-	const uint8_t **table = mmap(NULL, TABLE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (table == MAP_FAILED)
+	uint8_t *room = mmap(NULL, 2 * TABLE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (room == MAP_FAILED)
 		return NULL;
+	uint8_t *at = (uint8_t *)ALIGN_UP((uintptr_t)room, TABLE_BYTES);
+	if (at > room)
+		munmap(room, (size_t)(at - room));
+	munmap(at + TABLE_BYTES, (size_t)(room + TABLE_BYTES - at));
+	const uint8_t **table = (const uint8_t **)at;
 	for (unsigned i = 0; i < BRANCH_COUNT; i++)
 		table[i] = jit->branch_miss;
 	return table;
@@ -305,13 +311,13 @@ void pages_reset(struct jit *jit)
 bool pages_init(struct jit *jit)
 {
 	jit->no_branches = new_table(jit);
-	jit->cpu->no_branches = jit->no_branches;
+	jit->cpu->no_branches = branches_word(jit->no_branches);
 	return jit->no_branches != NULL;
 }
 
 void pages_destroy(struct jit *jit)
 {
-	jit->cpu->no_branches = NULL;
+	jit->cpu->no_branches = 0;
 	if (jit->no_branches)
 		munmap((void *)jit->no_branches, TABLE_BYTES);
 	returns_free(&jit->code_kernel);

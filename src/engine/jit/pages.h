@@ -21,6 +21,8 @@ struct record;
 struct unit;
 
 #define BRANCH_COUNT 65536u
+/* A table, as translated code has it: with the low 16 bits of an address put in place of its own it is the entry's index from 0. */
+static inline uintptr_t branches_word(const void *table) { return (uintptr_t)table / sizeof(void *); }
 #define SPACE_PAGE_BUCKETS 1024u
 #define CODE_SPACES 16u
 

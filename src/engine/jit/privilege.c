@@ -313,14 +313,14 @@ static void make_iret(struct jit *jit, struct emitter *e)
 	emit_lea(e, REG_RAX, (struct host_mem){ .base = REG_RSP, .index = REG_RAX, .disp = 1 });
 	emit_store(e, CPU_FIELD(gpr[REG_RSP]), REG_RAX);
 	emit_load(e, REG_RSP, WORD(host_rsp));
-	put8(e, 0x41); /* push r10: the stack is aligned then */
-	put8(e, 0x52);
+	put8(e, 0x41); /* push S_B: the stack is aligned then */
+	put8(e, 0x50 | (S_B & 7));
 	emit_constant(e, REG_RDI, (uintptr_t)jit->cpu);
 	emit_constant(e, REG_RAX, (uintptr_t)cpu_iret_common);
 	emit_reg(e, 0, 0xff, 2, REG_RAX);
 	put8(e, 0x41);
-	put8(e, 0x5a);
-	emit_reg(e, EMIT_0F, 0xb6, S_C, REG_RAX); /* movzx r9d, al */
+	put8(e, 0x58 | (S_B & 7));
+	emit_reg(e, EMIT_0F, 0xb6, S_C, REG_RAX); /* movzx, from AL */
 	move_changed(e, false);
 	emit_load(e, REG_RSP, CPU_FIELD(gpr[REG_RSP]));
 	emit_store_constant(e, WORD(stack), -1);

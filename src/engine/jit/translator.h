@@ -177,7 +177,7 @@ bool translate_branch(struct translator *t);
 void exit_direct(struct translator *t, int64_t offset);
 /* The same for code that a RET comes to, maybe long after; polls. */
 void exit_return(struct translator *t, int64_t offset);
-/* To the address in S_A by the table of the space: code, and branches[...], for this set. No flags change. */
+/* To the address in S_A by the table of the space: code, and branches[...], for this set. S_B is lost; no flags change. */
 void emit_branch_by_table(struct emitter *e, unsigned set);
 /* To the address in S_A; without windows flags are in cpu->cc. undo: how many bytes RSP was moved by. */
 void exit_indirect(struct translator *t, int undo);
