@@ -168,6 +168,7 @@ static void note_branch(struct translator *t, int undo)
 void exit_by_table(struct translator *t, int undo)
 {
 	note_branch(t, undo);
+	reuse_provide_bias(t);
 	if (t->set > TLB_SUPERVISOR) /* the table is for code without AC */
 		emit_jump(&t->e, t->jit->branch_miss);
 	else
@@ -188,6 +189,7 @@ void exit_indirect(struct translator *t, int undo)
 /* listed: see struct record. Branches back poll, in units that use windows. */
 static void link_to(struct translator *t, int64_t offset, unsigned condition, bool listed)
 {
+	reuse_provide_bias(t);
 	struct record *record = new_record(t, RECORD_LINK);
 	struct thunk *thunk = new_thunk(t, record);
 	record->target = (int32_t)offset;
@@ -252,6 +254,7 @@ static void jcc(struct translator *t, const struct insn *i)
 		link_to(t, target, condition, false);
 		return;
 	}
+	reuse_provide_bias(t); /* for both ways */
 	put8(&t->e, 0x0f); /* what follows may be longer than a short jump spans */
 	put8(&t->e, 0x80 | (condition ^ 1));
 	uint8_t *from = t->e.at;
@@ -281,6 +284,7 @@ static void check_canonical(struct translator *t, struct thunk *thunk)
 	}
 	if (reuse_prove_target(t, thunk))
 		return;
+	reuse_drop_registers(t, 1u << S_C);
 	emit_move(e, S_C, REG_RCX);
 	emit_constant(e, REG_RCX, 16);
 	emit_shift_quietly(e, 1, S_B, S_A, REG_RCX);
@@ -350,7 +354,7 @@ static void call(struct translator *t, const struct insn *i)
 	if (returns_used(t)) {
 		emit_count(t);
 		flags_to_host(t);
-		returns_call(t, after);
+		returns_call(t, after, indirect);
 	}
 	if (indirect)
 		exit_indirect(t, 0);

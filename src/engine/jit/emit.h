@@ -27,7 +27,7 @@ struct host_mem {
 
 enum { HOST_NONE = 0xff };
 /* Host registers that hold no guest register. */
-enum { S_A = 11, S_B = 9, S_C = 10, SCRATCH_FIRST = S_B, SCRATCH_LAST = S_A };
+enum { S_A = 11, S_B = 9, S_C = 10, SCRATCH_FIRST = S_B, SCRATCH_LAST = S_A, SCRATCH_MASK = 1 << S_A | 1 << S_B | 1 << S_C };
 
 #define CPU_FIELD(field) ((struct host_mem){ .base = HOST_NONE, .index = HOST_NONE, .disp = (int32_t)offsetof(struct cpu, field), .cpu = true })
 #define CPU_OFFSET(offset) ((struct host_mem){ .base = HOST_NONE, .index = HOST_NONE, .disp = (int32_t)(offset), .cpu = true })

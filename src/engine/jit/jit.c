@@ -431,7 +431,7 @@ static void sync_tags(struct cpu *c, struct jit *jit)
 /* AT_HWCAP2, bit 1: the kernel lets programs write the base themselves. */
 static void set_gs_base(struct jit *jit, uint64_t base)
 {
-	jit->gs_base = base;
+	jit->gs_base = jit_words(jit->cpu)->bias = jit_words(jit->cpu)->reuse[REUSE_OF_BIAS] = base;
 	if (getauxval(AT_HWCAP2) & 2)
 		__asm__ volatile("wrgsbase %0" : : "r"(base));
 	else
@@ -502,6 +502,7 @@ static void execute(struct cpu *c, struct jit *jit)
 			}
 			code = unit->entry;
 			jit->pending = 0;
+			words->reuse[REUSE_OF_BIAS] = words->bias;
 		}
 		if (unlikely(!set_branches(c, jit) || jit->entering->retired || !vector_provide(jit))) {
 			c->stats.instructions += jit->pending;
@@ -518,6 +519,7 @@ static void execute(struct cpu *c, struct jit *jit)
 		struct record *record = enter(c, jit)(c, code);
 		if (words->vector_left & VECTOR_X87)
 			x87_store(c, jit);
+		words->reuse[REUSE_OF_BIAS] = words->bias;
 		code = handle(c, jit, record);
 		/* Behind an instruction that was helped the code takes for granted what it found before it. */
 		if (words->vector_left && code && code == record->resume)

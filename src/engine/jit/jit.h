@@ -52,7 +52,10 @@ static inline bool reuse_is_segment(unsigned key) { return key >= REUSE_SEGMENT 
 #define PROVEN_SUMS 2
 #define PROVEN_SUM(base, index, scale, number) ((base) | (index) << 4 | (scale) << 8 | (number) << 10)
 #define PROVEN_SHAPED PROVEN_WINDOWS /* in units of a space with a shape (windows.h) not a window, but all that have its bias */
+/* In units of such a space S_C holds its bias, but where it is needed otherwise: always where they are entered and where they go on to others. */
+#define REUSE_BIAS (REUSE_WINDOW + PROVEN_SHAPED - 1)
 static const uint8_t reuse_register[REUSE_COUNT] = { S_B, S_C, S_A };
+enum { REUSE_OF_BIAS = 1 };
 
 struct record {
 	uint8_t kind;         /* enum record_kind */
@@ -160,6 +163,7 @@ struct jit_words {
 	uint64_t code_page;   /* of the unit under way that is not absolute */
 	uint64_t scratch, target;
 	uint64_t reuse[REUSE_COUNT]; /* for reuse_register */
+	uint64_t bias;        /* of the user space's shape, or 0: the GS base */
 	uint64_t go;          /* where to enter */
 	uint64_t saved_stack; /* host RSP while an instruction has the guest's */
 	uint64_t stack;       /* guest RSP = host RSP + stack + 1: the complement of the window's bias, or of 0 */

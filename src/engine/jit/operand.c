@@ -139,6 +139,7 @@ static void reach(struct translator *t, struct host_mem *m, unsigned size, unsig
 void emit_check(struct translator *t, struct host_mem *m, unsigned size, unsigned access, unsigned keep, struct thunk *thunk)
 {
 	unsigned x, y, a;
+	reuse_drop_registers(t, SCRATCH_MASK);
 	pick(keep, &y, &a, &x);
 	/* `a` is not needed here; of the two the one that is not to be kept, or at least not the base. */
 	if ((keep >> x & 1) && (!(keep >> a & 1) || m->base == x))
@@ -159,6 +160,7 @@ void emit_operand(struct translator *t, const struct insn *insn, unsigned size, 
 		thunk->record->window = true;
 		return;
 	}
+	reuse_drop_registers(t, SCRATCH_MASK);
 	pick(keep, &y, &a, &x);
 	*m = emit_linear(t, insn, a, y);
 	if (m->base == y) { /* a segment base alone */

@@ -150,6 +150,8 @@ static void go_by_table(struct jit *jit, struct emitter *e, unsigned set)
 	emit_move(e, S_B, REG_RAX);
 	flags_emit_load(e, REG_RAX);
 	emit_move(e, REG_RAX, S_B);
+	if (set == TLB_USER)
+		emit_load(e, S_C, WORD(bias));
 	emit_branch_by_table(e, set);
 }
 

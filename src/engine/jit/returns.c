@@ -38,6 +38,8 @@ static void make_stubs(struct jit *jit, struct emitter *e, unsigned set)
 	jit->returns_none[set] = emit_here(e);
 	emit_move(e, REG_RSP, S_B);
 	jit->returns_other[set] = emit_here(e);
+	if (set == TLB_USER)
+		emit_load(e, S_C, WORD(bias)); /* RET's index was in it */
 	emit_branch_by_table(e, set);
 }
 
@@ -78,27 +80,31 @@ bool returns_used(const struct translator *t)
 	return true;
 }
 
-/* RSP becomes the address of the place, + offset; S_B is the guest's meanwhile. No flags change. */
-static void to_table(struct translator *t, int offset)
+/* RSP becomes the address of the place, + offset; S_B is the guest's meanwhile. `index`, a scratch register, is lost; no flags change. */
+static void to_table(struct translator *t, int offset, unsigned index)
 {
-	struct host_mem place = { .base = HOST_NONE, .index = S_C, .scale = 3,
+	struct host_mem place = { .base = HOST_NONE, .index = (uint8_t)index, .scale = 3,
 				  .disp = (int32_t)(uintptr_t)(space_of(t)->returns + BEFORE) + offset };
+	reuse_drop_registers(t, 1u << S_B | 1u << index);
 	emit_move(&t->e, S_B, REG_RSP);
-	emit_rotate_quietly(&t->e, S_C, S_B, 3);
-	emit_reg(&t->e, EMIT_0F, 0xb7, S_C, S_C); /* movzx */
+	emit_rotate_quietly(&t->e, index, S_B, 3);
+	emit_reg(&t->e, EMIT_0F, 0xb7, index, index); /* movzx */
 	emit_lea(&t->e, REG_RSP, place);
 }
 
-void returns_call(struct translator *t, int64_t after)
+void returns_call(struct translator *t, int64_t after, bool indirect)
 {
 	struct emitter *e = &t->e;
-	to_table(t, 0);
+	to_table(t, 0, indirect ? S_C : S_A);
 	put8(e, 0xe8); /* call */
 	uint8_t *over = e->at;
 	put32(e, 0);
 	emit_move(e, REG_RSP, S_B);
 	emit_compare_target(e, t->unit->page + (uint64_t)after, t->jit->returns_other[t->set]);
+	const struct reuse called = t->reuse[REUSE_OF_BIAS];
+	reuse_drop_registers(t, 1u << S_C); /* as behind returns_other */
 	exit_return(t, after);
+	t->reuse[REUSE_OF_BIAS] = called;
 	if (!e->full)
 		emit_patch(over, e->delta, emit_here(e));
 	emit_move(e, REG_RSP, S_B);
@@ -107,6 +113,6 @@ void returns_call(struct translator *t, int64_t after)
 /* After the POP the guest's RSP is by one place higher than after the PUSH. */
 void returns_return(struct translator *t)
 {
-	to_table(t, -2 * (int)sizeof(uint64_t));
+	to_table(t, -2 * (int)sizeof(uint64_t), S_C);
 	put8(&t->e, 0xc3);
 }

@@ -27,8 +27,8 @@ void returns_free(struct code_space *space);
 
 /* Whether the code under way uses a table, which is made when it is first asked for. */
 bool returns_used(const struct translator *t);
-/* Makes the page's code at `after` what the guest comes back to; then the branch to the callee, in S_A if it is not direct. */
-void returns_call(struct translator *t, int64_t after);
+/* Makes the page's code at `after` what the guest comes back to; then the branch to the callee, in S_A if it is indirect. */
+void returns_call(struct translator *t, int64_t after, bool indirect);
 /* To the guest's address in S_A. */
 void returns_return(struct translator *t);
 

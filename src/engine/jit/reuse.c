@@ -17,7 +17,8 @@
  * Both hold while the register changes by constants only: between windows is more nothing than all those constants and a
  * displacement make up.
  *
- * A unit begins with none; what comes back from a function gets biases anew by the record's `reuse`, if what was proven
+ * A unit begins with none but the bias of its space's shape in S_C, which stays there but where that register is needed otherwise: an operand
+ * [base + S_C + displacement] is faster than one by the GS base, which costs the load two cycles more. What comes back from a function gets biases anew by the record's `reuse`, if what was proven
  * is still true.
  */
 #define DRIFT_MAX (1ll << 30)
@@ -168,6 +169,35 @@ static struct reuse *find(struct translator *t, unsigned key)
 	return NULL;
 }
 
+/* Code is entered with it, so what takes its place is seldom worth it. */
+static bool holds_bias(const struct translator *t)
+{
+	return t->unit->shape_bias && t->reuse[REUSE_OF_BIAS].key == REUSE_BIAS;
+}
+
+void reuse_begin(struct translator *t)
+{
+	if (t->unit->shape_bias)
+		t->reuse[REUSE_OF_BIAS] = (struct reuse){ .key = REUSE_BIAS };
+}
+
+void reuse_provide_bias(struct translator *t)
+{
+	if (!t->unit->shape_bias || holds_bias(t))
+		return;
+	emit_load(&t->e, S_C, WORD(bias));
+	reuse_begin(t);
+}
+
+/* S_C, with the shape's bias; HOST_NONE: the operand needs the register, or it holds something else. fetch: then it is loaded. */
+static unsigned bias_register(struct translator *t, unsigned keep, bool fetch)
+{
+	if ((keep >> S_C & 1) || (!fetch && !holds_bias(t)))
+		return HOST_NONE;
+	reuse_provide_bias(t);
+	return S_C;
+}
+
 static struct reuse *entry_of(struct translator *t, unsigned reg)
 {
 	return &t->reuse[reg == S_B ? 0 : reg == S_C ? 1 : 2];
@@ -193,7 +223,8 @@ unsigned reuse_gpr(struct translator *t, unsigned reg)
 	return reg;
 }
 
-/* A register to keep a bias in: a free one, or the one that was taken less recently. S_A is too much in use. */
+/* A register to keep a bias in: a free one, or the one that was taken less recently. S_A is too much in use; S_C is the last resort where it
+ * holds the shape's. */
 static struct reuse *take(struct translator *t, unsigned keep, unsigned key)
 {
 	struct reuse *best = NULL;
@@ -201,7 +232,7 @@ static struct reuse *take(struct translator *t, unsigned keep, unsigned key)
 		struct reuse *r = &t->reuse[n];
 		if (keep >> reuse_register[n] & 1)
 			continue;
-		if (!best || (best->key != REUSE_NONE && (r->key == REUSE_NONE || r->taken < best->taken)))
+		if (!best || (best->key != REUSE_NONE && r->key != REUSE_BIAS && (r->key == REUSE_NONE || r->taken < best->taken)))
 			best = r;
 	}
 	if (best)
@@ -266,6 +297,10 @@ static unsigned number_of(struct unit *unit, int window)
 
 static void emit_bias(struct translator *t, unsigned y, unsigned number)
 {
+	if (unit_shaped(t->unit, number)) {
+		emit_load(&t->e, y, WORD(bias));
+		return;
+	}
 	uint64_t *bias = &mirror_table(t->jit, t->set)[t->unit->window_index[number - 1]];
 	emit_load(&t->e, y, (struct host_mem){ .base = HOST_NONE, .index = HOST_NONE, .disp = (int32_t)(uintptr_t)bias });
 }
@@ -416,6 +451,15 @@ static unsigned guess_base(struct translator *t, const struct insn *i, unsigned 
 	return unit_shaped(t->unit, number) || room_for_proof(t, keep) ? number : 0;
 }
 
+/* What the shape's bias is in for an operand of one register; proves: which is to be proven first. A load is worth having it. */
+static unsigned shape_register(struct translator *t, const struct insn *i, unsigned keep, bool proves)
+{
+	const struct operand *to = &i->operand[0];
+	if (proves && !spare(t, keep | 1u << S_C))
+		return HOST_NONE;
+	return bias_register(t, keep, to->kind == OPERAND_GPR && (to->access & ACCESS_W));
+}
+
 /* [base + disp] by the window that the base was proven to point into, or is now. */
 static bool proven_operand(struct translator *t, const struct insn *i, unsigned keep, struct thunk *thunk, struct host_mem *m)
 {
@@ -428,12 +472,14 @@ static bool proven_operand(struct translator *t, const struct insn *i, unsigned 
 	if (!shaped && !(y = window_register(t, number, keep)))
 		return false;
 	unsigned base = reuse_gpr(t, i->base);
+	if (shaped)
+		y = shape_register(t, i, keep, !p->window);
 	if (!p->window)
-		emit_proof(t, number, base, spare(t, keep | (shaped ? 0 : 1u << y)), thunk);
+		emit_proof(t, number, base, spare(t, keep | (y == HOST_NONE ? 0 : 1u << y)), thunk);
 	if (!p->window || (i->disp >= -NEAR && i->disp <= NEAR))
 		p->drift = 0; /* where the access succeeds the register is that near to the window */
 	p->window = (uint8_t)number;
-	*m = (struct host_mem){ .base = (uint8_t)base, .index = (uint8_t)y, .disp = i->disp, .gs = shaped };
+	*m = (struct host_mem){ .base = (uint8_t)base, .index = (uint8_t)y, .disp = i->disp, .gs = y == HOST_NONE };
 	return true;
 }
 
@@ -544,7 +590,7 @@ static void emit_reuse(struct translator *t, unsigned key, unsigned y)
 }
 
 /* An address in the low 2 GiB that is a constant needs neither a register nor a proof. */
-static bool shaped_constant(struct translator *t, const struct insn *i, struct host_mem *m)
+static bool shaped_constant(struct translator *t, const struct insn *i, unsigned keep, struct host_mem *m)
 {
 	uint64_t linear = (uint64_t)(int64_t)i->disp;
 	if (i->base == REG_RIP)
@@ -552,7 +598,8 @@ static bool shaped_constant(struct translator *t, const struct insn *i, struct h
 	if (!t->unit->shape_bias || (i->base != REG_RIP && i->base != REG_NONE) || i->index != REG_NONE || i->seg == SEG_FS || i->seg == SEG_GS ||
 	    linear > INT32_MAX || windows_place(t->jit->windows, t->jit->space, 0) != WINDOW_IN_SHAPE)
 		return false;
-	*m = (struct host_mem){ .base = HOST_NONE, .index = HOST_NONE, .disp = (int32_t)linear, .gs = true };
+	unsigned y = bias_register(t, keep, false);
+	*m = (struct host_mem){ .base = (uint8_t)y, .index = HOST_NONE, .disp = (int32_t)linear, .gs = y == HOST_NONE };
 	return true;
 }
 
@@ -580,7 +627,8 @@ static bool shaped_segment(struct translator *t, const struct insn *i, unsigned 
 		emit_proof(t, PROVEN_SHAPED, register_of(t, r), S_A, thunk);
 	}
 	r->taken = ++t->takes;
-	*m = (struct host_mem){ .base = (uint8_t)register_of(t, r), .index = HOST_NONE, .disp = i->disp, .gs = true };
+	unsigned y = r == &t->reuse[REUSE_OF_BIAS] ? HOST_NONE : bias_register(t, keep, false);
+	*m = (struct host_mem){ .base = (uint8_t)register_of(t, r), .index = (uint8_t)y, .disp = i->disp, .gs = y == HOST_NONE };
 	return true;
 }
 
@@ -590,7 +638,7 @@ bool reuse_operand(struct translator *t, const struct insn *i, unsigned keep, st
 	if (!uses_windows(t) || !t->unit->absolute || i->adsize != 8)
 		return false;
 	thunk->record->window = true;
-	if (shaped_constant(t, i, m) || ((key == REUSE_FS || key == REUSE_GS) && shaped_segment(t, i, keep, thunk, m)))
+	if (shaped_constant(t, i, keep, m) || ((key == REUSE_FS || key == REUSE_GS) && shaped_segment(t, i, keep, thunk, m)))
 		return true;
 	if (constant_operand(t, i, keep, m))
 		return true;

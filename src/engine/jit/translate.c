@@ -458,6 +458,7 @@ static void emit_unit(struct translator *t, bool memory_flags)
 {
 	emit_entries(t, memory_flags);
 	predict_begin(t);
+	reuse_begin(t);
 	reuse_hoist(t);
 	for (t->now = 0; t->now < t->count; t->now++) {
 		t->executed++;

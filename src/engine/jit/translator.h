@@ -205,6 +205,10 @@ bool reuse_explicit(const struct insn *insn);
  * those that write no general registers but operands. */
 void reuse_update(struct translator *t, bool kept, bool vector);
 void reuse_drop_registers(struct translator *t, unsigned mask);
+/* Before code goes on elsewhere: S_C is what units of the space take for granted. */
+void reuse_provide_bias(struct translator *t);
+/* At the unit's start. */
+void reuse_begin(struct translator *t);
 /* Proves at the unit's start what its code would prove before any branch, so that those who have proven it already can leave that out. */
 void reuse_hoist(struct translator *t);
 /* The registers that are in the shape here, for sure, and by no more beside it than an access at a small displacement can tell. */
