@@ -322,6 +322,12 @@ bool predict_shaped(const struct translator *t, unsigned reg)
 	return good_guesser(pages_space(t->jit, t->unit)) && (!known(t, reg) || windows_place(t->jit->windows, t->jit->space, window) != WINDOW_ASTRAY);
 }
 
+/* A program at the lowest addresses has heirs, whose stacks, which are not in the shape, are in other windows. */
+static bool heirs_differ(const struct translator *t)
+{
+	return t->shape.id && windows_place(t->jit->windows, t->jit->space, 0) == WINDOW_IN_SHAPE;
+}
+
 int predict_window(const struct translator *t, const struct insn *i, bool base_only)
 {
 	struct code_space *space = pages_space(t->jit, t->unit);
@@ -332,7 +338,7 @@ int predict_window(const struct translator *t, const struct insn *i, bool base_o
 	int window = (int)(linear >> WINDOW_SHIFT & 0xffff);
 	if (t->shape.id && (!is_known || missed(t, ONE_WINDOW) || windows_place(t->jit->windows, t->jit->space, window) != WINDOW_ASTRAY))
 		window = WINDOW_SHAPED;
-	else if (!is_known || !is_canonical(linear))
+	else if (!is_known || !is_canonical(linear) || heirs_differ(t))
 		return -1;
 	return window;
 }

@@ -190,6 +190,12 @@ static void remove_left(struct windows *w, struct place *left)
 	memmove(left, left + 1, (size_t)(w->left + --w->left_count - left) * sizeof(*left));
 }
 
+static void give_back_oldest(struct windows *w)
+{
+	give_back_place(&w->left[0]);
+	remove_left(w, &w->left[0]);
+}
+
 /* Returns whether there were any. */
 static bool give_back_left(struct windows *w)
 {
@@ -202,10 +208,8 @@ static bool give_back_left(struct windows *w)
 
 static void park(struct windows *w, const struct place *left)
 {
-	if (w->left_count == PLACES_LEFT) {
-		give_back_place(&w->left[0]);
-		remove_left(w, &w->left[0]);
-	}
+	if (w->left_count == PLACES_LEFT)
+		give_back_oldest(w);
 	w->left[w->left_count++] = *left;
 }
 
@@ -454,22 +458,39 @@ static bool far_apart(const uint16_t *zone, unsigned zones)
 	return zone[0] * ZONE_WINDOWS <= SHIFT_MAX && zones > 2 && zone[zones - 2] * ZONE_WINDOWS >= (int)BLOCKS - SHIFT_MAX;
 }
 
-/* 0: nothing fits. Others keep away from where those are that have no choice. */
+static bool all_fit(unsigned fitting, unsigned zones)
+{
+	return fitting >= 2 * zones - 2; /* but for the stack */
+}
+
+/* 0: nothing fits. Others keep away from where those are that have no choice, but to go up a little. */
 static int64_t find_shift(const uint16_t *zone, unsigned zones, uint32_t owner)
 {
+	const bool far = far_apart(zone, zones);
 	unsigned most = 0;
-	int64_t best = 0, first = far_apart(zone, zones) ? 1 : SHIFT_FAR, end = SHIFT_MAX;
-	for (int64_t n = first; n <= end && most < 2 * zones - 1; n++)
-		for (int64_t shift = -n; shift <= n; shift += 2 * n) {
+	int64_t best = 0, end = SHIFT_MAX;
+	for (int64_t n = far ? 1 : SHIFT_FAR; n <= end && most < 2 * zones - 1; n++)
+		for (int64_t shift = far ? n : -n; shift <= n; shift += 2 * n) {
 			unsigned fitting = count_fitting(zone, zones, shift, owner);
 			if (fitting <= most)
 				continue;
 			most = fitting;
 			best = shift;
-			if (most >= 2 * zones - 2)
-				end = MIN(end, n + SHIFT_TRIES); /* all but the stack */
+			if (all_fit(most, zones))
+				end = MIN(end, n + SHIFT_TRIES);
 		}
 	return best;
+}
+
+/* Where there is little choice, what others left gives way, the oldest first. */
+static int64_t make_shift(struct windows *w, const uint16_t *zone, unsigned zones, uint32_t owner)
+{
+	int64_t shift = find_shift(zone, zones, owner);
+	while (far_apart(zone, zones) && w->left_count && !all_fit(count_fitting(zone, zones, shift, owner), zones)) {
+		give_back_oldest(w);
+		shift = find_shift(zone, zones, owner);
+	}
+	return shift;
 }
 
 /* Takes the shapes that are left, or that of the space that was not used for longest. */
@@ -585,7 +606,7 @@ static bool take_left(struct windows *w, uint32_t id, const uint16_t *zone, unsi
 static bool shape(struct windows *w, struct space *space, const uint16_t *zone, unsigned zones)
 {
 	uint32_t owner = blocks_owner();
-	int64_t shift = find_shift(zone, zones, owner);
+	int64_t shift = make_shift(w, zone, zones, owner);
 	uint32_t proof = shift && !space->retired_windows ? predict_take() : 0;
 	if (!proof) {
 		take_back_shape(w);
