@@ -175,10 +175,35 @@ static bool holds_bias(const struct translator *t)
 	return t->unit->shape_bias && t->reuse[REUSE_OF_BIAS].key == REUSE_BIAS;
 }
 
+#ifdef __SANITIZE_ADDRESS__
+#define CHECKED true
+#else
+#define CHECKED false
+#endif
+
+/* That keeps guests inside their windows, and a fault would hide what is wrong: with sanitizers ud2 does not. No flags change. */
+static void check_bias(struct translator *t)
+{
+	struct emitter *e = &t->e;
+	if (!CHECKED || !holds_bias(t))
+		return;
+	emit_store(e, WORD(scratch), REG_RCX);
+	emit_load(e, REG_RCX, WORD(bias));
+	emit_reg(e, EMIT_W, 0xf7, 2, REG_RCX); /* not */
+	emit_lea(e, REG_RCX, (struct host_mem){ .base = REG_RCX, .index = S_C, .disp = 1 });
+	put_bytes(e, (const uint8_t[]){ 0xe3, 2, 0x0f, 0x0b }, 4); /* jrcxz over ud2 */
+	emit_load(e, REG_RCX, WORD(scratch));
+}
+
+static void set_bias(struct translator *t)
+{
+	t->reuse[REUSE_OF_BIAS] = (struct reuse){ .key = REUSE_BIAS };
+}
+
 void reuse_begin(struct translator *t)
 {
 	if (t->unit->shape_bias)
-		t->reuse[REUSE_OF_BIAS] = (struct reuse){ .key = REUSE_BIAS };
+		set_bias(t);
 }
 
 void reuse_provide_bias(struct translator *t)
@@ -186,7 +211,7 @@ void reuse_provide_bias(struct translator *t)
 	if (!t->unit->shape_bias || holds_bias(t))
 		return;
 	emit_load(&t->e, S_C, WORD(bias));
-	reuse_begin(t);
+	set_bias(t);
 }
 
 /* S_C, with the shape's bias; HOST_NONE: the operand needs the register, or it holds something else. fetch: then it is loaded. */
@@ -195,6 +220,7 @@ static unsigned bias_register(struct translator *t, unsigned keep, bool fetch)
 	if ((keep >> S_C & 1) || (!fetch && !holds_bias(t)))
 		return HOST_NONE;
 	reuse_provide_bias(t);
+	check_bias(t);
 	return S_C;
 }
 
@@ -408,6 +434,7 @@ void reuse_hoist(struct translator *t)
 		}
 		hoist(t, r, used_by[r], thunk);
 	}
+	check_bias(t);
 }
 
 uint16_t reuse_shaped(const struct translator *t)
