@@ -291,9 +291,7 @@ static void check_canonical(struct translator *t, struct thunk *thunk)
 	emit_shift_quietly(e, 2, S_B, S_B, REG_RCX);
 	emit_reg(e, EMIT_W, 0xf7, 2, S_B); /* not */
 	emit_lea(e, REG_RCX, (struct host_mem){ .base = S_A, .index = S_B, .disp = 1 });
-	put8(e, 0xe3);
-	put8(e, 0);
-	uint8_t *equal = e->at;
+	uint8_t *equal = emit_jrcxz(e);
 	emit_move(e, REG_RCX, S_C);
 	jump_to_thunk(t, thunk, COND_ALWAYS);
 	emit_over(e, equal);

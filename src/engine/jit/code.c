@@ -33,17 +33,23 @@ static void *map(void *at, size_t size, int protection, int flags)
 	return p == MAP_FAILED ? NULL : p;
 }
 
+void *jit_map_aligned(size_t size, size_t alignment, int protection)
+{
+	uint8_t *whole = map(NULL, size + alignment, protection, MAP_PRIVATE | MAP_ANONYMOUS);
+	if (!whole)
+		return NULL;
+	uint8_t *at = (uint8_t *)ALIGN_UP((uintptr_t)whole, alignment);
+	if (at != whole)
+		munmap(whole, (size_t)(at - whole));
+	if (at != whole + alignment)
+		munmap(at + size, (size_t)(whole + alignment - at));
+	return at;
+}
+
 /* Of address space, at a multiple of the host's large pages. */
 static uint8_t *reserve(size_t size)
 {
-	uint8_t *whole = map(NULL, size + HUGE_PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS);
-	if (!whole)
-		return NULL;
-	uint8_t *at = (uint8_t *)ALIGN_UP((uintptr_t)whole, HUGE_PAGE);
-	if (at != whole)
-		munmap(whole, (size_t)(at - whole));
-	munmap(at + size, (size_t)(whole + HUGE_PAGE - at));
-	return at;
+	return jit_map_aligned(size, HUGE_PAGE, PROT_NONE);
 }
 
 static void unmap_code(struct jit *jit)

@@ -145,6 +145,13 @@ uint8_t *emit_short(struct emitter *e, unsigned condition)
 	return e->at;
 }
 
+uint8_t *emit_jrcxz(struct emitter *e)
+{
+	put8(e, 0xe3);
+	put8(e, 0);
+	return e->at;
+}
+
 uint8_t *emit_skip(struct emitter *e)
 {
 	put8(e, 0xeb);
@@ -192,9 +199,7 @@ uint8_t *emit_compare_target(struct emitter *e, uint64_t target, const uint8_t *
 		emit_constant(e, RCX, -target);
 		emit_lea(e, RCX, (struct host_mem){ .base = RCX, .index = S_A });
 	}
-	put8(e, 0xe3); /* jrcxz */
-	put8(e, 0);
-	uint8_t *equal = e->at;
+	uint8_t *equal = emit_jrcxz(e);
 	emit_move(e, RCX, S_B);
 	uint8_t *site = emit_jump(e, other);
 	emit_over(e, equal);
@@ -207,9 +212,7 @@ uint8_t *emit_check_quietly(struct emitter *e, struct host_mem m)
 {
 	emit_move(e, S_A, RCX);
 	emit_mem(e, 0, 0x8b, RCX, m);
-	put8(e, 0xe3);
-	put8(e, 0);
-	uint8_t *quiet = e->at;
+	uint8_t *quiet = emit_jrcxz(e);
 	emit_move(e, RCX, S_A);
 	return quiet;
 }

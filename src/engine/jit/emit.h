@@ -93,8 +93,9 @@ uint8_t *emit_jump_if(struct emitter *e, unsigned condition, const uint8_t *targ
 /* opcode reg, [target] and lea reg, [target], for data near the code. */
 void emit_near(struct emitter *e, unsigned flags, unsigned opcode, unsigned reg, const void *target);
 static inline void emit_address(struct emitter *e, unsigned reg, const void *target) { emit_near(e, EMIT_W, 0x8d, reg, target); }
-/* A short jcc, or jmp, over what follows; emit_over ends it. */
+/* A short jcc, jrcxz or jmp over what follows; emit_over ends it. */
 uint8_t *emit_short(struct emitter *e, unsigned condition);
+uint8_t *emit_jrcxz(struct emitter *e);
 uint8_t *emit_skip(struct emitter *e);
 void emit_over(struct emitter *e, uint8_t *from);
 /* Makes the rel32 at `site` (as written) lead to `target` (where it runs). */

@@ -431,7 +431,7 @@ static void sync_tags(struct cpu *c, struct jit *jit)
 /* AT_HWCAP2, bit 1: the kernel lets programs write the base themselves. */
 static void set_gs_base(struct jit *jit, uint64_t base)
 {
-	jit->gs_base = jit_words(jit->cpu)->bias = jit_words(jit->cpu)->reuse[REUSE_OF_BIAS] = base;
+	jit_words(jit->cpu)->bias = base;
 	if (getauxval(AT_HWCAP2) & 2)
 		__asm__ volatile("wrgsbase %0" : : "r"(base));
 	else
@@ -442,7 +442,7 @@ static void set_gs_base(struct jit *jit, uint64_t base)
 static void sync_bias(struct jit *jit)
 {
 	uint64_t bias = jit->code_user ? jit->code_user->shape.bias : 0;
-	if (unlikely(bias != jit->gs_base))
+	if (unlikely(bias != jit_words(jit->cpu)->bias))
 		set_gs_base(jit, bias);
 }
 

@@ -163,7 +163,7 @@ struct jit_words {
 	uint64_t code_page;   /* of the unit under way that is not absolute */
 	uint64_t scratch, target;
 	uint64_t reuse[REUSE_COUNT]; /* for reuse_register */
-	uint64_t bias;        /* of the user space's shape, or 0: the GS base */
+	uint64_t bias;        /* of the user space's shape, or 0: the host's GS base */
 	uint64_t go;          /* where to enter */
 	uint64_t saved_stack; /* host RSP while an instruction has the guest's */
 	uint64_t stack;       /* guest RSP = host RSP + stack + 1: the complement of the window's bias, or of 0 */
@@ -255,7 +255,6 @@ struct jit {
 	struct windows *windows; /* NULL: none on this host */
 	struct space *space, *kernel;
 	uint64_t root;        /* of `space` */
-	uint64_t gs_base;     /* the host's: the bias of the user space's shape */
 	uint64_t *table;      /* biases by bits 32..47 of an address: 65536 for user code, 65536 for supervisor code */
 	struct installed {
 		const struct space *space;
@@ -310,6 +309,8 @@ int jit_memory_init(struct jit *jit, size_t total, struct error *err);
 void jit_memory_destroy(struct jit *jit);
 /* Forgets all units. */
 void jit_flush(struct jit *jit);
+/* Anonymous memory at a multiple of the alignment, of which the size is one, too; NULL: none. */
+void *jit_map_aligned(size_t size, size_t alignment, int protection);
 /* Zeroed memory that lives until the next flush; NULL: full. */
 void *jit_alloc(struct jit *jit, size_t size);
 /* To be called before as many bytes are written to both parts of the code. */

@@ -16,15 +16,8 @@
 /* Aligned to its size: branches_word. */
 static const uint8_t **new_table(const struct jit *jit)
 {
-	uint8_t *room = mmap(NULL, 2 * TABLE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (room == MAP_FAILED)
-		return NULL;
-	uint8_t *at = (uint8_t *)ALIGN_UP((uintptr_t)room, TABLE_BYTES);
-	if (at > room)
-		munmap(room, (size_t)(at - room));
-	munmap(at + TABLE_BYTES, (size_t)(room + TABLE_BYTES - at));
-	const uint8_t **table = (const uint8_t **)at;
-	for (unsigned i = 0; i < BRANCH_COUNT; i++)
+	const uint8_t **table = jit_map_aligned(TABLE_BYTES, TABLE_BYTES, PROT_READ | PROT_WRITE);
+	for (unsigned i = 0; table && i < BRANCH_COUNT; i++)
 		table[i] = jit->branch_miss;
 	return table;
 }

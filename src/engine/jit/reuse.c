@@ -191,7 +191,9 @@ static void check_bias(struct translator *t)
 	emit_load(e, REG_RCX, WORD(bias));
 	emit_reg(e, EMIT_W, 0xf7, 2, REG_RCX); /* not */
 	emit_lea(e, REG_RCX, (struct host_mem){ .base = REG_RCX, .index = S_C, .disp = 1 });
-	put_bytes(e, (const uint8_t[]){ 0xe3, 2, 0x0f, 0x0b }, 4); /* jrcxz over ud2 */
+	uint8_t *good = emit_jrcxz(e);
+	put_bytes(e, (const uint8_t[]){ 0x0f, 0x0b }, 2); /* ud2 */
+	emit_over(e, good);
 	emit_load(e, REG_RCX, WORD(scratch));
 }
 
@@ -654,7 +656,7 @@ static bool shaped_segment(struct translator *t, const struct insn *i, unsigned 
 		emit_proof(t, PROVEN_SHAPED, register_of(t, r), S_A, thunk);
 	}
 	r->taken = ++t->takes;
-	unsigned y = r == &t->reuse[REUSE_OF_BIAS] ? HOST_NONE : bias_register(t, keep, false);
+	unsigned y = bias_register(t, keep, false);
 	*m = (struct host_mem){ .base = (uint8_t)register_of(t, r), .index = (uint8_t)y, .disp = i->disp, .gs = y == HOST_NONE };
 	return true;
 }
