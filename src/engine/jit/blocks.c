@@ -11,7 +11,7 @@
 
 /* System calls: mmap, munmap. */
 #define BLOCK_SIZE (1ull << BLOCK_SHIFT)
-#define ROOM_BELOW 8u      /* blocks that stay free below the host's latest mapping, */
+#define ROOM_BELOW 1u      /* blocks that stay free below the host's latest mapping, */
 #define ROOM_FIRST 0x3000u /* and some where guests seldom have anything */
 #define ROOM_COUNT 0x400u
 #define ROOM_LEAST 0x100u  /* where the host limits address space, the last ones are left to it */

@@ -151,7 +151,7 @@ static void give_shape(struct jit *jit)
 	if (!zones)
 		return;
 	for (unsigned i = 0; i < CODE_SPACES; i++) {
-		const struct code_space *code = &jit->code_space[i];
+		struct code_space *code = &jit->code_space[i];
 		if (code->shape.id && pages_same(jit, code) && windows_inherit(jit->windows, jit->space, code->shape.id, zone, zones)) {
 			jit->stats.inherited++;
 			return;

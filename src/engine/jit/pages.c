@@ -199,20 +199,38 @@ static struct code_space *space_of(struct jit *jit, uint64_t root, struct window
 	return space;
 }
 
-/* A program's next process is told by so many pages with code in the same places, of so many, one of which is among the first. */
+/* A program's next process is told by so many pages with code in the same places, of so many, one of which is among the first: those that
+ * it shares with the last one come to the front, where they are found before those of libraries, which are elsewhere in each. */
 #define SAME_PAGES 16u
 #define LOOKS_MAX 4096u
 #define LOOKS_FIRST 512u
 
-bool pages_same(struct jit *jit, const struct code_space *space)
+static bool is_same(struct jit *jit, const struct code_page *page)
+{
+	struct page_rights now;
+	return mmu_peek(jit->cpu, TLB_USER, page->linear, &now) && now.host == page->last_host;
+}
+
+bool pages_same(struct jit *jit, struct code_space *space)
 {
 	unsigned same = 0, looks = 0;
-	for (const struct code_page *page = space->pages; page && same < SAME_PAGES && looks < (same ? LOOKS_MAX : LOOKS_FIRST); page = page->next_in_space) {
-		struct page_rights now;
-		if (!page->last_host)
+	struct code_page **at = &space->pages, *front = NULL;
+	for (struct code_page *page; (page = *at) && same < SAME_PAGES && looks < (same ? LOOKS_MAX : LOOKS_FIRST);) {
+		looks += page->last_host != NULL;
+		if (!page->last_host || !is_same(jit, page)) {
+			at = &page->next_in_space;
 			continue;
-		looks++;
-		same += mmu_peek(jit->cpu, TLB_USER, page->linear, &now) && now.host == page->last_host;
+		}
+		same++;
+		*at = page->next_in_space;
+		page->next_in_space = front;
+		front = page;
+	}
+	while (front) {
+		struct code_page *page = front;
+		front = page->next_in_space;
+		page->next_in_space = space->pages;
+		space->pages = page;
 	}
 	return same == SAME_PAGES;
 }

@@ -56,7 +56,7 @@ struct code_space {
 /* The space of a unit that uses windows; NULL: it is not there any more, or not current. */
 struct code_space *pages_space(struct jit *jit, const struct unit *unit);
 /* Whether the code of that space, as far as it can be seen, is where the current address space has it. */
-bool pages_same(struct jit *jit, const struct code_space *space);
+bool pages_same(struct jit *jit, struct code_space *space);
 /* A unit was made in its space. */
 void pages_count(struct jit *jit, const struct unit *unit);
 /* False: no memory. */

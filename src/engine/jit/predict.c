@@ -24,12 +24,12 @@
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static bool there;
 
-/* For shapes: 2^11 pages each, and as many of nothing before and behind. Addresses of 32 bits wrap, so that the last one must
+/* For shapes: 2^13 pages each, and as many of nothing before and behind. Addresses of 32 bits wrap, so that the last one must
  * not be at the end. */
 #define SHAPES_START 0x80000000u
-#define SHAPE_PAGES 2048u
+#define SHAPE_PAGES 8192u
 #define SHAPE_BYTES (SHAPE_PAGES * GUEST_PAGE_SIZE)
-#define SHAPES 127u
+#define SHAPES 31u
 
 static pthread_mutex_t shapes_lock = PTHREAD_MUTEX_INITIALIZER;
 static bool shape_taken[SHAPES];
@@ -101,9 +101,19 @@ void predict_give_back(uint32_t proof)
 	pthread_mutex_unlock(&shapes_lock);
 }
 
+static void protect(uint32_t proof, uint16_t zone, int protection)
+{
+	mprotect((void *)(uintptr_t)(proof + zone * (uint32_t)GUEST_PAGE_SIZE), GUEST_PAGE_SIZE, protection);
+}
+
 void predict_show(uint32_t proof, uint16_t zone)
 {
-	mprotect((void *)(uintptr_t)(proof + zone * (uint32_t)GUEST_PAGE_SIZE), GUEST_PAGE_SIZE, PROT_READ);
+	protect(proof, zone, PROT_READ);
+}
+
+void predict_hide(uint32_t proof, uint16_t zone)
+{
+	protect(proof, zone, PROT_NONE);
 }
 
 /* --- what faults have told --- */

@@ -275,7 +275,7 @@ static unsigned register_of(const struct translator *t, const struct reuse *r)
 
 static void emit_page(struct translator *t, unsigned y)
 {
-	if (t->shape.id && windows_place(t->jit->windows, t->jit->space, (uint16_t)(t->unit->page >> WINDOW_SHIFT)) == WINDOW_IN_SHAPE) {
+	if (t->shape.id && windows_constant(t->jit->windows, t->jit->space, (uint16_t)(t->unit->page >> WINDOW_SHIFT))) {
 		emit_constant(&t->e, y, t->unit->page + t->shape.bias);
 		return;
 	}
@@ -333,7 +333,7 @@ static void emit_bias(struct translator *t, unsigned y, unsigned number)
 	emit_load(&t->e, y, (struct host_mem){ .base = HOST_NONE, .index = HOST_NONE, .disp = (int32_t)(uintptr_t)bias });
 }
 
-/* rorx y, reg, 20 (or 24); mov y8, [y32 + ...]: faults unless the address in `reg` is in the window. Flags stay. */
+/* rorx y, reg, 20 (or 22); mov y8, [y32 + ...]: faults unless the address in `reg` is in the window. Flags stay. */
 static void emit_proof(struct translator *t, unsigned number, unsigned reg, unsigned y, struct thunk *thunk)
 {
 	bool shaped = unit_shaped(t->unit, number);
@@ -625,7 +625,7 @@ static bool shaped_constant(struct translator *t, const struct insn *i, unsigned
 	if (i->base == REG_RIP)
 		linear += t->unit->page + t->at[t->now] + i->length;
 	if (!t->unit->shape_bias || (i->base != REG_RIP && i->base != REG_NONE) || i->index != REG_NONE || i->seg == SEG_FS || i->seg == SEG_GS ||
-	    linear > INT32_MAX || windows_place(t->jit->windows, t->jit->space, 0) != WINDOW_IN_SHAPE)
+	    linear > INT32_MAX || !windows_constant(t->jit->windows, t->jit->space, 0))
 		return false;
 	unsigned y = bias_register(t, keep, false);
 	*m = (struct host_mem){ .base = (uint8_t)y, .index = HOST_NONE, .disp = (int32_t)linear, .gs = y == HOST_NONE };

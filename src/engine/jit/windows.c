@@ -39,7 +39,8 @@ struct run {
 struct place {
 	struct window_shape shape;
 	uint32_t owner;          /* of its blocks */
-	unsigned zones;          /* that its windows are in, or were: bits 36 to 47 of addresses */
+	bool low;                /* of a program at the lowest addresses: heirs have the rest elsewhere */
+	unsigned zones;          /* that its windows are in, or were: bits 34 to 47 of addresses */
 	uint16_t zone[SPACE_WINDOWS];
 };
 
@@ -178,10 +179,15 @@ static bool in_shape(const struct space *space, const struct window *window)
 
 /* --- shapes that are left --- */
 
+static void free_zone(const struct place *place, uint16_t zone)
+{
+	blocks_free((unsigned)shaped_block(&place->shape, zone * ZONE_WINDOWS), ZONE_WINDOWS);
+}
+
 static void give_back_place(const struct place *left)
 {
 	for (unsigned i = 0; i < left->zones; i++)
-		blocks_free((unsigned)shaped_block(&left->shape, left->zone[i] * ZONE_WINDOWS), ZONE_WINDOWS);
+		free_zone(left, left->zone[i]);
 	predict_give_back(left->shape.proof);
 }
 
@@ -213,10 +219,32 @@ static void park(struct windows *w, const struct place *left)
 	w->left[w->left_count++] = *left;
 }
 
+/* Where code has addresses as constants (windows_constant) the zones stay the shape's, for good. */
+static bool stays(const struct place *place, unsigned zone)
+{
+	return !zone || !place->low;
+}
+
+static void drop_zones(struct place *place)
+{
+	unsigned kept = 0;
+	for (unsigned i = 0; i < place->zones; i++) {
+		uint16_t zone = place->zone[i];
+		if (stays(place, zone)) {
+			place->zone[kept++] = zone;
+			continue;
+		}
+		predict_hide(place->shape.proof, zone);
+		free_zone(place, zone);
+	}
+	place->zones = kept;
+}
+
 static void leave_place(struct windows *w, struct space *space)
 {
 	if (!space->place.shape.id)
 		return;
+	drop_zones(&space->place);
 	park(w, &space->place);
 	space->place = (struct place){ 0 };
 }
@@ -460,10 +488,10 @@ static bool far_apart(const uint16_t *zone, unsigned zones)
 
 static bool all_fit(unsigned fitting, unsigned zones)
 {
-	return fitting >= 2 * zones - 2; /* but for the stack */
+	return fitting && fitting >= 2 * zones - 2; /* but for the stack */
 }
 
-/* 0: nothing fits. Others keep away from where those are that have no choice, but to go up a little. */
+/* 0: something does not fit. Others keep away from where those are that have no choice, but to go up a little. */
 static int64_t find_shift(const uint16_t *zone, unsigned zones, uint32_t owner)
 {
 	const bool far = far_apart(zone, zones);
@@ -479,14 +507,14 @@ static int64_t find_shift(const uint16_t *zone, unsigned zones, uint32_t owner)
 			if (all_fit(most, zones))
 				end = MIN(end, n + SHIFT_TRIES);
 		}
-	return best;
+	return all_fit(most, zones) ? best : 0;
 }
 
 /* Where there is little choice, what others left gives way, the oldest first. */
 static int64_t make_shift(struct windows *w, const uint16_t *zone, unsigned zones, uint32_t owner)
 {
 	int64_t shift = find_shift(zone, zones, owner);
-	while (far_apart(zone, zones) && w->left_count && !all_fit(count_fitting(zone, zones, shift, owner), zones)) {
+	while (!shift && far_apart(zone, zones) && w->left_count) {
 		give_back_oldest(w);
 		shift = find_shift(zone, zones, owner);
 	}
@@ -511,7 +539,7 @@ static void take_back_shape(struct windows *w)
 	give_back_left(w);
 }
 
-static void begin_shape(struct windows *w, struct space *space, const struct place *place)
+static void begin_shape(struct windows *w, struct space *space, const struct place *place, const uint16_t *zone, unsigned zones)
 {
 	clear(w, space);
 	memcpy(space->retired, space->slot, sizeof(space->slot));
@@ -519,6 +547,8 @@ static void begin_shape(struct windows *w, struct space *space, const struct pla
 	space->windows = 0;
 	atomic_store(&space->astray, 0);
 	space->place = *place;
+	for (unsigned i = 0; i + 1 < zones; i++)
+		take_zone(&space->place, zone[i]);
 	atomic_fetch_add(&space->version, 1);
 }
 
@@ -606,14 +636,15 @@ static bool take_left(struct windows *w, uint32_t id, const uint16_t *zone, unsi
 static bool shape(struct windows *w, struct space *space, const uint16_t *zone, unsigned zones)
 {
 	uint32_t owner = blocks_owner();
-	int64_t shift = make_shift(w, zone, zones, owner);
-	uint32_t proof = shift && !space->retired_windows ? predict_take() : 0;
-	if (!proof) {
+	int64_t shift = space->retired_windows ? 0 : make_shift(w, zone, zones, owner);
+	uint32_t proof = shift ? predict_take() : 0;
+	if (shift && !proof)
 		take_back_shape(w);
+	if (!proof)
 		return false;
-	}
-	const struct place place = { .shape = { .id = blocks_owner(), .bias = (uint64_t)shift << WINDOW_SHIFT, .proof = proof }, .owner = owner };
-	begin_shape(w, space, &place);
+	const struct place place = { .shape = { .id = blocks_owner(), .bias = (uint64_t)shift << WINDOW_SHIFT, .proof = proof },
+				     .owner = owner, .low = !zone[0] };
+	begin_shape(w, space, &place, zone, zones);
 	return true;
 }
 
@@ -623,7 +654,7 @@ bool windows_inherit(struct windows *w, struct space *space, uint32_t id, const 
 	struct place left;
 	bool heir = !space->place.shape.id && !space->retired_windows && take_left(w, id, zone, zones, &left);
 	if (heir)
-		begin_shape(w, space, &left); /* with all its zones: code has addresses in them as constants */
+		begin_shape(w, space, &left, zone, zones);
 	pthread_mutex_unlock(&w->lock);
 	return heir;
 }
@@ -658,6 +689,15 @@ enum window_place windows_place(struct windows *w, const struct space *space, ui
 		place = in_shape(space, window) ? WINDOW_IN_SHAPE : WINDOW_ASTRAY;
 	pthread_mutex_unlock(&w->lock);
 	return place;
+}
+
+bool windows_constant(struct windows *w, const struct space *space, uint16_t index)
+{
+	pthread_mutex_lock(&w->lock);
+	const struct window *window = find_window(w, space, index);
+	bool constant = window && in_shape(space, window) && stays(&space->place, index / ZONE_WINDOWS);
+	pthread_mutex_unlock(&w->lock);
+	return constant;
 }
 
 static struct run *add_run(struct windows *w, struct space *space)

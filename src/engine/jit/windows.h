@@ -16,7 +16,7 @@
  * displacement, or another window of the same bias (blocks.h). What is not mapped there faults.
  *
  * A space that is worth it gets a shape: a bias that as many of its windows as possible have, so that code takes it
- * for granted and proves that it may (predict.h). Shapes have zones of 64 GiB, which hold windows of that bias and nothing else.
+ * for granted and proves that it may (predict.h). Shapes have zones of 16 GiB, which hold windows of that bias and nothing else.
  *
  * Windows are a TLB: a page of them goes when the guest flushes it, unless the page tables still say the same. They are
  * shared by the vCPUs of a machine; the root of the page tables names the
@@ -24,7 +24,7 @@
  * own. All functions lock.
  */
 #define WINDOW_SHIFT 32
-#define WINDOW_ZONE_SHIFT 36                 /* what a shape has of addresses, it has by zones */
+#define WINDOW_ZONE_SHIFT 34                 /* what a shape has of addresses, it has by zones */
 #define WINDOW_LOWEST (2ull << 20)           /* user addresses below are never shown */
 #define WINDOW_KERNEL UINT64_MAX             /* the root of the space of global pages */
 
@@ -101,8 +101,8 @@ void windows_settle_stretch(struct windows *w, struct space *space, uint64_t lin
 
 struct space_heat *windows_heat(struct space *space);
 
-/* Gives the space a shape if it has none and there is one, for addresses in these zones (bits 36 to 47), the last one the least
- * important; returns whether it did. What it shows is hidden. */
+/* Gives the space a shape if it has none and there is one, for addresses in these zones (bits 34 to 47), all of which, but for
+ * the last one, it fits; returns whether it did. What the space shows is hidden. */
 bool windows_shape(struct windows *w, struct space *space, const uint16_t *zone, unsigned zones);
 /* The same, but with the shape of this id, if it is of a space that is gone: what was translated for that one serves the new one too. */
 bool windows_inherit(struct windows *w, struct space *space, uint32_t id, const uint16_t *zone, unsigned zones);
@@ -112,6 +112,8 @@ enum window_place { WINDOW_ASTRAY, WINDOW_NOT_YET, WINDOW_IN_SHAPE };
 /* How many windows are astray. */
 unsigned windows_astray(const struct space *space);
 enum window_place windows_place(struct windows *w, const struct space *space, uint16_t index);
+/* Whether they have the shape's bias in all spaces that will have it. */
+bool windows_constant(struct windows *w, const struct space *space, uint16_t index);
 /* Lists the windows of a space; returns how many. */
 unsigned windows_list(struct windows *w, const struct space *space, struct window_bias list[SPACE_WINDOWS]);
 /* Counts up whenever the list of the space grows. */
