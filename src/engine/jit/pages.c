@@ -158,6 +158,7 @@ static void empty(struct jit *jit, struct code_space *space)
 	returns_clear(jit, space, is_kernel(jit, space) ? TLB_SUPERVISOR : TLB_USER);
 	space->pages = space->locals = NULL;
 	space->units = space->missed = 0;
+	space->returning = false;
 	space->stale = space->local_stale = space->written = false;
 	memset(space->bucket, 0, sizeof(space->bucket));
 }
@@ -174,6 +175,19 @@ static struct code_space *oldest_space(struct jit *jit)
 	return oldest;
 }
 
+static void begin_anew(struct jit *jit, struct code_space *space)
+{
+	empty(jit, space);
+	space->id = ++jit->space_ids;
+}
+
+static void take_over(struct code_space *space, uint64_t root)
+{
+	space->stale = true;
+	space->units = space->missed = 0;
+	space->root = root;
+}
+
 /* The one with the shape that the root's space has now. It may come from a process that is gone (windows_inherit): its units serve
  * where the same pages are at the same addresses. One with another shape is kept for such an heir. */
 static struct code_space *space_of(struct jit *jit, uint64_t root, struct window_shape shape)
@@ -182,8 +196,8 @@ static struct code_space *space_of(struct jit *jit, uint64_t root, struct window
 	for (unsigned i = 0; i < CODE_SPACES; i++) {
 		struct code_space *space = &jit->code_space[i];
 		if (space->id && space->shape.id == shape.id && (shape.id || space->root == root)) {
-			space->stale |= space->root != root;
-			space->root = root;
+			if (space->root != root)
+				take_over(space, root);
 			return space;
 		}
 		if (space->root == root && space->shape.id)
@@ -192,8 +206,7 @@ static struct code_space *space_of(struct jit *jit, uint64_t root, struct window
 			unshaped = space;
 	}
 	struct code_space *space = unshaped ? unshaped : oldest_space(jit);
-	empty(jit, space);
-	space->id = ++jit->space_ids;
+	begin_anew(jit, space);
 	space->root = root;
 	space->shape = shape;
 	return space;
@@ -235,6 +248,12 @@ bool pages_same(struct jit *jit, struct code_space *space)
 	return same == SAME_PAGES;
 }
 
+/*
+ * Little code returns to few places, which the host predicts from the table of branches as well, and with half of the instructions. Of much
+ * code (units) it does not, and where only some of it used returns.c calls and returns would not match: it begins anew with that.
+ */
+#define MUCH_CODE 30000
+
 void pages_sync(struct jit *jit)
 {
 	struct code_space *kernel = &jit->code_kernel;
@@ -246,6 +265,10 @@ void pages_sync(struct jit *jit)
 		kernel->local_stale |= !user || user->root != jit->root;
 		user = space_of(jit, jit->root, shape);
 		user->used = ++jit->space_uses;
+	}
+	if (user && !user->returning && user->units >= MUCH_CODE) {
+		begin_anew(jit, user);
+		user->returning = true;
 	}
 	jit->code_user = user;
 	if (pages_unsettled(kernel))

@@ -46,8 +46,9 @@ struct code_space {
 	bool local_stale;        /* the same of the pages that are not global: another address space is current */
 	uint64_t root, used;
 	const uint8_t **branches; /* where indirect branches lead, by the low 16 bits of the address; NULL: not made yet */
-	unsigned units;          /* made so far */
-	unsigned missed;         /* operands whose windows were guessed wrong: predict.c */
+	unsigned units;          /* made so far for the process whose it is */
+	unsigned missed;         /* operands whose windows were guessed wrong, by then: predict.c */
+	bool returning;          /* calls and returns go by returns.c */
 	struct window_shape shape; /* that its units take for granted */
 	uint64_t *returns;       /* the table of returns.c; NULL: not made yet */
 	struct code_page *pages, *locals, *bucket[SPACE_PAGE_BUCKETS];

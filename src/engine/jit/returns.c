@@ -56,19 +56,13 @@ static struct code_space *space_of(const struct translator *t)
 	return t->set == TLB_USER ? t->jit->code_user : &t->jit->code_kernel;
 }
 
-/*
- * Little code returns to few places, which the host predicts from the table of branches as well, and with less code: what a program
- * has first is translated without, and does well beside code that is.
- */
-#define LITTLE_CODE 12000 /* units */
-
 /* In the low 2 GiB, where code names it by an absolute address. */
 bool returns_used(const struct translator *t)
 {
 	if (!t->unit->window || t->set > TLB_SUPERVISOR)
 		return false;
 	struct code_space *space = space_of(t);
-	if (t->set == TLB_USER && space->units < LITTLE_CODE)
+	if (t->set == TLB_USER && !space->returning)
 		return false;
 	if (space->returns)
 		return true;
