@@ -181,11 +181,12 @@ static void begin_anew(struct jit *jit, struct code_space *space)
 	space->id = ++jit->space_ids;
 }
 
-static void take_over(struct code_space *space, uint64_t root)
+static void take_over(struct code_space *space, uint64_t root, struct window_shape shape)
 {
 	space->stale = true;
 	space->units = space->missed = 0;
 	space->root = root;
+	space->shape = shape;
 }
 
 /* The one with the shape that the root's space has now. It may come from a process that is gone (windows_inherit): its units serve
@@ -196,8 +197,8 @@ static struct code_space *space_of(struct jit *jit, uint64_t root, struct window
 	for (unsigned i = 0; i < CODE_SPACES; i++) {
 		struct code_space *space = &jit->code_space[i];
 		if (space->id && space->shape.id == shape.id && (shape.id || space->root == root)) {
-			if (space->root != root)
-				take_over(space, root);
+			if (space->root != root || space->shape.heir != shape.heir)
+				take_over(space, root, shape);
 			return space;
 		}
 		if (space->root == root && space->shape.id)
@@ -261,7 +262,7 @@ void pages_sync(struct jit *jit)
 		kernel->id = ++jit->space_ids;
 	struct window_shape shape = jit->window[TLB_USER] ? windows_shape_of(jit->windows, jit->space) : (struct window_shape){ 0 };
 	struct code_space *user = jit->window[TLB_USER] ? jit->code_user : NULL;
-	if (jit->window[TLB_USER] && (!user || user->root != jit->root || user->shape.id != shape.id)) {
+	if (jit->window[TLB_USER] && (!user || user->root != jit->root || user->shape.id != shape.id || user->shape.heir != shape.heir)) {
 		kernel->local_stale |= !user || user->root != jit->root;
 		user = space_of(jit, jit->root, shape);
 		user->used = ++jit->space_uses;

@@ -510,17 +510,6 @@ static int64_t find_shift(const uint16_t *zone, unsigned zones, uint32_t owner)
 	return all_fit(most, zones) ? best : 0;
 }
 
-/* Where there is little choice, what others left gives way, the oldest first. */
-static int64_t make_shift(struct windows *w, const uint16_t *zone, unsigned zones, uint32_t owner)
-{
-	int64_t shift = find_shift(zone, zones, owner);
-	while (!shift && far_apart(zone, zones) && w->left_count) {
-		give_back_oldest(w);
-		shift = find_shift(zone, zones, owner);
-	}
-	return shift;
-}
-
 /* Takes the shapes that are left, or that of the space that was not used for longest. */
 static void take_back_shape(struct windows *w)
 {
@@ -612,6 +601,48 @@ static void make_room(struct windows *w, int64_t block)
 	}
 }
 
+static bool left_in_the_way(const struct windows *w, int64_t block)
+{
+	for (unsigned i = 0; i < w->left_count; i++)
+		if (in_the_way(&w->left[i], block))
+			return true;
+	return false;
+}
+
+/* Whether all but the last zone, the stack's, would fit if others gave way with what they left. */
+static bool would_fit(const struct windows *w, const uint16_t *zone, unsigned zones, int64_t shift, uint32_t owner)
+{
+	for (unsigned i = 0; i + 1 < zones; i++) {
+		int64_t block = zone[i] * (int64_t)ZONE_WINDOWS + shift;
+		if (!left_in_the_way(w, block) && !blocks_fit(block, ZONE_WINDOWS, owner))
+			return false;
+	}
+	return true;
+}
+
+static void make_rooms(struct windows *w, const uint16_t *zone, unsigned zones, int64_t shift)
+{
+	for (unsigned i = 0; i + 1 < zones; i++)
+		make_room(w, zone[i] * (int64_t)ZONE_WINDOWS + shift);
+}
+
+/* 0: something does not fit. Where there is little choice, what others left gives way. */
+static int64_t make_shift(struct windows *w, const uint16_t *zone, unsigned zones, uint32_t owner)
+{
+	int64_t shift = find_shift(zone, zones, owner);
+	if (shift || !far_apart(zone, zones))
+		return shift;
+	for (unsigned i = 0; i < SPACES; i++)
+		if (w->space[i].place.shape.id)
+			bury(w, &w->space[i]);
+	for (int64_t n = 1; !shift && n <= SHIFT_MAX; n++)
+		if (would_fit(w, zone, zones, n, owner)) {
+			make_rooms(w, zone, zones, n);
+			shift = find_shift(zone, zones, owner);
+		}
+	return shift;
+}
+
 /* Takes the shape for the heir. False: it is of a space that is there still, or does not fit. */
 static bool take_left(struct windows *w, uint32_t id, const uint16_t *zone, unsigned zones, struct place *taken)
 {
@@ -623,10 +654,10 @@ static bool take_left(struct windows *w, uint32_t id, const uint16_t *zone, unsi
 		return false;
 	*taken = *left;
 	remove_left(w, left);
+	taken->shape.heir++;
 	if (serves(taken, zone, zones))
 		return true;
-	for (unsigned i = 0; i + 1 < zones; i++)
-		make_room(w, shaped_block(&taken->shape, zone[i] * ZONE_WINDOWS));
+	make_rooms(w, zone, zones, (int64_t)taken->shape.bias >> WINDOW_SHIFT);
 	if (serves(taken, zone, zones))
 		return true;
 	park(w, taken);

@@ -51,6 +51,7 @@ struct window_bias {
 
 struct window_shape {
 	uint32_t id;                /* 0: none; else never the same again */
+	uint32_t heir;              /* counts the processes that have had it */
 	uint32_t proof;             /* predict_take's: shows for which zones the bias is right */
 	uint64_t bias;
 };
