@@ -176,6 +176,13 @@ void *jit_alloc(struct jit *jit, size_t size)
 	return p;
 }
 
+struct record *jit_new_record(struct jit *jit, const struct record *record)
+{
+	size_t size = record->kind == RECORD_LINK ? offsetof(struct record, sums) : sizeof(*record);
+	void *copy = jit_alloc(jit, size);
+	return copy ? memcpy(copy, record, size) : NULL;
+}
+
 bool jit_on_windows(const struct jit *jit, unsigned set)
 {
 	return jit->cpu->code_mode == ISA_MODE_64 && set != TLB_USER_ALIGN && jit->window[set == TLB_USER ? TLB_USER : TLB_SUPERVISOR];
@@ -262,26 +269,28 @@ void jit_link(const struct jit *jit, const struct record *record, const uint8_t 
 /* A jump at the entry, that is linked to the unit which replaces this one. proven: by who enters there. */
 static void forward(struct jit *jit, struct unit *unit, uint8_t *entry, bool memory_flags, uint16_t proven)
 {
-	struct record *record = jit_alloc(jit, sizeof(*record));
-	if (!record || jit_code_room(jit) < 64)
+	if (jit_code_room(jit) < 64)
 		return;
 	struct emitter e = jit_emitter(jit, jit->code_at, jit_cold_floor(jit));
-	uint8_t *thunk = emit_here(&e);
+	const struct record link = { .kind = RECORD_LINK, .set = unit->set, .memory_flags = memory_flags, .proven = proven, .unit = unit,
+				     .thunk = emit_here(&e), .target = (int32_t)((uintptr_t)unit->host & GUEST_PAGE_MASK) };
+	struct record *record = jit_new_record(jit, &link);
+	if (!record)
+		return;
 	emit_address(&e, S_A, record);
 	emit_jump(&e, memory_flags ? jit->leave_memory_flags : jit->leave);
 	jit->code_at = (uint8_t *)ALIGN_UP((uintptr_t)e.at, 16);
 	struct emitter patch = { .at = entry - e.delta, .end = entry - e.delta + 5, .delta = e.delta };
-	*record = (struct record){ .kind = RECORD_LINK, .set = unit->set, .memory_flags = memory_flags, .proven = proven, .unit = unit, .thunk = thunk,
-				   .target = (int32_t)((uintptr_t)unit->host & GUEST_PAGE_MASK), .site = emit_jump(&patch, thunk) };
+	record->site = emit_jump(&patch, record->thunk);
 }
 
 const uint8_t *jit_polled(struct jit *jit, struct unit *unit)
 {
-	struct record *record = unit->polled ? NULL : jit_alloc(jit, sizeof(*record));
+	const struct record go = { .kind = RECORD_GO, .set = unit->set, .unit = unit, .target = (int32_t)((uintptr_t)unit->host & GUEST_PAGE_MASK) };
+	struct record *record = unit->polled ? NULL : jit_new_record(jit, &go);
 	if (!record || jit_code_room(jit) < 128)
 		return unit->polled;
 	struct emitter e = jit_emitter(jit, jit->code_at, jit_cold_floor(jit));
-	*record = (struct record){ .kind = RECORD_GO, .set = unit->set, .unit = unit, .target = (int32_t)((uintptr_t)unit->host & GUEST_PAGE_MASK) };
 	unit->polled = emit_here(&e);
 	uint8_t *quiet = emit_check_quietly(&e, CPU_FIELD(attention));
 	emit_address(&e, S_A, record);

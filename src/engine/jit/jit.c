@@ -522,7 +522,7 @@ static void execute(struct cpu *c, struct jit *jit)
 		words->reuse[REUSE_OF_BIAS] = words->bias;
 		code = handle(c, jit, record);
 		/* Behind an instruction that was helped the code takes for granted what it found before it. */
-		if (words->vector_left && code && code == record->resume)
+		if (words->vector_left && code && record->kind != RECORD_LINK && code == record->resume)
 			vector_set(words, words->vector_left);
 	}
 }

@@ -73,13 +73,8 @@ struct record {
 	/* And about general registers: two bits each, a number of one of the unit's windows, 0: nothing. LINK: a bit for each that is
 	 * in the shape. */
 	uint32_t proven;
-	uint32_t sums;        /* the same about sums of two registers: PROVEN_SUM, 12 bits each */
-	uint8_t reuse[REUSE_COUNT]; /* what the code at `resume` or `again` expects in scratch registers: REUSE_*, a register, RIP */
 	int32_t target;       /* guest address, from the start of the unit's page */
 	struct unit *unit;
-	const struct insn *insn;
-	uint8_t *resume;
-	struct guard *guard;  /* made from it when it faulted (guard.c); NULL: made with the code */
 	union {
 		uint8_t *again;
 		/* RECORD_LINK; next: of those that lead to the same page from others. */
@@ -94,6 +89,12 @@ struct record {
 			uint32_t tag;
 		};
 	};
+	/* Most records are of kind LINK, which end here: jit_new_record. */
+	uint32_t sums;        /* as `proven` about sums of two registers: PROVEN_SUM, 12 bits each */
+	uint8_t reuse[REUSE_COUNT]; /* what the code at `resume` or `again` expects in scratch registers: REUSE_*, a register, RIP */
+	const struct insn *insn;
+	uint8_t *resume;
+	struct guard *guard;  /* made from it when it faulted (guard.c); NULL: made with the code */
 };
 
 /* Vector instructions that may execute now, by what they use. */
@@ -248,6 +249,7 @@ struct jit {
 	} user_tags[16];      /* of address spaces, by cpu->code_epoch[0] */
 	/* Code on windows by address: the kernel's, that of the current space (NULL: it has no windows). */
 	struct code_space code_kernel, *code_user, code_space[CODE_SPACES];
+	uint32_t much[MUCH_PAGES]; /* prints of the pages of programs with much code */
 	uint32_t space_ids;
 	uint64_t space_uses;
 	const void *no_branches; /* a table in which nothing is found */
@@ -313,6 +315,8 @@ void jit_flush(struct jit *jit);
 void *jit_map_aligned(size_t size, size_t alignment, int protection);
 /* Zeroed memory that lives until the next flush; NULL: full. */
 void *jit_alloc(struct jit *jit, size_t size);
+/* A copy of it that does; NULL: full. */
+struct record *jit_new_record(struct jit *jit, const struct record *record);
 /* To be called before as many bytes are written to both parts of the code. */
 void jit_back_code(struct jit *jit, size_t room);
 /* linear: of the first byte, for units that are absolute. Those that use windows are of the current space. All are of the current mode. */

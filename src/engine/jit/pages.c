@@ -84,6 +84,38 @@ static const uint8_t *look(struct jit *jit, struct code_space *space, struct cod
 	return host;
 }
 
+/* --- programs with much code --- */
+
+/*
+ * Little code returns to few places, which the host predicts from the table of branches as well, and with half of the instructions. Of much
+ * code (units) it does not, and where only some of it used returns.c calls and returns would not match: it begins anew with that. Its
+ * pages tell it when it comes again and all translations are gone.
+ */
+#define MUCH_CODE 30000
+#define FEW_UNITS 1000
+
+static uint32_t *much_of(struct jit *jit, const struct code_page *page, uint32_t *print)
+{
+	*print = (uint32_t)(page->linear >> GUEST_PAGE_SHIFT) * 0x9e3779b1u + (uint32_t)((uintptr_t)page->last_host >> GUEST_PAGE_SHIFT) * 0xc2b2ae35u;
+	return &jit->much[*print % MUCH_PAGES];
+}
+
+static void note_much(struct jit *jit, const struct code_space *space)
+{
+	uint32_t print;
+	for (const struct code_page *page = space->pages; page; page = page->next_in_space) {
+		uint32_t *entry = much_of(jit, page, &print);
+		*entry = print;
+	}
+}
+
+static void tell_much(struct jit *jit, struct code_space *space, const struct code_page *page)
+{
+	uint32_t print;
+	if (space != &jit->code_kernel && space->units < FEW_UNITS && *much_of(jit, page, &print) == print)
+		space->returning = true;
+}
+
 static struct code_page *get_page(struct jit *jit, struct code_space *space, uint64_t linear, const uint8_t *host, uint32_t generation)
 {
 	struct code_page *page = find_page(space, linear);
@@ -99,6 +131,8 @@ static struct code_page *get_page(struct jit *jit, struct code_space *space, uin
 		*bucket = space->pages = page;
 	}
 	page->host = page->last_host = host;
+	if (!shown)
+		tell_much(jit, space, page);
 	page->generation = generation;
 	if (!shown && is_kernel(jit, space))
 		look(jit, space, page);
@@ -165,14 +199,22 @@ static void empty(struct jit *jit, struct code_space *space)
 
 #define NO_ROOT UINT64_MAX
 
-/* The one that was not used for longest. */
+/* The one that was not used for longest, of those that will hardly have heirs if they are half of all. */
 static struct code_space *oldest_space(struct jit *jit)
 {
-	struct code_space *oldest = &jit->code_space[0];
-	for (unsigned i = 1; i < CODE_SPACES; i++)
-		if (jit->code_space[i].used < oldest->used)
-			oldest = &jit->code_space[i];
-	return oldest;
+	struct code_space *oldest = NULL, *passing = NULL;
+	unsigned passings = 0;
+	for (unsigned i = 0; i < CODE_SPACES; i++) {
+		struct code_space *s = &jit->code_space[i];
+		if (!oldest || s->used < oldest->used)
+			oldest = s;
+		if (s->shape.low)
+			continue;
+		passings++;
+		if (!passing || s->used < passing->used)
+			passing = s;
+	}
+	return passings >= CODE_SPACES / 2 ? passing : oldest;
 }
 
 static void begin_anew(struct jit *jit, struct code_space *space)
@@ -249,12 +291,6 @@ bool pages_same(struct jit *jit, struct code_space *space)
 	return same == SAME_PAGES;
 }
 
-/*
- * Little code returns to few places, which the host predicts from the table of branches as well, and with half of the instructions. Of much
- * code (units) it does not, and where only some of it used returns.c calls and returns would not match: it begins anew with that.
- */
-#define MUCH_CODE 30000
-
 void pages_sync(struct jit *jit)
 {
 	struct code_space *kernel = &jit->code_kernel;
@@ -268,6 +304,7 @@ void pages_sync(struct jit *jit)
 		user->used = ++jit->space_uses;
 	}
 	if (user && !user->returning && user->units >= MUCH_CODE) {
+		note_much(jit, user);
 		begin_anew(jit, user);
 		user->returning = true;
 	}

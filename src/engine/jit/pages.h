@@ -25,6 +25,7 @@ struct unit;
 static inline uintptr_t branches_word(const void *table) { return (uintptr_t)table / sizeof(void *); }
 #define SPACE_PAGE_BUCKETS 1024u
 #define CODE_SPACES 16u
+#define MUCH_PAGES 1024u
 
 struct code_page {
 	uint64_t linear;

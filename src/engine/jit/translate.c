@@ -28,12 +28,12 @@ static struct record initial_record(const struct translator *t, enum record_kind
 struct record *new_record(struct translator *t, enum record_kind kind)
 {
 	static struct record dummy;
-	struct record *record = jit_alloc(t->jit, sizeof(*record));
+	const struct record first = initial_record(t, kind);
+	struct record *record = jit_new_record(t->jit, &first);
 	if (!record) {
 		t->full = true;
 		record = &dummy; /* nobody runs this unit */
 	}
-	*record = initial_record(t, kind);
 	return record;
 }
 
@@ -309,7 +309,7 @@ static void translate_one(struct translator *t)
 	predict_step(t);
 	/* What was executed by its function comes back here. */
 	for (struct thunk *thunk = first; thunk < t->thunk + t->thunks; thunk++) {
-		if (!thunk->record->resume)
+		if (thunk->record->kind != RECORD_LINK && !thunk->record->resume)
 			thunk->record->resume = emit_here(&t->e);
 		if (thunk->record->kind == RECORD_HELPER)
 			reuse_note(t, thunk->record);
@@ -359,7 +359,7 @@ static void emit_thunk(struct translator *t, struct thunk *thunk)
 	x87_emit_noted(t, thunk->x87);
 	if (record->kind == RECORD_LINK)
 		record->thunk = here;
-	if (record->insn)
+	else if (record->insn)
 		record->insn = keep_insn(t, record->insn);
 	if (thunk->stores_rip)
 		emit_store(&t->e, CPU_FIELD(gpr[REG_RIP]), S_A);

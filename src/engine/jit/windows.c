@@ -39,7 +39,6 @@ struct run {
 struct place {
 	struct window_shape shape;
 	uint32_t owner;          /* of its blocks */
-	bool low;                /* of a program at the lowest addresses: heirs have the rest elsewhere */
 	unsigned zones;          /* that its windows are in, or were: bits 34 to 47 of addresses */
 	uint16_t zone[SPACE_WINDOWS];
 };
@@ -196,10 +195,15 @@ static void remove_left(struct windows *w, struct place *left)
 	memmove(left, left + 1, (size_t)(w->left + --w->left_count - left) * sizeof(*left));
 }
 
-static void give_back_oldest(struct windows *w)
+/* One that hardly has heirs, if there is any. */
+static void give_back_one(struct windows *w)
 {
-	give_back_place(&w->left[0]);
-	remove_left(w, &w->left[0]);
+	unsigned n = 0;
+	while (n < w->left_count && w->left[n].shape.low)
+		n++;
+	struct place *left = &w->left[n < w->left_count ? n : 0];
+	give_back_place(left);
+	remove_left(w, left);
 }
 
 /* Returns whether there were any. */
@@ -215,14 +219,14 @@ static bool give_back_left(struct windows *w)
 static void park(struct windows *w, const struct place *left)
 {
 	if (w->left_count == PLACES_LEFT)
-		give_back_oldest(w);
+		give_back_one(w);
 	w->left[w->left_count++] = *left;
 }
 
 /* Where code has addresses as constants (windows_constant) the zones stay the shape's, for good. */
 static bool stays(const struct place *place, unsigned zone)
 {
-	return !zone || !place->low;
+	return !zone || !place->shape.low;
 }
 
 static void drop_zones(struct place *place)
@@ -673,8 +677,8 @@ static bool shape(struct windows *w, struct space *space, const uint16_t *zone, 
 		take_back_shape(w);
 	if (!proof)
 		return false;
-	const struct place place = { .shape = { .id = blocks_owner(), .bias = (uint64_t)shift << WINDOW_SHIFT, .proof = proof },
-				     .owner = owner, .low = !zone[0] };
+	const struct place place = { .shape = { .id = blocks_owner(), .bias = (uint64_t)shift << WINDOW_SHIFT, .proof = proof, .low = !zone[0] },
+				     .owner = owner };
 	begin_shape(w, space, &place, zone, zones);
 	return true;
 }

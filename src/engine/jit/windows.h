@@ -52,6 +52,7 @@ struct window_bias {
 struct window_shape {
 	uint32_t id;                /* 0: none; else never the same again */
 	uint32_t heir;              /* counts the processes that have had it */
+	bool low;                   /* of a program at the lowest addresses, whose next processes are there again, but have the rest elsewhere */
 	uint32_t proof;             /* predict_take's: shows for which zones the bias is right */
 	uint64_t bias;
 };
