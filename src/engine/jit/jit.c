@@ -546,7 +546,7 @@ static enum exit_reason loop(struct cpu *c, struct jit *jit)
 		/* Code has changed: units of its page are found to be stale when they are looked for. */
 		if (atomic_fetch_and(&c->attention, ~(uint32_t)ATTN_CODE) & ATTN_CODE)
 			forget_code(c, jit);
-		if (mirror_tick(jit)) {
+		if (mirror_tick(jit) || unlikely(pages_grown(jit))) {
 			c->code_epoch[1]++;
 			mirror_sync(jit);
 		}

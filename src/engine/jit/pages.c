@@ -88,10 +88,11 @@ static const uint8_t *look(struct jit *jit, struct code_space *space, struct cod
 
 /*
  * Little code returns to few places, which the host predicts from the table of branches as well, and with half of the instructions. Of much
- * code (units) it does not, and where only some of it used returns.c calls and returns would not match: it begins anew with that. Its
- * pages tell it when it comes again and all translations are gone.
+ * code (units) it does not, and where only some of it used returns.c calls and returns would not match: it begins anew with that. A
+ * program at the lowest addresses shows it early by how far its code reaches; the pages of others tell them when they come again and all translations are gone.
  */
 #define MUCH_CODE 30000
+#define MUCH_REACH (16ull << 20)
 #define FEW_UNITS 1000
 
 static uint32_t *much_of(struct jit *jit, const struct code_page *page, uint32_t *print)
@@ -109,9 +110,28 @@ static void note_much(struct jit *jit, const struct code_space *space)
 	}
 }
 
+static bool has_much(const struct code_space *space)
+{
+	return space->units >= MUCH_CODE || space->highest - space->lowest >= MUCH_REACH;
+}
+
+static bool turns_much(const struct code_space *user)
+{
+	return user && !user->returning && has_much(user);
+}
+
+bool pages_grown(const struct jit *jit)
+{
+	return turns_much(jit->code_user);
+}
+
 static void tell_much(struct jit *jit, struct code_space *space, const struct code_page *page)
 {
 	uint32_t print;
+	if (page->linear < 1ull << 31) {
+		space->lowest = space->lowest ? MIN(space->lowest, page->linear) : page->linear;
+		space->highest = MAX(space->highest, page->linear);
+	}
 	if (space != &jit->code_kernel && space->units < FEW_UNITS && *much_of(jit, page, &print) == print)
 		space->returning = true;
 }
@@ -192,6 +212,7 @@ static void empty(struct jit *jit, struct code_space *space)
 	returns_clear(jit, space, is_kernel(jit, space) ? TLB_SUPERVISOR : TLB_USER);
 	space->pages = space->locals = NULL;
 	space->units = space->missed = 0;
+	space->lowest = space->highest = 0;
 	space->returning = false;
 	space->stale = space->local_stale = space->written = false;
 	memset(space->bucket, 0, sizeof(space->bucket));
@@ -303,7 +324,7 @@ void pages_sync(struct jit *jit)
 		user = space_of(jit, jit->root, shape);
 		user->used = ++jit->space_uses;
 	}
-	if (user && !user->returning && user->units >= MUCH_CODE) {
+	if (turns_much(user)) {
 		note_much(jit, user);
 		begin_anew(jit, user);
 		user->returning = true;

@@ -49,6 +49,7 @@ struct code_space {
 	const uint8_t **branches; /* where indirect branches lead, by the low 16 bits of the address; NULL: not made yet */
 	unsigned units;          /* made so far for the process whose it is */
 	unsigned missed;         /* operands whose windows were guessed wrong, by then: predict.c */
+	uint64_t lowest, highest; /* of the pages with code at the lowest addresses; 0: none yet */
 	bool returning;          /* calls and returns go by returns.c */
 	struct window_shape shape; /* that its units take for granted */
 	uint64_t *returns;       /* the table of returns.c; NULL: not made yet */
@@ -70,6 +71,8 @@ void pages_reset(struct jit *jit);
 void pages_flushed(struct jit *jit, const struct tlb_event *event);
 /* A page with translated code was written. */
 void pages_written(struct jit *jit);
+/* There is so much code of the current user space that it begins anew when it is synced next (returns.h). */
+bool pages_grown(const struct jit *jit);
 /* Before translated code runs: CR3 may have changed, and spaces may be stale. */
 void pages_sync(struct jit *jit);
 static inline bool pages_unsettled(const struct code_space *space) { return space && (space->stale || space->local_stale || space->written); }
