@@ -302,6 +302,11 @@ void diff_memory_ignore(uint64_t from, unsigned size)
 		guest_page((unsigned)((a - DATA_BASE) / GUEST_PAGE_SIZE))[a % GUEST_PAGE_SIZE] = data[a - DATA_BASE];
 }
 
+bool diff_memory_has(uint64_t address)
+{
+	return address - DATA_BASE < DATA_SIZE;
+}
+
 void diff_memory_align(void)
 {
 	for (unsigned n = 0; n < DATA_PAGES; n++)

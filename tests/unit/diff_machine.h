@@ -13,6 +13,7 @@ void diff_state_random(struct diff_state *s, struct encoding *e);
 /* The test's memory on both sides; _align makes the guest's like the host's. */
 bool diff_memory_equal(bool print);
 void diff_memory_align(void);
+bool diff_memory_has(uint64_t address);
 /* Makes the guest's bytes like the host's where a difference is known. */
 void diff_memory_ignore(uint64_t from, unsigned size);
 

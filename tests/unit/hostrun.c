@@ -316,3 +316,9 @@ int hostrun(const uint8_t *bytes, unsigned length, struct hostrun_state *state)
 	memset(at, 0xcc, length + EXIT_JUMP);
 	return number;
 }
+
+bool hostrun_mapped(uint64_t address)
+{
+	unsigned char resident;
+	return mincore((void *)(uintptr_t)(address & -4096ull), 1, &resident) == 0;
+}

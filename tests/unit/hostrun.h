@@ -2,6 +2,7 @@
 #ifndef VISOR_TESTS_HOSTRUN_H
 #define VISOR_TESTS_HOSTRUN_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /*
@@ -35,6 +36,9 @@ int hostrun(const uint8_t *bytes, unsigned length, struct hostrun_state *state);
  */
 int hostrun_at(uint64_t code, struct hostrun_state *state);
 #define HOSTRUN_TIMEOUT 255
+
+/* Whether this process has something mapped there: where a wild address faults in a guest, it may be such on the host. */
+bool hostrun_mapped(uint64_t address);
 
 /* The kernel lets user programs set FS and GS bases themselves: hostrun_at then does, and reports them. */
 int hostrun_has_bases(void);

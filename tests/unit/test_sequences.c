@@ -2,12 +2,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "base/util.h"
 #include "cpu/host.h"
 #include "diff_open.h"
 #include "host/time.h"
+#include "hostrun.h"
 #include "isa/op.h"
 #include "seq.h"
 
@@ -186,9 +186,8 @@ static bool in_shadow(const struct seq_result *g)
 /* The process has memory of its own where a wild address faults in the guest: engines keep tables in the low 2 GiB. */
 static bool in_process(const struct seq_result *g)
 {
-	unsigned char resident;
 	uint64_t page = ALIGN_DOWN(g->cr2, (uint64_t)GUEST_PAGE_SIZE);
-	if (g->vector != EXC_PF || mincore((void *)(uintptr_t)page, 1, &resident) < 0)
+	if (g->vector != EXC_PF || !hostrun_mapped(page))
 		return false;
 	for (unsigned n = 0; n < SEQ_PAGES; n++)
 		if (page - seq_page_address(n) + GUEST_PAGE_SIZE < 3 * GUEST_PAGE_SIZE)
