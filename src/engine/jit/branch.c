@@ -121,15 +121,21 @@ static void exit_cross(struct translator *t, int64_t offset)
 	emit_near(e, 0, 0xff, 4, &record->code);
 }
 
+/* For who takes it back. */
+static void say_branch(const struct translator *t, struct record *record, int undo)
+{
+	record->undo = (int8_t)undo;
+	record->length = t->insn[t->now].length;
+	record->target = t->at[t->now] + record->length;
+}
+
 static void exit_by_tag(struct translator *t, int undo)
 {
 	struct emitter *e = &t->e;
 	const int table = legacy(t) ? (int)(JUMP_COUNT * sizeof(struct jump)) : 0;
 	struct record *record = new_record(t, RECORD_RIP);
 	struct thunk *thunk = new_thunk(t, record);
-	record->undo = (int8_t)undo;
-	record->insn = &t->insn[t->now];
-	record->target = t->at[t->now] + t->insn[t->now].length;
+	say_branch(t, record, undo);
 	thunk->memory_flags = thunk->stores_rip = true;
 	emit_reg(e, EMIT_0F, 0xb7, S_B, S_A);
 	emit_reg(e, 0, 0xc1, 4, S_B);
@@ -158,9 +164,7 @@ static void note_branch(struct translator *t, int undo)
 {
 	struct emitter *e = &t->e;
 	struct record *record = new_record(t, RECORD_RIP);
-	record->undo = (int8_t)undo;
-	record->insn = keep_insn(t, &t->insn[t->now]);
-	record->target = t->at[t->now] + t->insn[t->now].length;
+	say_branch(t, record, undo);
 	emit_mem(e, 0, 0xc7, 0, WORD(branch));
 	put32(e, (uint32_t)((uint8_t *)record - t->jit->data));
 }

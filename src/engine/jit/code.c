@@ -178,7 +178,7 @@ void *jit_alloc(struct jit *jit, size_t size)
 
 struct record *jit_new_record(struct jit *jit, const struct record *record)
 {
-	size_t size = record->kind == RECORD_LINK ? offsetof(struct record, sums) : sizeof(*record);
+	size_t size = record_is_short(record) ? offsetof(struct record, sums) : sizeof(*record);
 	void *copy = jit_alloc(jit, size);
 	return copy ? memcpy(copy, record, size) : NULL;
 }

@@ -251,7 +251,7 @@ static bool goes_on(struct cpu *c, const struct record *record)
 		return false;
 	if (record->unit->mode != ISA_MODE_64 && !legacy_flat(c))
 		return false;
-	return record->kind == RECORD_STAY ? stayed(c, record) : record->kind != RECORD_END && record->kind != RECORD_RIP;
+	return record->kind == RECORD_STAY ? stayed(c, record) : record->kind != RECORD_END;
 }
 
 /* Executes the record's instruction by its function. */
@@ -346,8 +346,16 @@ static const uint8_t *follow_cross(struct cpu *c, struct jit *jit, struct record
 /* A branch to an address that is not canonical faults before it does anything: it is taken back and executed again. */
 static const uint8_t *take_back(struct cpu *c, struct jit *jit, struct record *record)
 {
+	const struct unit *unit = record->unit;
 	c->gpr[REG_RSP] += (uint64_t)(int64_t)record->undo;
-	return help(c, jit, record);
+	if (!guard_decode(jit, unit, record->target, record->length)) {
+		c->stats.instructions += (uint64_t)record->executed - 1;
+		c->gpr[REG_RIP] = page_of(c, unit) + (uint64_t)(int64_t)(record->target - record->length);
+		return NULL;
+	}
+	*jit->spare = (struct record){ .kind = RECORD_END, .set = record->set, .executed = record->executed, .target = record->target,
+				       .unit = record->unit, .insn = &jit->spare_insn };
+	return help(c, jit, jit->spare);
 }
 
 static void note_jump(struct cpu *c, struct jit *jit, const struct unit *unit, uint64_t va)
@@ -522,7 +530,7 @@ static void execute(struct cpu *c, struct jit *jit)
 		words->reuse[REUSE_OF_BIAS] = words->bias;
 		code = handle(c, jit, record);
 		/* Behind an instruction that was helped the code takes for granted what it found before it. */
-		if (words->vector_left && code && record->kind != RECORD_LINK && code == record->resume)
+		if (words->vector_left && code && !record_is_short(record) && code == record->resume)
 			vector_set(words, words->vector_left);
 	}
 }
@@ -577,14 +585,14 @@ static const uint8_t *resolve(void *opaque, const uint8_t *at, uintptr_t address
 {
 	struct jit *jit = opaque;
 	struct unit *unit = jit_unit_at(jit, at);
-	for (unsigned n = 0; unit && n < unit->guard_count; n++)
-		if (unit->guards[n].at == (uint32_t)(at - jit->code_x)) {
-			jit->stats.guards++;
-			jit->faulted = true;
-			jit->fault_address = address;
-			return unit->guards[n].slow ? jit->code_x + unit->guards[n].slow : guard_record(jit, unit, &unit->guards[n]);
-		}
-	return NULL;
+	struct guard *guard = unit ? guard_at(unit, (uint32_t)(at - jit->code_x)) : NULL;
+	if (!guard)
+		return NULL;
+	jit->stats.guards++;
+	jit->faulted = true;
+	jit->fault_at = at;
+	jit->fault_address = address;
+	return guard->slow ? jit->code_x + guard->slow : guard_record(jit, unit, guard);
 }
 
 static enum exit_reason run(struct cpu *c)

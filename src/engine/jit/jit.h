@@ -88,14 +88,21 @@ struct record {
 			uint8_t *code;
 			uint32_t tag;
 		};
+		uint8_t length;  /* RECORD_RIP: of the branch */
 	};
-	/* Most records are of kind LINK, which end here: jit_new_record. */
+	/* Most records end here: record_is_short. */
 	uint32_t sums;        /* as `proven` about sums of two registers: PROVEN_SUM, 12 bits each */
 	uint8_t reuse[REUSE_COUNT]; /* what the code at `resume` or `again` expects in scratch registers: REUSE_*, a register, RIP */
 	const struct insn *insn;
 	uint8_t *resume;
 	struct guard *guard;  /* made from it when it faulted (guard.c); NULL: made with the code */
 };
+
+/* Which are made without what follows in struct record. */
+static inline bool record_is_short(const struct record *record)
+{
+	return record->kind == RECORD_LINK || record->kind == RECORD_RIP;
+}
 
 /* Vector instructions that may execute now, by what they use. */
 enum { VECTOR_SSE = 1, VECTOR_AVX = 2, VECTOR_AVX512 = 4, VECTOR_X87 = 8, VECTOR_CLASSES = 4 };
@@ -118,7 +125,7 @@ struct unit {
 	uint8_t *code, *code_end;
 	uint8_t *pad, *pad_other; /* where indirect branches enter: pages.c */
 	struct unit *next;    /* in its hash chain */
-	struct guard *guards; /* host instructions that may fault, ascending */
+	struct guard *guards; /* host instructions that may fault */
 	unsigned guard_count;
 	unsigned bytes;
 	uint16_t window_index[PROVEN_WINDOWS]; /* bits 32 to 47 of addresses that its code proves */
@@ -145,11 +152,14 @@ static inline uint8_t *unit_entry(const struct unit *unit, uint32_t proven)
 	return unit->entry + n * PROOF_BYTES;
 }
 
-/* A host instruction that may raise an exception: the signal handler goes on at `slow` instead, or, where that is NULL, with
+/* Host instructions that may raise an exception: the signal handler goes on at `slow` instead, or, where that is NULL, with
  * the record that the rest says (as in struct record). There are so many that their size counts. */
+#define GUARD_MORE 5u
 struct guard {
-	uint32_t at, slow, resume; /* from jit->code_x; slow: 0 for none */
-	int32_t target;
+	uint32_t at, slow;    /* from jit->code_x; slow: 0 for none */
+	uint8_t more[GUARD_MORE]; /* of one guest instruction: how many bytes each comes behind the one before; 0: no more */
+	uint16_t resume;      /* from `at` */
+	int16_t target;
 	uint8_t kind : 4, length : 4;
 	uint8_t set : 2;
 	bool memory_flags : 1, window : 1, hoisted : 1;
@@ -268,6 +278,7 @@ struct jit {
 	uint64_t wanted, wanted_rip; /* the page that the guest's last page fault was for, and where it was; RIP UINT64_MAX: none */
 	bool faulted;         /* the signal handler led here */
 	uintptr_t fault_address; /* of the access; 0: the host did not say */
+	const uint8_t *fault_at; /* the host's instruction */
 	const uint8_t *slow[SLOW_SITES]; /* guest instructions (host addresses) that windows do not serve: slow.c */
 	struct site_filter slow_filter, proof_filter;
 	uintptr_t *proof_sites;  /* guest instructions whose operands were guessed wrong (predict.h); NULL: operands' windows are not guessed */
@@ -315,7 +326,7 @@ void jit_flush(struct jit *jit);
 void *jit_map_aligned(size_t size, size_t alignment, int protection);
 /* Zeroed memory that lives until the next flush; NULL: full. */
 void *jit_alloc(struct jit *jit, size_t size);
-/* A copy of it that does; NULL: full. */
+/* A copy of it, no longer than it need be; NULL: full. */
 struct record *jit_new_record(struct jit *jit, const struct record *record);
 /* To be called before as many bytes are written to both parts of the code. */
 void jit_back_code(struct jit *jit, size_t room);
@@ -349,6 +360,10 @@ bool legacy_flat(const struct cpu *c);
 /* --- guard.c --- */
 /* The record of a guard that has no code of its own; returns where to go on. For the signal handler. */
 const uint8_t *guard_record(struct jit *jit, struct unit *unit, struct guard *guard);
+/* Decodes the instruction of that length in front of `target` into spare_insn; false: its bytes have changed since the unit was made. */
+bool guard_decode(struct jit *jit, const struct unit *unit, int target, unsigned length);
+/* That of the host's instruction at code_x + at; NULL: it has none. */
+struct guard *guard_at(const struct unit *unit, uint32_t at);
 
 /* --- stubs.c --- */
 void jit_make_stubs(struct jit *jit);

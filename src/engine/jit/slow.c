@@ -91,7 +91,7 @@ void jit_not_proven(struct jit *jit, struct record *record)
 	const uint8_t *page = record->unit->host - ((uintptr_t)record->unit->host & GUEST_PAGE_MASK);
 	uint8_t *faults = record->guard ? &record->guard->faults : &record->faults;
 	if (record->hoisted && record->guard) {
-		size_t n = (size_t)(jit->code_x + record->guard->at - record->unit->entry) / PROOF_BYTES;
+		size_t n = (size_t)(jit->fault_at - record->unit->entry) / PROOF_BYTES;
 		predict_missed(jit, record->unit, page + record->unit->hoisted_for[n]);
 		jit_retire(jit, record->unit);
 		return;

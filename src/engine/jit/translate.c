@@ -309,11 +309,27 @@ static void translate_one(struct translator *t)
 	predict_step(t);
 	/* What was executed by its function comes back here. */
 	for (struct thunk *thunk = first; thunk < t->thunk + t->thunks; thunk++) {
-		if (thunk->record->kind != RECORD_LINK && !thunk->record->resume)
+		if (!record_is_short(thunk->record) && !thunk->record->resume)
 			thunk->record->resume = emit_here(&t->e);
 		if (thunk->record->kind == RECORD_HELPER)
 			reuse_note(t, thunk->record);
 	}
+}
+
+/* Whether the thunk's n-th host instruction has its guard with those before it; more: how many came behind the first of them. */
+static bool joins(const struct thunk *thunk, unsigned n, unsigned *more)
+{
+	bool joined = n && *more < GUARD_MORE && (size_t)(thunk->guard[n] - thunk->guard[n - 1]) <= UINT8_MAX;
+	*more = joined ? *more + 1 : 0;
+	return joined;
+}
+
+static unsigned guards_of(const struct thunk *thunk)
+{
+	unsigned count = 0;
+	for (unsigned n = 0, more = 0; n < thunk->guards; n++)
+		count += !joins(thunk, n, &more);
+	return count;
 }
 
 /* Where only a fault leads there, the guard is all. */
@@ -321,10 +337,14 @@ static void put_guards(struct translator *t, const struct thunk *thunk, const ui
 {
 	const struct record *r = thunk->record;
 	const uint8_t *code = t->jit->code_x;
-	for (unsigned n = 0; n < thunk->guards; n++) {
+	for (unsigned n = 0, more = 0; n < thunk->guards; n++) {
+		if (joins(thunk, n, &more)) {
+			t->unit->guards[t->unit->guard_count - 1].more[more - 1] = (uint8_t)(thunk->guard[n] - thunk->guard[n - 1]);
+			continue;
+		}
 		struct guard *guard = &t->unit->guards[t->unit->guard_count++];
 		*guard = (struct guard){ .at = (uint32_t)(thunk->guard[n] - code), .slow = slow ? (uint32_t)(slow - code) : 0,
-					 .resume = (uint32_t)(r->resume - code), .target = r->target, .kind = r->kind,
+					 .resume = (uint16_t)(r->resume - thunk->guard[n]), .target = (int16_t)r->target, .kind = r->kind,
 					 .length = r->insn ? r->insn->length : 0, .set = r->set, .executed = r->executed,
 					 .memory_flags = thunk->memory_flags, .window = r->window, .hoisted = r->hoisted };
 		memcpy(guard->reuse, r->reuse, sizeof(guard->reuse));
@@ -359,7 +379,7 @@ static void emit_thunk(struct translator *t, struct thunk *thunk)
 	x87_emit_noted(t, thunk->x87);
 	if (record->kind == RECORD_LINK)
 		record->thunk = here;
-	else if (record->insn)
+	else if (!record_is_short(record) && record->insn)
 		record->insn = keep_insn(t, record->insn);
 	if (thunk->stores_rip)
 		emit_store(&t->e, CPU_FIELD(gpr[REG_RIP]), S_A);
@@ -372,7 +392,7 @@ static void emit_thunks(struct translator *t)
 {
 	unsigned guards = 0;
 	for (unsigned n = 0; n < t->thunks; n++)
-		guards += t->thunk[n].guards;
+		guards += guards_of(&t->thunk[n]);
 	if (guards) {
 		t->unit->guards = jit_alloc(t->jit, guards * sizeof(struct guard));
 		t->full |= !t->unit->guards;
