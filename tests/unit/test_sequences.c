@@ -173,17 +173,8 @@ static bool no_access(const struct seq_program *p, const struct seq_result *h, c
 	return later && decode_at(p, g->rip, &insn) && diff_no_access(&insn, &h->state, &guest);
 }
 
-/* AddressSanitizer's shadow memory answers the host where a wild address faults in a plain process. */
-static bool in_shadow(const struct seq_result *g)
-{
-#ifdef __SANITIZE_ADDRESS__
-	return g->vector == EXC_PF && g->cr2 >= 0x7fff7000 && g->cr2 < 0x10007fff8000;
-#else
-	return false;
-#endif
-}
-
-/* The process has memory of its own where a wild address faults in the guest: engines keep tables in the low 2 GiB. */
+/* The process has memory of its own where a wild address faults in the guest: engines keep tables in the low 2 GiB, AddressSanitizer
+ * has its shadow. */
 static bool in_process(const struct seq_result *g)
 {
 	uint64_t page = ALIGN_DOWN(g->cr2, (uint64_t)GUEST_PAGE_SIZE);
@@ -238,7 +229,7 @@ static bool proven(struct seq_program *p, const struct variant *v, const struct 
 {
 	static struct seq_result again;
 	uint16_t undefined;
-	if (no_access(p, host, guest) || in_shadow(guest) || in_process(guest) || maker_aligns(p, host) || maker_aligns(p, guest) || loads_other_mxcsr(p, guest) ||
+	if (no_access(p, host, guest) || in_process(guest) || maker_aligns(p, host) || maker_aligns(p, guest) || loads_other_mxcsr(p, guest) ||
 	    !seq_trace_host(p, v->view, &undefined))
 		return false;
 	unsigned end = seq_find(p, host->rip);

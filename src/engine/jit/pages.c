@@ -95,29 +95,20 @@ static const uint8_t *look(struct jit *jit, struct code_space *space, struct cod
 #define MUCH_REACH (16ull << 20)
 #define FEW_UNITS 1000
 
-static uint32_t *much_of(struct jit *jit, const struct code_page *page, uint32_t *print)
+static uint32_t print_of(const struct code_page *page)
 {
-	*print = (uint32_t)(page->linear >> GUEST_PAGE_SHIFT) * 0x9e3779b1u + (uint32_t)((uintptr_t)page->last_host >> GUEST_PAGE_SHIFT) * 0xc2b2ae35u;
-	return &jit->much[*print % MUCH_PAGES];
+	return (uint32_t)(page->linear >> GUEST_PAGE_SHIFT) * 0x9e3779b1u + (uint32_t)((uintptr_t)page->last_host >> GUEST_PAGE_SHIFT) * 0xc2b2ae35u;
 }
 
 static void note_much(struct jit *jit, const struct code_space *space)
 {
-	uint32_t print;
-	for (const struct code_page *page = space->pages; page; page = page->next_in_space) {
-		uint32_t *entry = much_of(jit, page, &print);
-		*entry = print;
-	}
-}
-
-static bool has_much(const struct code_space *space)
-{
-	return space->units >= MUCH_CODE || space->highest - space->lowest >= MUCH_REACH;
+	for (const struct code_page *page = space->pages; page; page = page->next_in_space)
+		jit->much[print_of(page) % MUCH_PAGES] = print_of(page);
 }
 
 static bool turns_much(const struct code_space *user)
 {
-	return user && !user->returning && has_much(user);
+	return user && !user->returning && (user->units >= MUCH_CODE || user->highest - user->lowest >= MUCH_REACH);
 }
 
 bool pages_grown(const struct jit *jit)
@@ -127,12 +118,13 @@ bool pages_grown(const struct jit *jit)
 
 static void tell_much(struct jit *jit, struct code_space *space, const struct code_page *page)
 {
-	uint32_t print;
+	if (is_kernel(jit, space))
+		return;
 	if (page->linear < 1ull << 31) {
 		space->lowest = space->lowest ? MIN(space->lowest, page->linear) : page->linear;
 		space->highest = MAX(space->highest, page->linear);
 	}
-	if (space != &jit->code_kernel && space->units < FEW_UNITS && *much_of(jit, page, &print) == print)
+	if (space->units < FEW_UNITS && jit->much[print_of(page) % MUCH_PAGES] == print_of(page))
 		space->returning = true;
 }
 

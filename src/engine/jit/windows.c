@@ -165,6 +165,11 @@ static struct space *find_space(struct windows *w, uint64_t root)
 	return NULL;
 }
 
+static int64_t zone_block(uint16_t zone, int64_t shift)
+{
+	return zone * (int64_t)ZONE_WINDOWS + shift;
+}
+
 /* Where the window would be if it had the shape's bias. */
 static int64_t shaped_block(const struct window_shape *shape, unsigned index)
 {
@@ -479,7 +484,7 @@ static unsigned count_fitting(const uint16_t *zone, unsigned zones, int64_t shif
 {
 	unsigned fitting = 0;
 	for (unsigned i = 0; i < zones; i++)
-		if (blocks_fit(zone[i] * (int64_t)ZONE_WINDOWS + shift, ZONE_WINDOWS, owner))
+		if (blocks_fit(zone_block(zone[i], shift), ZONE_WINDOWS, owner))
 			fitting += i + 1 == zones ? 1 : 2;
 	return fitting;
 }
@@ -617,7 +622,7 @@ static bool left_in_the_way(const struct windows *w, int64_t block)
 static bool would_fit(const struct windows *w, const uint16_t *zone, unsigned zones, int64_t shift, uint32_t owner)
 {
 	for (unsigned i = 0; i + 1 < zones; i++) {
-		int64_t block = zone[i] * (int64_t)ZONE_WINDOWS + shift;
+		int64_t block = zone_block(zone[i], shift);
 		if (!left_in_the_way(w, block) && !blocks_fit(block, ZONE_WINDOWS, owner))
 			return false;
 	}
@@ -627,7 +632,7 @@ static bool would_fit(const struct windows *w, const uint16_t *zone, unsigned zo
 static void make_rooms(struct windows *w, const uint16_t *zone, unsigned zones, int64_t shift)
 {
 	for (unsigned i = 0; i + 1 < zones; i++)
-		make_room(w, zone[i] * (int64_t)ZONE_WINDOWS + shift);
+		make_room(w, zone_block(zone[i], shift));
 }
 
 /* 0: something does not fit. Where there is little choice, what others left gives way. */
