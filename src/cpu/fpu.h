@@ -102,6 +102,11 @@ insn_exec *select_xsave(struct cpu *c, struct insn *insn);
 void x87_to_image(const struct cpu *c, uint8_t *image, bool wide);
 void x87_from_image(struct cpu *c, const uint8_t *image, bool wide);
 
+/* All x87 and vector state to and from an XSAVE area of the standard form (SDM 1, 13.4), as 64-bit code has it; other components of
+ * the area stay as they are. */
+void fpu_to_area(struct cpu *c, uint8_t *area);
+void fpu_from_area(struct cpu *c, const uint8_t *area);
+
 /* The x87 instruction pointer registers after an instruction that is not a control instruction (SDM 1, 8.1.8). */
 void x87_note_instruction(struct cpu *c, const struct insn *insn);
 

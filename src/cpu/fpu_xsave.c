@@ -335,6 +335,37 @@ static void exec_xrstors(struct cpu *c, const struct insn *insn)
 	restore(c, insn, true);
 }
 
+/* --- for engines --- */
+
+void fpu_to_area(struct cpu *c, uint8_t *area)
+{
+	const uint64_t has = (c->xcr0_allowed | XCR0_SSE) & supported;
+	const struct layout l = layout_of(c, has, false);
+	store_le64(area + LEGACY_SIZE, (load_le64(area + LEGACY_SIZE) & ~supported) | fpu_xinuse(c, has));
+	x87_to_image(c, area, true);
+	store_le32(area + X87_MXCSR, c->mxcsr);
+	store_le32(area + X87_MXCSR_MASK, MXCSR_MASK);
+	for (unsigned i = 1; i <= LAST_COMPONENT; i++)
+		if (has >> i & 1)
+			put_component(c, i, area + l.offset[i], 16);
+}
+
+void fpu_from_area(struct cpu *c, const uint8_t *area)
+{
+	const uint64_t has = (c->xcr0_allowed | XCR0_SSE) & supported, used = load_le64(area + LEGACY_SIZE);
+	const struct layout l = layout_of(c, has, false);
+	c->mxcsr = load_le32(area + X87_MXCSR) & MXCSR_MASK;
+	if (used & XCR0_X87)
+		x87_from_image(c, area, true);
+	else
+		init_component(c, 0, 16);
+	for (unsigned i = 1; i <= LAST_COMPONENT; i++)
+		if (used & has & BIT64(i))
+			get_component(c, i, area + l.offset[i], 16);
+		else if (has >> i & 1)
+			init_component(c, i, 16);
+}
+
 insn_exec *select_xsave(struct cpu *c, struct insn *insn)
 {
 	switch (insn->op) {

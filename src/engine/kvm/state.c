@@ -132,68 +132,15 @@ static bool give_sregs(struct kvm_vcpu *v)
 
 /* --- x87, vectors --- */
 
-#define XSAVE_HEADER 512u
-#define XSAVE_LEGACY_XMM 160u
-
-/* The places of the components are those of the host, which are the guest's. */
-struct xsave_piece {
-	unsigned component, first, skip, bytes, count; /* bytes from `skip` on of vectors first..first + count */
-};
-
-static const struct xsave_piece pieces[] = {
-	{ 2, 0, 16, 16, 16 }, { 6, 0, 32, 32, 16 }, { 7, 16, 0, 64, 16 },
-};
-
-static void take_vectors(struct cpu *c, const uint8_t *area)
-{
-	uint64_t used;
-	memcpy(&used, area + XSAVE_HEADER, 8);
-	memset(c->vec, 0, sizeof(c->vec));
-	for (unsigned n = 0; n < 16 && (used & XCR0_SSE); n++)
-		memcpy(c->vec[n], area + XSAVE_LEGACY_XMM + 16 * n, 16);
-	for (unsigned i = 0; i < ARRAY_SIZE(pieces); i++) {
-		const struct xsave_piece *p = &pieces[i];
-		unsigned offset = c->xsave_place[p->component].offset;
-		for (unsigned n = 0; n < p->count && offset && (used >> p->component & 1); n++)
-			memcpy(c->vec[p->first + n] + p->skip, area + offset + p->bytes * n, p->bytes);
-	}
-	memset(c->k, 0, sizeof(c->k));
-	if (c->xsave_place[5].offset && (used & XCR0_OPMASK))
-		memcpy(c->k, area + c->xsave_place[5].offset, sizeof(c->k));
-}
-
-static void give_vectors(struct cpu *c, uint8_t *area)
-{
-	uint64_t used = c->xcr0_allowed | XCR0_X87 | XCR0_SSE;
-	memcpy(area + XSAVE_HEADER, &used, 8);
-	for (unsigned n = 0; n < 16; n++)
-		memcpy(area + XSAVE_LEGACY_XMM + 16 * n, c->vec[n], 16);
-	for (unsigned i = 0; i < ARRAY_SIZE(pieces); i++) {
-		const struct xsave_piece *p = &pieces[i];
-		unsigned offset = c->xsave_place[p->component].offset;
-		for (unsigned n = 0; n < p->count && offset; n++)
-			memcpy(area + offset + p->bytes * n, c->vec[p->first + n] + p->skip, p->bytes);
-	}
-	if (c->xsave_place[5].offset)
-		memcpy(area + c->xsave_place[5].offset, c->k, sizeof(c->k));
-}
-
 static bool take_fpu(struct kvm_vcpu *v)
 {
 	struct kvm_xsave xsave;
 	struct kvm_xcrs xcrs;
 	struct cpu *c = v->cpu;
 	uint8_t *area = (uint8_t *)xsave.region;
-	uint64_t used;
 	if (ioctl(v->fd, KVM_GET_XSAVE, &xsave) < 0)
 		return failed(v, "KVM_GET_XSAVE");
-	memcpy(&used, area + XSAVE_HEADER, 8);
-	c->mxcsr = load_le32(area + X87_MXCSR) & MXCSR_MASK;
-	if (used & XCR0_X87)
-		x87_from_image(c, area, true);
-	else
-		x87_init(c);
-	take_vectors(c, area);
+	fpu_from_area(c, area);
 	if (v->user_only || !cpu_has(c, FEATURE_XSAVE))
 		return true;
 	if (ioctl(v->fd, KVM_GET_XCRS, &xcrs) < 0)
@@ -212,10 +159,7 @@ static bool give_fpu(struct kvm_vcpu *v)
 	uint8_t *area = (uint8_t *)xsave.region;
 	if (!v->user_only && cpu_has(c, FEATURE_XSAVE) && ioctl(v->fd, KVM_SET_XCRS, &xcrs) < 0)
 		return failed(v, "KVM_SET_XCRS");
-	x87_to_image(c, area, true);
-	store_le32(area + X87_MXCSR, c->mxcsr);
-	store_le32(area + X87_MXCSR_MASK, MXCSR_MASK);
-	give_vectors(c, area);
+	fpu_to_area(c, area);
 	return ioctl(v->fd, KVM_SET_XSAVE, &xsave) < 0 ? failed(v, "KVM_SET_XSAVE") : true;
 }
 
