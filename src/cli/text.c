@@ -65,6 +65,9 @@ const struct text_section text_sections[] = {
 			"were made direct; times that all remembered targets had to be looked up again; instructions that do without windows; memory "
 			"operands that were not in the window that was guessed; address spaces that got one bias for most of their windows, and those that got it "
 			"from a process that is gone, with what was translated for that one." },
+		{ "jit: direct", "Programs' code that the processor executes as it is, in processes of the host's: how many of those were made (spaces), and how "
+			"often one was given up for a while because its program called its kernel too often (left); times that a program stopped there (stops), for "
+			"a system call (calls), and for pages that were shown to it then (fills). Not with --stats, which counts instructions." },
 	} },
 	{ "DISK IMAGES", {
 		{ NULL, "visor run --disk and the commands of 'visor disk' know these formats by their content, unless they are told. Each image but a raw one may have "

@@ -10,7 +10,7 @@ struct text_item {
 
 struct text_section {
 	const char *title; /* NULL ends the list */
-	struct text_item items[20];
+	struct text_item items[21];
 };
 
 extern const char text_description[];

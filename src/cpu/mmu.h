@@ -51,6 +51,7 @@ struct page_rights {
 			 * in guest memory as it does in the guest's addresses */
 	bool write;     /* the guest lets it be written, and it is dirty already */
 	bool writable;  /* and no translated code is in it */
+	bool execute;
 	bool global;
 };
 

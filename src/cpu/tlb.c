@@ -157,6 +157,8 @@ bool mmu_peek(struct cpu *c, unsigned set, uint64_t linear, struct page_rights *
 	rights->write = writable && w.out.dirty && page_check_rights(&w) == WALK_OK;
 	rights->writable = rights->write && !memory_page_has_code(c->memory, memory_offset(c->memory, rights->host));
 	rights->global = w.out.global;
+	w.kind = KIND_EXECUTE;
+	rights->execute = page_check_rights(&w) == WALK_OK;
 	rights->size = whole_block(c, &w.out) ? BLOCK_SIZE : GUEST_PAGE_SIZE;
 	return true;
 }
@@ -400,6 +402,8 @@ static void protect_peers(struct cpu *c)
 		uint32_t none = 0;
 		atomic_compare_exchange_strong(&peer->flush_request, &none, FLUSH_WRITES);
 		cpu_attention(peer, ATTN_FLUSH);
+		if (peer->wake && atomic_load(&peer->running))
+			peer->wake(peer->wake_opaque);
 	}
 	for (unsigned i = 0; i < c->count; i++) {
 		struct cpu *peer = c->peers[i];

@@ -11,7 +11,8 @@ import sys
 from harness import *
 
 GROUPS = os.environ.get("COMPILE_GROUPS", "40")
-ENGINES = os.environ.get("COMPILE_ENGINES", "jit").split()
+# jit-translate: the compiler is never executed directly.
+ENGINES = os.environ.get("COMPILE_ENGINES", "jit jit-translate").split()
 COMPILE = ("cp /tmp/source.c . && gcc -O2 -g -S source.c && gcc -O2 -g -c source.c && "
            "gcc -O2 -shared -fPIC source.c -o source.so")
 MADE = "source.s source.o source.so".split()
@@ -39,7 +40,8 @@ def natively(source):
 
 
 def in_guest(engine, source):
-    g = linux("cloud-amd64", "--name", "compiles", "--engine", engine, "--memory", "1G", "--disk", f"{disk}/root.img,ro", "--disk", f"{TMP}/source.img,ro")
+    os.environ["VISOR_DIRECT"] = "never" if engine == "jit-translate" else ""
+    g = linux("cloud-amd64", "--name", "compiles", "--engine", engine.split("-")[0], "--memory", "1G", "--disk", f"{disk}/root.img,ro", "--disk", f"{TMP}/source.img,ro")
     g.command("mount -t ext4 -o ro /dev/vda /mnt && mount -t tmpfs tmpfs /mnt/tmp && for f in proc sys dev; do mount -o bind /$f /mnt/$f; done")
     g.command(f"mkdir /mnt/tmp/work && head -c {len(source)} /dev/vdb >/mnt/tmp/source.c")
     text = g.command("env -i PATH=/usr/bin:/usr/sbin HOME=/tmp LC_ALL=C chroot /mnt sh -c "
@@ -48,8 +50,12 @@ def in_guest(engine, source):
     own = stats["own_memory"]
     check(own < 64 << 20, f"{engine}: {own} bytes of own memory besides the guest's and translated code")
     print(f"{engine}: {own >> 20} MB of own memory")
-    if engine == "jit":  # the compiler's later processes go on with what was translated for the first one
+    if engine == "jit-translate":  # the compiler's later processes go on with what was translated for the first one
         check(stats["cpus"][0]["jit"]["inherited"], "no process had another one's translations")
+    if engine == "jit":
+        direct = stats["cpus"][0]["jit"]["direct"]
+        print(f"{engine}: {direct}")
+        check(direct["stops"] > 1000, "the compiler was not executed directly")
     g.power_off()
     g.check_log()
     return text

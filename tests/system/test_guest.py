@@ -3,7 +3,8 @@
 """The guest tests of tests/guest, built here, each under visor; some with 1, 2 and 4 processors.
 
 GUEST_TESTS names some; GUEST_ENGINES the engines to run them with; `kvm` is left away where the host has none, `kvm-all` is engine kvm that gives KVM
-kernel code even where that emulates it, with the tests that such a KVM gets right; `qemu` is QEMU's TCG, to judge a test itself. A test NAME that ends in a way of its own says so in
+kernel code even where that emulates it, with the tests that such a KVM gets right; `jit-direct` is engine jit that has user code executed by the
+processor whenever it can be, with the tests that have some; `qemu` is QEMU's TCG, to judge a test itself. A test NAME that ends in a way of its own says so in
 ENDS; all others write their verdict to the debug-exit port.
 """
 import shutil
@@ -13,6 +14,8 @@ PASSED = 0x10 << 1 | 1
 CPUS = {"smp": (1, 2, 4), "smcsmp": (1, 2, 4), "planar": (1, 2)}
 DISK = {"smcdma", "notify"}
 NET = {"ping"}
+# Of these user code is executed directly; what else they do depends on how they set the processor up.
+DIRECT = {"crossing", "debug", "direct", "irqs", "lazy", "paging", "remap", "tight", "traps", "vectors", "wild"}
 # Guests that end otherwise: status, and what visor says of it.
 ENDS = {"triple": (3, r"triple fault"), "triple32": (3, r"triple fault")}
 
@@ -36,7 +39,7 @@ disk = os.path.join(TMP, "disk")
 stats = os.path.join(TMP, "stats")
 names = sorted(f[:-4] for f in os.listdir(build) if f.endswith(".elf"))
 names = os.environ.get("GUEST_TESTS", " ".join(names)).split()
-engines = os.environ.get("GUEST_ENGINES", "interp jit kvm kvm-all").split()
+engines = os.environ.get("GUEST_ENGINES", "interp jit jit-direct kvm kvm-all").split()
 if any(e.startswith("kvm") for e in engines) and not kvm_works():
     engines = [e for e in engines if not e.startswith("kvm")]
 SOFTWARE = not json.loads(visor("doctor", "--json").stdout)["engines"][0]["fast"]
@@ -52,11 +55,15 @@ def command(engine, name, cpus):
                 "-nic", "user,model=virtio-net-pci" if name in NET else "none"]
     return [VISOR, "run", "--engine", engine.split("-")[0], "--memory", "64M", "--cpus", str(cpus), "--kernel", kernel, "--debug-exit", "--no-reboot",
             "--no-balloon",  # a wild driver gives its own tables away by it
-            "--stats", stats, *(("--disk", disk) if name in DISK else ()), *(("--net", "user") if name in NET else ())]
+            "--stats", stats, *(("--append", "direct=1") if engine == "jit-direct" else ()), *(("--disk", disk) if name in DISK else ()), *(("--net", "user") if name in NET else ())]
 
 
 def spared(engine, name, said):
-    """What KVM can spare the guest of exits was none; what it cannot execute was handed over, and given back unless that was too much."""
+    """What KVM can spare the guest of exits was none; what it cannot execute was handed over, and given back unless that was too much. What is to be
+    executed directly was."""
+    if engine == "jit-direct":
+        with open(stats) as f:
+            return json.load(f)["cpus"][0]["jit"]["direct"]["stops"] > 0
     if engine != "kvm-all" or name not in {*RINGS, *POSTED, *HANDED_OVER}:
         return True
     with open(stats) as f:
@@ -75,9 +82,9 @@ def spared(engine, name, said):
 
 
 for engine in engines:
-    environment = dict(os.environ, VISOR_KVM_KERNEL="1") if engine == "kvm-all" else None
+    environment = dict(os.environ, **{"kvm-all": {"VISOR_KVM_KERNEL": "1"}, "jit-direct": {"VISOR_DIRECT": "always"}}.get(engine, {}))
     for name in names:
-        if (engine == "kvm" and name in NOT_KVM) or (engine == "kvm-all" and name not in KVM_ALL):
+        if (engine == "kvm" and name in NOT_KVM) or (engine == "kvm-all" and name not in KVM_ALL) or (engine == "jit-direct" and name not in DIRECT):
             continue
         for cpus in (KVM_ALL_CPUS if engine == "kvm-all" else CPUS).get(name, (1,)):
             status, text = ENDS.get(name, (PASSED, ""))

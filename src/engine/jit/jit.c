@@ -29,6 +29,11 @@ static void destroy(struct cpu *c)
 	struct jit *jit = c->engine;
 	if (!jit)
 		return;
+	if (jit->wake) {
+		c->wake = jit->wake;
+		c->wake_opaque = jit->wake_opaque;
+	}
+	direct_free(jit->direct);
 	pages_destroy(jit);
 	mirror_destroy(jit);
 	jit_stats_destroy(&jit->stats);
@@ -37,6 +42,24 @@ static void destroy(struct cpu *c)
 	free(jit->translator);
 	free(jit);
 	c->engine = NULL;
+}
+
+/* An interrupt ends direct execution, which does not look at cpu->attention. */
+static void wake(void *opaque)
+{
+	struct jit *jit = opaque;
+	direct_wake(jit->direct);
+	jit->wake(jit->wake_opaque);
+}
+
+static void begin_direct(struct cpu *c, struct jit *jit)
+{
+	if (!jit->windows || !c->wake || !(jit->direct = direct_new(jit)))
+		return;
+	jit->wake = c->wake;
+	jit->wake_opaque = c->wake_opaque;
+	c->wake = wake;
+	c->wake_opaque = jit;
 }
 
 static int create(struct cpu *c, struct error *err)
@@ -66,6 +89,7 @@ static int create(struct cpu *c, struct error *err)
 		destroy(c);
 		return error_set(err, ENOMEM, "no memory for the translator of vCPU %u", c->index);
 	}
+	begin_direct(c, jit);
 	tlb_flush_all(c);
 	return 0;
 }
@@ -131,14 +155,19 @@ static uint16_t proven_by_link(const struct jit *jit, const struct record *from)
 	return jit->code_user && from->unit->space == jit->code_user->id && from->unit->shape_bias ? (uint16_t)from->proven : 0;
 }
 
-/* The unit at RIP; NULL: that instruction is to be interpreted. May fault. */
+static bool goes_direct(const struct cpu *c, const struct jit *jit)
+{
+	return unlikely(jit->directly) && c->cpl == 3 && direct_fits(jit);
+}
+
+/* The unit at RIP; NULL: the code there is to be executed directly, or that instruction is to be interpreted. May fault. */
 static struct unit *unit_here(struct cpu *c, struct jit *jit, bool memory_flags)
 {
 	unsigned set = current_tlb_set(c);
 	uint64_t linear = c->gpr[REG_RIP];
 	/* Code of a supervisor set takes CPL 0 for granted. */
 	bool good = c->code_mode == ISA_MODE_64 ? !at_hole(linear) : legacy_translatable(c, linear);
-	if (!good || set == TLB_USER_ALIGN || c->cpl - 1u < 2)
+	if (!good || set == TLB_USER_ALIGN || c->cpl - 1u < 2 || goes_direct(c, jit))
 		return NULL;
 	const uint8_t *host = fetch(c, linear);
 	if (!host)
@@ -457,9 +486,10 @@ static void sync_bias(struct jit *jit)
 /* Puts the tables of branches in place that cpu_attention took away; false: attention is wanted (again). */
 static bool set_branches(struct cpu *c, const struct jit *jit)
 {
-	const uintptr_t user = branches_word(jit->code_user && jit->code_user->branches ? jit->code_user->branches : jit->no_branches);
+	const uintptr_t user = branches_word(jit->code_user && jit->code_user->branches && !jit->directly ? jit->code_user->branches : jit->no_branches);
 	const uintptr_t kernel = branches_word(jit->window[TLB_SUPERVISOR] && jit->code_kernel.branches ? jit->code_kernel.branches : jit->no_branches);
 	jit_words(c)->user_window = jit->window[TLB_USER];
+	jit_words(c)->user_table = jit->window[TLB_USER] || jit->directly;
 	jit_words(c)->kernel_window = jit->window[TLB_SUPERVISOR];
 	if (likely(atomic_load_explicit(&c->branches[0], memory_order_relaxed) == user &&
 		   atomic_load_explicit(&c->branches[1], memory_order_relaxed) == kernel &&
@@ -500,6 +530,11 @@ static void execute(struct cpu *c, struct jit *jit)
 		}
 		sync_tags(c, jit);
 		sync_bias(jit);
+		if (!code && goes_direct(c, jit)) {
+			words->vector_used = ~0u;
+			direct_run(jit);
+			continue;
+		}
 		if (!code) {
 			struct unit *unit = unit_here(c, jit, true);
 			if (!unit) {
@@ -542,6 +577,7 @@ static void forget_code(struct cpu *c, struct jit *jit)
 	if (!jit->windows)
 		return;
 	pages_written(jit);
+	direct_written(jit->direct);
 	mirror_sync(jit);
 }
 
@@ -618,6 +654,7 @@ static enum exit_reason run(struct cpu *c)
 	c->insn = NULL;
 	c->fault_env = NULL;
 	trap_enter(NULL, 0, resolve, NULL);
+	direct_rest(jit);
 	atomic_store(&c->running, false);
 	return reason;
 }

@@ -4,6 +4,7 @@
 
 #include "base/util.h"
 #include "engine/interpret.h"
+#include "engine/jit/direct.h"
 #include "engine/jit/emit.h"
 #include "engine/jit/pages.h"
 #include "engine/jit/predict.h"
@@ -188,6 +189,7 @@ struct jit_words {
 	uint32_t assumed;
 	uint32_t host_mxcsr;
 	uint8_t user_window, kernel_window; /* code of this level runs on windows: its branches go by the space's table */
+	uint8_t user_table;   /* so do branches to user code: also where none is to be found in it, since it is executed directly */
 	uint32_t branch;      /* an indirect branch's record, from the start of jit->data */
 };
 
@@ -207,7 +209,7 @@ struct jump {
 #define UNIT_BUCKETS (UNIT_REGIONS * REGION_BUCKETS)
 
 struct jit_stats {
-	uint64_t units, guest_bytes, code_bytes, flushes, retags, links, crosses, indirect, entries, guards, interpreted, vector_loads, fills, filled_pages, unlinked_pages, slow_sites, mispredicted, shapes, inherited, tlb_events[4], exits[RECORD_KINDS];
+	uint64_t units, guest_bytes, code_bytes, flushes, retags, links, crosses, indirect, entries, guards, interpreted, vector_loads, fills, filled_pages, unlinked_pages, slow_sites, mispredicted, shapes, inherited, direct_spaces, direct_left, direct_stops, direct_calls, direct_fills, tlb_events[4], exits[RECORD_KINDS];
 	uint32_t *helped, *missed; /* instructions executed by their functions, by row: always; when a check failed */
 };
 
@@ -263,6 +265,11 @@ struct jit {
 	uint32_t space_ids;
 	uint64_t space_uses;
 	const void *no_branches; /* a table in which nothing is found */
+	/* Direct execution; `directly`: that is how user code of the current space goes on. */
+	struct direct *direct;
+	bool directly;
+	void (*wake)(void *opaque); /* the processor's own */
+	void *wake_opaque;
 	/* Windows. */
 	struct windows *windows; /* NULL: none on this host */
 	struct space *space, *kernel;

@@ -180,8 +180,12 @@ bool mirror_tick(struct jit *jit)
 	charge(jit);
 	bool kernel = (c->cr4 & CR4_PGE) && (c->cr4 & CR4_SMAP) && want(jit, jit->kernel);
 	bool user = jit->space && want(jit, jit->space);
-	bool changed = kernel != jit->window[TLB_SUPERVISOR] || user != jit->window[TLB_USER];
-	if (user && !jit->window[TLB_USER])
+	const bool directly = direct_wanted(jit);
+	bool changed = kernel != jit->window[TLB_SUPERVISOR] || user != jit->window[TLB_USER] || directly != jit->directly;
+	jit->directly = directly;
+	if (!directly)
+		direct_rest(jit);
+	if (user && !jit->window[TLB_USER] && !directly)
 		give_shape(jit);
 	jit->window[TLB_SUPERVISOR] = kernel;
 	jit->window[TLB_USER] = user;
@@ -218,6 +222,7 @@ static void take_event(struct jit *jit, const struct tlb_event *event)
 {
 	jit->stats.tlb_events[event->kind]++;
 	pages_flushed(jit, event);
+	direct_flushed(jit, event);
 	switch (event->kind) {
 	case TLB_EVENT_ALL: windows_flush(jit->windows, WINDOW_ALL); break;
 	case TLB_EVENT_LOCAL: windows_flush(jit->windows, WINDOW_USERS); break;
@@ -257,6 +262,7 @@ void mirror_sync(struct jit *jit)
 		jit->stats.tlb_events[TLB_EVENT_ALL]++;
 		windows_flush(jit->windows, WINDOW_ALL);
 		pages_flushed(jit, NULL);
+		direct_flushed(jit, NULL);
 	}
 	bool flushed = count > TLB_EVENTS;
 	for (unsigned i = 0; i < count && count <= TLB_EVENTS; i++) {
@@ -267,8 +273,10 @@ void mirror_sync(struct jit *jit)
 	settle(jit);
 	if (entered || flushed)
 		windows_check_local(jit->windows, jit->kernel, jit->root);
-	if (entered)
+	if (entered) {
+		jit->directly = direct_wanted(jit);
 		jit->window[TLB_USER] = jit->space && windows_heat(jit->space)->hot;
+	}
 	install_if_new(jit, jit->window[TLB_USER] ? jit->space : NULL, TLB_USER);
 	install_if_new(jit, jit->kernel, TLB_SUPERVISOR);
 	pages_sync(jit);

@@ -222,7 +222,7 @@ static void go(struct jit *jit, struct emitter *e, unsigned set)
 		go_by_tag(jit, e, set);
 		return;
 	}
-	compare_byte(e, set == TLB_USER ? WORD(user_window) : WORD(kernel_window));
+	compare_byte(e, set == TLB_USER ? WORD(user_table) : WORD(kernel_window));
 	uint8_t *cold = emit_jump_if(e, COND_E, emit_here(e)), *no_smap = NULL;
 	if (set != TLB_USER) { /* the table is for code without AC */
 		test_memory(e, CPU_FIELD(cr4), CR4_SMAP);

@@ -76,6 +76,11 @@ unsigned jit_counters(const struct cpu *cpu, struct engine_counter *counters, un
 	put(&l, NULL, "mispredicted", s->mispredicted);
 	put(&l, NULL, "shapes", s->shapes);
 	put(&l, NULL, "inherited", s->inherited);
+	put(&l, "direct", "spaces", s->direct_spaces);
+	put(&l, "direct", "left", s->direct_left);
+	put(&l, "direct", "stops", s->direct_stops);
+	put(&l, "direct", "calls", s->direct_calls);
+	put(&l, "direct", "fills", s->direct_fills);
 	put(&l, NULL, "helped", put_rows(&l, "helped_by", s->helped));
 	put(&l, NULL, "missed", put_rows(&l, "missed_by", s->missed));
 	return (unsigned)(l.at - counters);

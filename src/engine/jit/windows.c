@@ -78,6 +78,8 @@ struct windows {
 	unsigned left_count;
 	uint64_t uses;
 	unsigned runs;
+	uint32_t mark[WINDOW_MARKS];    /* pages that code was marked in, by their number in `marks` */
+	unsigned marks;
 	struct watch_list local;
 	unsigned local_wait, local_penalty; /* checks until local pages are shown again; how many the next time */
 };
@@ -1020,6 +1022,7 @@ static void code_marked(void *opaque, uint64_t offset)
 	struct windows *w = opaque;
 	uint32_t page = (uint32_t)(offset >> GUEST_PAGE_SHIFT);
 	pthread_mutex_lock(&w->lock);
+	w->mark[w->marks++ % WINDOW_MARKS] = page;
 	for (unsigned s = 0; s < SPACES; s++) {
 		const struct space *space = &w->space[s];
 		for (unsigned i = 0; i < space->run_count; i++)
@@ -1027,6 +1030,17 @@ static void code_marked(void *opaque, uint64_t offset)
 				protect_run(w, &space->runs[i], page);
 	}
 	pthread_mutex_unlock(&w->lock);
+}
+
+unsigned windows_marked(struct windows *w, unsigned *since, uint32_t page[WINDOW_MARKS])
+{
+	pthread_mutex_lock(&w->lock);
+	unsigned count = w->marks - *since;
+	for (unsigned i = 0; i < count && count <= WINDOW_MARKS; i++)
+		page[i] = w->mark[(*since + i) % WINDOW_MARKS];
+	*since = w->marks;
+	pthread_mutex_unlock(&w->lock);
+	return count;
 }
 
 unsigned windows_list(struct windows *w, const struct space *space, struct window_bias biases[SPACE_WINDOWS])

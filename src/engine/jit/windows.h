@@ -116,6 +116,10 @@ unsigned windows_astray(const struct space *space);
 enum window_place windows_place(struct windows *w, const struct space *space, uint16_t index);
 /* Whether they have the shape's bias in all spaces that will have it. */
 bool windows_constant(struct windows *w, const struct space *space, uint16_t index);
+/* Pages of guest memory in which code was marked since the last call, for those who show memory by other ways: *since is the caller's, 0 at
+ * first. Returns how many; more than WINDOW_MARKS: any. */
+#define WINDOW_MARKS 64u
+unsigned windows_marked(struct windows *w, unsigned *since, uint32_t page[WINDOW_MARKS]);
 /* Lists the windows of a space; returns how many. */
 unsigned windows_list(struct windows *w, const struct space *space, struct window_bias list[SPACE_WINDOWS]);
 /* Counts up whenever the list of the space grows. */

@@ -61,6 +61,17 @@ void set_gate(unsigned vector, void *entry, unsigned type_dpl, unsigned ist)
 				     (uint32_t)(at >> 32), 0 };
 }
 
+/* As systems set a processor up, so that user code may be executed directly. */
+static uint64_t user_flags = 2;
+
+static void allow_direct(void)
+{
+	const uint64_t xcr0 = cpuid(0xd, 0).a;
+	WRITE_CR(4, READ_CR(4) | 0x50600); /* OSXSAVE, FSGSBASE, OSXMMEXCPT, OSFXSR */
+	__asm__ volatile("xsetbv" ::"a"((uint32_t)xcr0), "d"(0), "c"(0));
+	user_flags |= 0x200;
+}
+
 void idt_setup(void)
 {
 	for (unsigned v = 0; v < 256; v++)
@@ -71,6 +82,8 @@ void idt_setup(void)
 	/* 8259s masked: tests that want them program them. */
 	outb(0x21, 0xff);
 	outb(0xa1, 0xff);
+	if (guest_option("direct", 0))
+		allow_direct();
 }
 
 /* --- command line --- */
@@ -144,8 +157,8 @@ struct user_start {
 static void enter_user(void *opaque)
 {
 	struct user_start *s = opaque;
-	__asm__ volatile("pushq %0; pushq %1; pushq $2; pushq %2; pushq %3; iretq" ::"i"((long)SEL_USER_DATA), "r"(s->rsp),
-			 "i"((long)SEL_USER64), "r"(s->rip), "D"(s->argument) : "memory");
+	__asm__ volatile("pushq %0; pushq %1; pushq %5; pushq %2; pushq %3; iretq" ::"i"((long)SEL_USER_DATA), "r"(s->rsp),
+			 "i"((long)SEL_USER64), "r"(s->rip), "D"(s->argument), "r"(user_flags) : "memory");
 }
 
 struct fault run_user(uint64_t rip, uint64_t rsp, uint64_t argument)
