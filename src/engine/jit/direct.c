@@ -62,9 +62,10 @@ struct direct_space {
 	uint64_t copy[COPIES];      /* pages with PAGE_TRAPS that have no INT3 yet */
 	unsigned copies;
 	/* Whether it is worth it. */
-	uint64_t inside, stops;     /* TSC ticks in the tracee since the last look */
+	uint64_t inside;            /* TSC ticks in the tracee since the last look */
+	unsigned stops, calls;      /* stops, but for pages that it has to be shown once; those for system calls */
 	unsigned unfit;             /* times that the state did not let its code be executed, since then */
-	uint64_t off_until;         /* time of the space's heat */
+	uint64_t seen, off_until;   /* times of the space's heat: the last one, when it is tried again */
 	unsigned failures;
 };
 
@@ -291,8 +292,8 @@ static bool settle_run(struct direct *d, struct direct_space *s, const struct ru
 
 static void forget_worth(struct direct_space *s)
 {
-	s->inside = s->stops = s->off_until = 0;
-	s->unfit = s->failures = 0;
+	s->inside = s->off_until = 0;
+	s->stops = s->calls = s->unfit = s->failures = 0;
 }
 
 static void settle(struct direct *d, struct direct_space *s)
@@ -547,8 +548,10 @@ static void protect_all(struct direct *d, struct direct_space *s)
 
 /* --- whether it is worth it --- */
 
-#define STOPS_LOOK 256u
-#define STOP_WORTH_US 10u  /* in the tracee from one stop to the next: less is better translated */
+/* Pages are asked for in bursts, above all at the start. */
+#define STOPS_LOOK 96u
+#define CALLS_LOOK 32u
+#define STOP_WORTH_US 12u /* in the tracee from one stop to the next: less is better translated */
 #define LIFE_MS 5u         /* of the process until it is worth a tracee */
 
 /* A free one, or the one that was not used for longest. */
@@ -590,21 +593,24 @@ static bool same_processor(const struct direct *d)
 
 static bool worth(const struct direct *d, const struct direct_space *s)
 {
-	return s->inside >= s->stops * STOP_WORTH_US * d->jit->tsc_ms / 1000 && s->unfit < STOPS_LOOK;
+	return s->inside >= (uint64_t)s->stops * STOP_WORTH_US * d->jit->tsc_ms / 1000 && s->unfit < STOPS_LOOK;
 }
 
-static void judge(struct direct *d, struct direct_space *s, const struct space_heat *heat)
+/* Now and then. */
+static void judge(struct direct *d, struct direct_space *s)
 {
-	if (s->stops + s->unfit < STOPS_LOOK || d->always)
+	if ((s->stops + s->unfit < STOPS_LOOK && s->calls < CALLS_LOOK) || d->always)
 		return;
 	if (!worth(d, s)) {
-		s->off_until = heat->time + (20ull << MIN(s->failures, 6u)) * d->jit->tsc_ms;
+		d->jit->directly = false;
+		s->off_until = windows_heat(d->jit->space)->time + (20ull << MIN(s->failures, 6u)) * d->jit->tsc_ms;
 		s->failures++;
 		d->jit->stats.direct_left++;
 	} else if (s->failures) {
 		s->failures--;
 	}
-	s->inside = s->stops = s->unfit = 0;
+	s->inside = 0;
+	s->stops = s->calls = s->unfit = 0;
 }
 
 static void leave_current(struct direct *d)
@@ -629,10 +635,11 @@ bool direct_wanted(struct jit *jit)
 	if (!s)
 		return false;
 	s->last_use = ++d->uses;
-	if (heat->time < s->off_until && heat->time < LIFE_MS * jit->tsc_ms) /* a new process */
-		s->off_until = 0;
-	judge(d, s, heat);
-	return heat->time >= s->off_until;
+	if (heat->time < s->seen) /* another process has this root now */
+		forget_worth(s);
+	s->seen = heat->time;
+	judge(d, s);
+	return d->always || heat->time >= MAX(s->off_until, LIFE_MS * jit->tsc_ms);
 }
 
 /* --- one stretch --- */
@@ -780,6 +787,7 @@ static void fail(struct direct *d, struct direct_space *s, const char *what)
 static void execute_one(struct direct *d, struct direct_space *s, uint64_t address)
 {
 	struct cpu *c = d->jit->cpu;
+	s->stops++;
 	d->wanted = address;
 	d->wanted_rip = address ? c->gpr[REG_RIP] : UINT64_MAX;
 	interpret_one(c, &d->jit->interp);
@@ -827,6 +835,7 @@ static void stopped(struct direct *d, struct direct_space *s, enum tracee_stop s
 	case TRACEE_CALL:
 		d->jit->cpu->gpr[REG_RIP] -= SYSCALL_LENGTH;
 		d->jit->stats.direct_calls++;
+		s->calls++;
 		execute_one(d, s, 0);
 		break;
 	case TRACEE_PAGE:
@@ -856,6 +865,7 @@ void direct_run(struct jit *jit)
 		d->refused = ++d->lost > LOST_MAX;
 		return;
 	}
+	judge(d, s);
 	stay(d, s->tracee);
 	give_registers(c, &registers);
 	atomic_store(&d->inside, tracee_id(s->tracee));
@@ -867,7 +877,6 @@ void direct_run(struct jit *jit)
 	enum tracee_stop stop = tracee_run(s->tracee, &registers, &address);
 	atomic_store(&d->inside, 0);
 	s->inside += __rdtsc() - start;
-	s->stops++;
 	jit->stats.direct_stops++;
 	if (stop == TRACEE_GONE || !take_state(d, s)) {
 		fail(d, s, "has ended");

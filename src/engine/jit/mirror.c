@@ -179,13 +179,12 @@ bool mirror_tick(struct jit *jit)
 		return false;
 	charge(jit);
 	bool kernel = (c->cr4 & CR4_PGE) && (c->cr4 & CR4_SMAP) && want(jit, jit->kernel);
-	bool user = jit->space && want(jit, jit->space);
-	const bool directly = direct_wanted(jit);
-	bool changed = kernel != jit->window[TLB_SUPERVISOR] || user != jit->window[TLB_USER] || directly != jit->directly;
-	jit->directly = directly;
-	if (!directly)
+	jit->directly = direct_wanted(jit);
+	if (!jit->directly)
 		direct_rest(jit);
-	if (user && !jit->window[TLB_USER] && !directly)
+	bool user = jit->space && !jit->directly && want(jit, jit->space);
+	bool changed = kernel != jit->window[TLB_SUPERVISOR] || user != jit->window[TLB_USER];
+	if (user && !jit->window[TLB_USER])
 		give_shape(jit);
 	jit->window[TLB_SUPERVISOR] = kernel;
 	jit->window[TLB_USER] = user;
