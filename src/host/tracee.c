@@ -281,10 +281,10 @@ unsigned tracee_calls(struct tracee *t, const struct tracee_call *calls, unsigne
 bool tracee_poke(struct tracee *t, uint64_t address, uint8_t byte)
 {
 	const uint64_t at = ALIGN_DOWN(address, 8ull);
-	const unsigned shift = 8 * (address & 7);
 	errno = 0;
 	long word = ptrace(PTRACE_PEEKTEXT, t->pid, at, NULL);
-	return !errno && ptrace(PTRACE_POKETEXT, t->pid, at, (word & ~(0xffl << shift)) | (long)((uint64_t)byte << shift)) == 0;
+	memcpy((uint8_t *)&word + (address & 7), &byte, 1);
+	return !errno && ptrace(PTRACE_POKETEXT, t->pid, at, word) == 0;
 }
 
 /* orig_rax: no system call is to be restarted. */
