@@ -5,7 +5,6 @@
 #include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <sched.h>
@@ -23,6 +22,7 @@
 #include <unistd.h>
 
 #include "base/util.h"
+#include "host/file.h"
 
 #define PAGE 4096u
 #define COMMANDS 4      /* descriptors in the tracee, behind TRACEE_MEMORY */
@@ -177,17 +177,10 @@ static bool run_program(struct tracee *t, struct user_regs_struct *regs)
 /* Before it has its page of calls. */
 static bool map_calls(struct tracee *t)
 {
-	struct user_regs_struct regs;
-	if (ptrace(PTRACE_GETREGS, t->pid, NULL, &regs) < 0)
-		return false;
-	regs.rip = t->own + CODE_ONE;
-	regs.rax = SYS_mmap;
-	regs.rdi = t->own + PAGE;
-	regs.rsi = PAGE;
-	regs.rdx = PROT_READ;
-	regs.r10 = MAP_SHARED | MAP_FIXED;
-	regs.r8 = COMMANDS;
-	regs.r9 = 0;
+	struct user_regs_struct regs = {
+		.rip = t->own + CODE_ONE, .cs = TRACEE_CS, .ss = TRACEE_SS, .rax = SYS_mmap,
+		.rdi = t->own + PAGE, .rsi = PAGE, .rdx = PROT_READ, .r10 = MAP_SHARED | MAP_FIXED, .r8 = COMMANDS,
+	};
 	return run_program(t, &regs) && regs.rax == t->own + PAGE;
 }
 
@@ -229,11 +222,9 @@ static bool start(struct tracee *t, int memory)
 	if (getrandom(&random, sizeof(random), GRND_NONBLOCK) < 0)
 		return false;
 	t->own = OWN_LOWEST + ALIGN_DOWN(random % OWN_LOWEST, (uint64_t)PAGE);
-	int image = raise_fd(make_image(t->own)), calls = raise_fd(make_calls(t));
+	cleanup_close int image = raise_fd(make_image(t->own)), calls = raise_fd(make_calls(t));
 	if (image >= 0 && calls >= 0)
 		t->pid = spawn(memory, calls, image);
-	close(image);
-	close(calls);
 	return t->pid > 0 && attach(t);
 }
 

@@ -63,7 +63,7 @@ void tracee_interrupt(int id);
 bool tracee_get_xstate(const struct tracee *t, void *area, size_t *size);
 bool tracee_set_xstate(const struct tracee *t, void *area, size_t size);
 
-/* Has tracee and tracer stay on the processor that the latter is on now: a stop takes some microseconds there, else ten times that. */
+/* Has the tracee stay on a processor, which should be its tracer's as well: a stop takes some microseconds there, else ten times that. */
 void tracee_stay(struct tracee *t, int processor);
 
 #endif

@@ -79,7 +79,6 @@ struct direct {
 	bool refused;               /* the host lets us have no tracee */
 	unsigned lost;              /* tracees that did not do what they were asked for */
 	uint64_t host_xcr0;
-	bool more_state;            /* the host's XCR0 has bits that no guest's has */
 	bool always;                /* whether it is worth it or not */
 	struct tracee_call call[TRACEE_CALLS];
 	unsigned calls;
@@ -122,7 +121,6 @@ struct direct *direct_new(struct jit *jit)
 	d->always = when && !strcmp(when, "always");
 	d->wanted_rip = UINT64_MAX;
 	d->host_xcr0 = cpu_has(jit->cpu, FEATURE_XSAVE) ? host_xcr0() : 0; /* else the guest has no CR4.OSXSAVE either */
-	d->more_state = d->host_xcr0 & ~XCR0_GUEST;
 	return d;
 }
 
@@ -230,7 +228,7 @@ static const struct sensitive *find_out(struct direct *d, uint64_t linear, const
 	struct found *found = &d->found[print >> 8 & (FOUND - 1)];
 	if (found->print != print) {
 		found->print = print;
-		sensitive_find(&found->sensitive, bytes, lead, d->more_state);
+		sensitive_find(&found->sensitive, bytes, lead, d->host_xcr0 & ~XCR0_GUEST);
 	}
 	return &found->sensitive;
 }
@@ -266,26 +264,46 @@ static uint32_t entry_for(struct direct *d, uint64_t linear, const struct page_r
 
 /* --- settling --- */
 
+static uint64_t run_linear(const struct run *run, uint32_t n)
+{
+	return run->linear + (uint64_t)n * GUEST_PAGE_SIZE;
+}
+
+/* What is shown at the run's n-th page; NULL: that page no longer is. */
+static uint32_t *run_entry(struct direct_space *s, const struct run *run, uint32_t n)
+{
+	uint32_t *entry = entry_of(s, run_linear(run, n), false);
+	return entry && (*entry & PAGE_NUMBER) == run->page + n + 1 ? entry : NULL;
+}
+
+static void hide(struct direct *d, struct direct_space *s, uint64_t linear, uint32_t *entry)
+{
+	*entry = 0;
+	ask_unmap(d, s, linear, GUEST_PAGE_SIZE);
+}
+
+/* Whether the guest's page tables allow what is shown at the run's n-th page. */
+static bool still_good(const struct direct *d, const struct run *run, uint32_t n, uint32_t entry)
+{
+	const struct cpu *c = d->jit->cpu;
+	struct page_rights page;
+	return mmu_peek(d->jit->cpu, TLB_USER, run_linear(run, n), &page) &&
+	       memory_offset(c->memory, page.host) >> GUEST_PAGE_SHIFT == run->page + n &&
+	       (page.write || !(entry & PAGE_WRITABLE)) && (page.execute || !(entry & PAGE_EXECUTABLE));
+}
+
 /* The guest may have changed its page tables: pages of a run that are not as they say are hidden. Returns whether any is left. */
 static bool settle_run(struct direct *d, struct direct_space *s, const struct run *run, unsigned *hidden)
 {
 	bool any = false;
 	for (uint32_t i = 0; i < run->count; i++) {
-		uint64_t linear = run->linear + (uint64_t)i * GUEST_PAGE_SIZE;
-		uint32_t *entry = entry_of(s, linear, false);
-		if (!entry || (*entry & PAGE_NUMBER) != run->page + i + 1)
-			continue;
-		struct page_rights page;
-		bool good = mmu_peek(d->jit->cpu, TLB_USER, linear, &page) &&
-			    memory_offset(d->jit->cpu->memory, page.host) >> GUEST_PAGE_SHIFT == run->page + i &&
-			    (page.write || !(*entry & PAGE_WRITABLE)) && (page.execute || !(*entry & PAGE_EXECUTABLE));
+		uint32_t *entry = run_entry(s, run, i);
+		bool good = entry && still_good(d, run, i, *entry);
 		any |= good;
-		if (good)
+		if (!entry || good)
 			continue;
-		*entry = 0;
+		hide(d, s, run_linear(run, i), entry);
 		++*hidden;
-		if (!ask_unmap(d, s, linear, GUEST_PAGE_SIZE))
-			return true;
 	}
 	return any;
 }
@@ -321,12 +339,9 @@ static uint32_t generations_of(const struct direct *d, const struct run *run)
 static void hide_run(struct direct *d, struct direct_space *s, const struct run *run)
 {
 	for (uint32_t i = 0; i < run->count; i++) {
-		uint64_t linear = run->linear + (uint64_t)i * GUEST_PAGE_SIZE;
-		uint32_t *entry = entry_of(s, linear, false);
-		if (!entry || (*entry & PAGE_NUMBER) != run->page + i + 1 || !(*entry & (PAGE_EXECUTABLE | PAGE_TRANSLATED)))
-			continue;
-		*entry = 0;
-		ask_unmap(d, s, linear, GUEST_PAGE_SIZE);
+		uint32_t *entry = run_entry(s, run, i);
+		if (entry && (*entry & (PAGE_EXECUTABLE | PAGE_TRANSLATED)))
+			hide(d, s, run_linear(run, i), entry);
 	}
 }
 
@@ -357,15 +372,11 @@ static struct direct_space *find(struct direct *d, uint64_t root)
 	return NULL;
 }
 
-static void hide_pages(struct direct *d, struct direct_space *s, uint64_t linear, uint64_t size)
+static void hide_shown(struct direct *d, struct direct_space *s, uint64_t linear)
 {
-	for (uint64_t at = linear; at < linear + size; at += GUEST_PAGE_SIZE) {
-		uint32_t *entry = entry_of(s, at, false);
-		if (!entry || !*entry)
-			continue;
-		*entry = 0;
-		ask_unmap(d, s, at, GUEST_PAGE_SIZE);
-	}
+	uint32_t *entry = entry_of(s, linear, false);
+	if (entry && *entry)
+		hide(d, s, linear, entry);
 }
 
 void direct_flushed(struct jit *jit, const struct tlb_event *event)
@@ -377,7 +388,7 @@ void direct_flushed(struct jit *jit, const struct tlb_event *event)
 		if (!s->tracee || (here && event->root != s->root))
 			continue;
 		if (here && event->kind == TLB_EVENT_PAGE && s == d->current && event->size == GUEST_PAGE_SIZE)
-			hide_pages(d, s, event->linear, event->size);
+			hide_shown(d, s, event->linear);
 		else
 			s->flushed = true;
 	}
@@ -512,12 +523,10 @@ static void protect(struct direct *d, struct direct_space *s, uint32_t page)
 {
 	for (unsigned i = 0; i < s->run_count; i++) {
 		const struct run *run = &s->runs[i];
-		uint64_t linear = run->linear + (uint64_t)(page - run->page) * GUEST_PAGE_SIZE;
-		uint32_t *entry = page - run->page < run->count ? entry_of(s, linear, false) : NULL;
-		if (!entry || (*entry & (PAGE_NUMBER | PAGE_WRITABLE)) != ((page + 1) | PAGE_WRITABLE))
-			continue;
-		*entry = 0;
-		ask_unmap(d, s, linear, GUEST_PAGE_SIZE);
+		const uint32_t n = page - run->page;
+		uint32_t *entry = n < run->count ? run_entry(s, run, n) : NULL;
+		if (entry && (*entry & PAGE_WRITABLE))
+			hide(d, s, run_linear(run, n), entry);
 	}
 }
 
@@ -775,10 +784,10 @@ static bool prepare(struct direct *d, struct direct_space *s)
 	return carry_out(d, s) && patch(d, s) && give_state(d, s);
 }
 
-static void fail(struct direct *d, struct direct_space *s, const char *what)
+static void fail(struct direct *d, struct direct_space *s)
 {
 	struct cpu *c = d->jit->cpu;
-	snprintf(c->exit_detail, sizeof(c->exit_detail), "the process that executes programs of vCPU %u %s", c->index, what);
+	snprintf(c->exit_detail, sizeof(c->exit_detail), "the process that executes programs of vCPU %u has ended", c->index);
 	free_space(d, s);
 	cpu_attention(c, ATTN_EXIT);
 }
@@ -879,7 +888,7 @@ void direct_run(struct jit *jit)
 	s->inside += __rdtsc() - start;
 	jit->stats.direct_stops++;
 	if (stop == TRACEE_GONE || !take_state(d, s)) {
-		fail(d, s, "has ended");
+		fail(d, s);
 		return;
 	}
 	s->id = registers.rflags & FLAG_ID;
