@@ -18,6 +18,9 @@
 #define BLOCK_FREE 0xffffffffu
 #define BLOCK_ZERO 0xfffffffeu
 #define DEFAULT_BLOCK (1u << 20)
+/* The header and the beginning of the table are one page then, so that the count of blocks in use and an entry change at once: QEMU's
+ * tools take a block that is only counted for an error. */
+#define TABLE_PAGE 4096u
 #define MAX_BLOCK (64u << 20)
 #define MAX_BLOCKS (1u << 28)
 
@@ -146,7 +149,7 @@ static int vdi_open(struct image *image, const struct image_config *config, stru
 		return -1;
 	hostfile_size(image->file, &file_size);
 	vdi->written_end = file_size;
-	image->meta = meta_create(image->file, BLOCK_SECTOR);
+	image->meta = meta_create(image->file, vdi->data_offset % TABLE_PAGE ? BLOCK_SECTOR : TABLE_PAGE);
 	return image->meta ? 0 : error_set(err, ENOMEM, "out of memory for %s", image->file->path);
 }
 
