@@ -53,6 +53,18 @@ static void reserve_blocks(unsigned first, unsigned end)
 	}
 }
 
+/* Those of the blocks that are reserved, by one call for all that are side by side: a thousand calls take milliseconds. */
+static void give_back(unsigned first, unsigned end)
+{
+	for (unsigned b = first, from; b < end; b++) {
+		for (from = b; b < end && reserved[b]; b++)
+			reserved[b] = false;
+		if (b > from)
+			munmap(blocks_host(from), (uint64_t)(b - from) << BLOCK_SHIFT);
+		count -= b - from;
+	}
+}
+
 static void reserve_all(void)
 {
 	void *latest = mmap(NULL, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -66,12 +78,7 @@ static void reserve_all(void)
 	/* All of it first, the room afterwards: the fewer pieces, the fewer mappings of the host's. */
 	reserve_blocks(1, BLOCKS - 1);
 	for (unsigned r = 0; r < ARRAY_SIZE(room); r++)
-		for (unsigned b = room[r].first; b < MIN(room[r].end, BLOCKS); b++)
-			if (reserved[b]) {
-				munmap(blocks_host(b), BLOCK_SIZE);
-				reserved[b] = false;
-				count--;
-			}
+		give_back(room[r].first, MIN(room[r].end, BLOCKS));
 }
 
 bool blocks_init(void)
