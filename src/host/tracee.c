@@ -19,6 +19,7 @@
 #include <sys/uio.h>
 #include <sys/user.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/util.h"
@@ -32,6 +33,7 @@
 
 struct tracee {
 	pid_t pid;
+	clockid_t clock;    /* of its processor time */
 	uint64_t own;       /* the page of its code; behind it is the one of its calls */
 	struct tracee_call *calls;
 	int processor;
@@ -225,7 +227,7 @@ static bool start(struct tracee *t, int memory)
 	cleanup_close int image = raise_fd(make_image(t->own)), calls = raise_fd(make_calls(t));
 	if (image >= 0 && calls >= 0)
 		t->pid = spawn(memory, calls, image);
-	return t->pid > 0 && attach(t);
+	return t->pid > 0 && clock_getcpuclockid(t->pid, &t->clock) == 0 && attach(t);
 }
 
 struct tracee *tracee_new(int memory, struct error *err)
@@ -339,6 +341,13 @@ int tracee_id(const struct tracee *t)
 void tracee_interrupt(int id)
 {
 	syscall(SYS_tgkill, id, id, SIGUSR1);
+}
+
+uint64_t tracee_time(const struct tracee *t)
+{
+	struct timespec now = { 0 };
+	clock_gettime(t->clock, &now);
+	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 
 bool tracee_get_xstate(const struct tracee *t, void *area, size_t *size)

@@ -58,6 +58,8 @@ enum tracee_stop tracee_run(struct tracee *t, struct tracee_registers *registers
 /* Has the tracee of this id stop soon, or at once when it runs the next time. From any thread. */
 int tracee_id(const struct tracee *t);
 void tracee_interrupt(int id);
+/* Nanoseconds for which processors have executed it, so far. */
+uint64_t tracee_time(const struct tracee *t);
 
 /* Its vector and x87 state: an XSAVE area of the standard form, as much of it as the host has. */
 bool tracee_get_xstate(const struct tracee *t, void *area, size_t *size);

@@ -145,9 +145,11 @@ static void *interrupts(void *opaque)
 static void an_endless_loop_ends(void **state)
 {
 	pthread_t thread;
+	const uint64_t before = tracee_time(t);
 	pthread_create(&thread, NULL, interrupts, NULL);
 	assert_int_equal(RUN(0xeb, 0xfe), TRACEE_INTERRUPTED);
 	pthread_join(thread, NULL);
+	assert_true(tracee_time(t) > before);
 	assert_true(registers.rip == CODE);
 }
 

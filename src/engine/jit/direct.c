@@ -62,14 +62,17 @@ struct direct_space {
 	uint64_t copy[COPIES];      /* pages with PAGE_TRAPS that have no INT3 yet */
 	unsigned copies;
 	/* Whether it is worth it. */
-	uint64_t inside;            /* TSC ticks in the tracee since the last look */
+	uint64_t counted_from;      /* the tracee's processor time at the last look, and what of its time since then was not the guest's */
 	unsigned stops, calls;      /* stops, but for pages that it has to be shown once; those for system calls */
 	unsigned unfit;             /* times that the state did not let its code be executed, since then */
-	uint64_t seen, off_until;   /* times of the space's heat: the last one, when it is tried again */
+	uint64_t seen;              /* the time of the space's heat, which begins again and again where there are no windows */
+	uint64_t time, off_until;   /* of the process; when it is tried again */
+	uint64_t top;               /* what its root led to: tells it from the next process of this root */
 	unsigned failures;
 };
 
 #define FOUND 4096u
+#define ADDRESS_BITS 0x000ffffffffff001ull /* of an entry, and whether it is present (SDM 3, 4.5) */
 #define LOST_MAX 100u
 
 struct direct {
@@ -178,7 +181,11 @@ static bool carry_out(struct direct *d, struct direct_space *s)
 {
 	unsigned count = d->calls;
 	d->calls = 0;
+	if (!count)
+		return !s->broken;
+	uint64_t before = tracee_time(s->tracee);
 	s->broken |= tracee_calls(s->tracee, d->call, count) != count;
+	s->counted_from += tracee_time(s->tracee) - before;
 	return !s->broken;
 }
 
@@ -308,10 +315,23 @@ static bool settle_run(struct direct *d, struct direct_space *s, const struct ru
 	return any;
 }
 
-static void forget_worth(struct direct_space *s)
+/* What the process's half of the root has, but for the bits that the processor sets. */
+static uint64_t top_of(const struct direct *d, uint64_t root)
 {
-	s->inside = s->off_until = 0;
+	const uint64_t *entry = (const uint64_t *)memory_range(d->jit->cpu->memory, root, GUEST_PAGE_SIZE, false);
+	uint64_t sum = 0;
+	for (unsigned i = 0; entry && i < GUEST_PAGE_SIZE / sizeof(*entry) / 2; i++)
+		sum = (sum ^ (entry[i] & ADDRESS_BITS)) * 0x9e3779b97f4a7c15u;
+	return sum;
+}
+
+/* Another process has this root now. */
+static void forget_worth(struct direct *d, struct direct_space *s)
+{
+	s->time = s->off_until = 0;
+	s->counted_from = tracee_time(s->tracee);
 	s->stops = s->calls = s->unfit = s->failures = 0;
+	s->top = top_of(d, s->root);
 }
 
 static void settle(struct direct *d, struct direct_space *s)
@@ -322,9 +342,9 @@ static void settle(struct direct *d, struct direct_space *s)
 		if (settle_run(d, s, &s->runs[i], &hidden))
 			s->runs[kept++] = s->runs[i];
 	s->run_count = kept;
-	if (!kept && hidden) { /* another process has this root now */
+	if (!kept && hidden) {
 		drop_chunks(s);
-		forget_worth(s);
+		forget_worth(d, s);
 	}
 }
 
@@ -560,7 +580,7 @@ static void protect_all(struct direct *d, struct direct_space *s)
 /* Pages are asked for in bursts, above all at the start. */
 #define STOPS_LOOK 96u
 #define CALLS_LOOK 32u
-#define STOP_WORTH_US 12u /* in the tracee from one stop to the next: less is better translated */
+#define STOP_WORTH_NS 8000u /* in the tracee from one stop to the next: less is better translated */
 #define LIFE_MS 5u         /* of the process until it is worth a tracee */
 
 /* A free one, or the one that was not used for longest. */
@@ -585,8 +605,9 @@ static struct direct_space *begin(struct direct *d, uint64_t root)
 		return NULL;
 	}
 	s->root = root;
+	s->seen = 0;
 	s->flushed = s->marked = s->written = s->broken = false;
-	forget_worth(s);
+	forget_worth(d, s);
 	d->jit->stats.direct_spaces++;
 	return s;
 }
@@ -600,9 +621,9 @@ static bool same_processor(const struct direct *d)
 	       !(c->dr[7] & DR7_ENABLES) && !c->tsc_source && !c->debug_step && !c->debug_breakpoints && !c->debug_watchpoints;
 }
 
-static bool worth(const struct direct *d, const struct direct_space *s)
+static bool worth(const struct direct_space *s, uint64_t now)
 {
-	return s->inside >= (uint64_t)s->stops * STOP_WORTH_US * d->jit->tsc_ms / 1000 && s->unfit < STOPS_LOOK;
+	return now - s->counted_from >= (uint64_t)s->stops * STOP_WORTH_NS && s->unfit < STOPS_LOOK;
 }
 
 /* Now and then. */
@@ -610,15 +631,16 @@ static void judge(struct direct *d, struct direct_space *s)
 {
 	if ((s->stops + s->unfit < STOPS_LOOK && s->calls < CALLS_LOOK) || d->always)
 		return;
-	if (!worth(d, s)) {
+	uint64_t now = tracee_time(s->tracee);
+	if (!worth(s, now)) {
 		d->jit->directly = false;
-		s->off_until = windows_heat(d->jit->space)->time + (20ull << MIN(s->failures, 6u)) * d->jit->tsc_ms;
+		s->off_until = s->time + (20ull << MIN(s->failures, 6u)) * d->jit->tsc_ms;
 		s->failures++;
 		d->jit->stats.direct_left++;
 	} else if (s->failures) {
 		s->failures--;
 	}
-	s->inside = 0;
+	s->counted_from = now;
 	s->stops = s->calls = s->unfit = 0;
 }
 
@@ -644,11 +666,12 @@ bool direct_wanted(struct jit *jit)
 	if (!s)
 		return false;
 	s->last_use = ++d->uses;
-	if (heat->time < s->seen) /* another process has this root now */
-		forget_worth(s);
+	if (heat->time < s->seen && top_of(d, s->root) != s->top)
+		forget_worth(d, s);
+	s->time += heat->time - (heat->time < s->seen ? 0 : s->seen);
 	s->seen = heat->time;
 	judge(d, s);
-	return d->always || heat->time >= MAX(s->off_until, LIFE_MS * jit->tsc_ms);
+	return d->always || s->time >= MAX(s->off_until, LIFE_MS * jit->tsc_ms);
 }
 
 /* --- one stretch --- */
@@ -882,10 +905,8 @@ void direct_run(struct jit *jit)
 		atomic_store(&d->inside, 0);
 		return;
 	}
-	uint64_t start = __rdtsc();
 	enum tracee_stop stop = tracee_run(s->tracee, &registers, &address);
 	atomic_store(&d->inside, 0);
-	s->inside += __rdtsc() - start;
 	jit->stats.direct_stops++;
 	if (stop == TRACEE_GONE || !take_state(d, s)) {
 		fail(d, s);
