@@ -20,6 +20,8 @@ static struct engine_report examine(const struct engine_type *engine)
 	struct engine_report report = { .works = true, .text = "works on every host" };
 	if (engine->examine)
 		engine->examine(&report);
+	if (engine->describe && report.works)
+		engine->describe(&report);
 	return report;
 }
 
@@ -72,7 +74,8 @@ const struct command command_doctor = {
 	.name = "doctor",
 	.operands = "",
 	.summary = "say what of this host visor can use, and what to do about the rest",
-	.description = "For each engine: whether it works here, and how; for kvm the processor, modules, permissions, capabilities and the measured speed. "
+	.description = "For each engine: whether it works here, and how; for kvm the processor, modules, permissions, capabilities and the measured speed, for jit whether the "
+		       "processor itself executes guests' programs. "
 		       "The last line is what --engine auto takes.",
 	.options = doctor_options,
 	.values_size = sizeof(struct doctor_values),

@@ -2,6 +2,7 @@
 #include "engine/engine.h"
 
 #include <cpuid.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +17,15 @@ void engine_kick(struct cpu *c)
 	cpu_attention(c, ATTN_KICK);
 	if (c->wake)
 		c->wake(c->wake_opaque);
+}
+
+void engine_say(struct engine_report *report, const char *format, ...)
+{
+	size_t at = strlen(report->details);
+	va_list args;
+	va_start(args, format);
+	vsnprintf(report->details + at, sizeof(report->details) - at, format, args);
+	va_end(args);
 }
 
 const struct engine_type *const engine_list[] = { &engine_kvm, &engine_jit, &engine_interp, NULL };

@@ -37,11 +37,15 @@ struct engine_report {
 	char text[512];     /* in what way it works; or why not, and what to do */
 	char details[1000]; /* lines, each "what: how it is" */
 };
+/* Adds to the details. */
+void __attribute__((format(printf, 2, 3))) engine_say(struct engine_report *report, const char *format, ...);
 
 struct engine_type {
 	const char *name;
 	/* Finds out, in milliseconds; NULL: it works on every host. */
 	void (*examine)(struct engine_report *report);
+	/* Adds details of how it works; NULL: there are none. Takes longer. */
+	void (*describe)(struct engine_report *report);
 	/* Once per vCPU, before its first run; later frees it. */
 	int (*create)(struct cpu *cpu, struct error *err);
 	void (*destroy)(struct cpu *cpu);

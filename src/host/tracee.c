@@ -133,9 +133,14 @@ static _Noreturn void become_tracee(int memory, int calls, int image)
 }
 
 /* Descriptors above those that the tracee has them as. */
+static int copy_above(int fd)
+{
+	return fcntl(fd, F_DUPFD_CLOEXEC, IMAGE + 1);
+}
+
 static int raise_fd(int fd)
 {
-	int high = fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, IMAGE + 1);
+	int high = copy_above(fd);
 	if (fd >= 0)
 		close(fd);
 	return high;
@@ -224,9 +229,9 @@ static bool start(struct tracee *t, int memory)
 	if (getrandom(&random, sizeof(random), GRND_NONBLOCK) < 0)
 		return false;
 	t->own = OWN_LOWEST + ALIGN_DOWN(random % OWN_LOWEST, (uint64_t)PAGE);
-	cleanup_close int image = raise_fd(make_image(t->own)), calls = raise_fd(make_calls(t));
-	if (image >= 0 && calls >= 0)
-		t->pid = spawn(memory, calls, image);
+	cleanup_close int image = raise_fd(make_image(t->own)), calls = raise_fd(make_calls(t)), copy = copy_above(memory);
+	if (image >= 0 && calls >= 0 && copy >= 0)
+		t->pid = spawn(copy, calls, image);
 	return t->pid > 0 && clock_getcpuclockid(t->pid, &t->clock) == 0 && attach(t);
 }
 

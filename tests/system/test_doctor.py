@@ -52,6 +52,8 @@ check(all(e["works"] for e in found["engines"][1:]), found)
 check(found["auto"] == ("kvm" if kvm["works"] and kvm["fast"] else "jit"), found)
 check(kvm["text"] and "processor:" in kvm["details"] and "modules:" in kvm["details"], found)
 print(f"KVM here: {kvm['text']}")
+jit = found["engines"][1]
+check(re.search(r"^programs: (executed by the processor itself, .*; \d+\.\d us for a stop|translated, .* FSGSBASE)$", jit["details"], re.M), jit)
 stats = os.path.join(TMP, "stats")
 run(VISOR, "run", *GUEST, "--stats", stats, status=33)
 with open(stats) as f:
@@ -69,6 +71,8 @@ if os.getuid() == 0 and shutil.which("unshare") and subprocess.run(["unshare", "
     reach = subprocess.run([*NOBODY, VISOR, "version"], capture_output=True).returncode == 0 and \
         subprocess.run([*NOBODY, "test", "-r", GUEST[3]]).returncode == 0
     if reach:
+        r = run(*NOBODY, "prlimit", "--nproc=1", VISOR, "doctor", status=0)
+        check(re.search(r"^  programs: translated, .*: Resource temporarily unavailable; ", r.stdout, re.M) or "FSGSBASE" in jit["details"], r.stdout)
         missing("no permission", [*own("mknod -m 600 /dev/kvm c 1 3"), *NOBODY], r"/dev/kvm: Permission denied.*usermod -aG kvm", env=open_to_all)
     else:
         print("no permission: not tried, since another user cannot reach this folder")

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -26,7 +27,7 @@ static struct tracee *t;
 static int set_up(void **state)
 {
 	struct error err;
-	memory = memfd_create("test", 0);
+	memory = memfd_create("test", MFD_CLOEXEC);
 	if (memory < 0 || ftruncate(memory, 8192) < 0)
 		return -1;
 	code = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_SHARED, memory, 0);
@@ -49,6 +50,22 @@ static int tear_down(void **state)
 	munmap(code, 8192);
 	close(memory);
 	return 0;
+}
+
+/* Even where the caller's is the very number that the tracee has it as. */
+static void memory_has_any_descriptor(void **state)
+{
+	struct error err;
+	const struct tracee_call map = { SYS_mmap, { CODE, 4096, PROT_READ, MAP_SHARED | MAP_FIXED, TRACEE_MEMORY, 0 } };
+	int before = fcntl(TRACEE_MEMORY, F_DUPFD_CLOEXEC, 10);
+	assert_int_equal(memory == TRACEE_MEMORY ? memory : dup3(memory, TRACEE_MEMORY, O_CLOEXEC), TRACEE_MEMORY);
+	struct tracee *other = tracee_new(TRACEE_MEMORY, &err);
+	assert_non_null(other);
+	assert_int_equal(tracee_calls(other, &map, 1), 1);
+	tracee_free(other);
+	if (before >= 0 && memory != TRACEE_MEMORY)
+		dup2(before, TRACEE_MEMORY);
+	close(before);
 }
 
 static struct tracee_registers registers;
@@ -178,7 +195,7 @@ static void one_that_is_killed_is_gone(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(registers_stay), TEST(system_calls_do_nothing), TEST(exceptions_stop), TEST(memory_is_shared), TEST(an_endless_loop_ends),
+		TEST(memory_has_any_descriptor), TEST(registers_stay), TEST(system_calls_do_nothing), TEST(exceptions_stop), TEST(memory_is_shared), TEST(an_endless_loop_ends),
 		TEST(vectors_go_over), TEST(one_that_is_killed_is_gone),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

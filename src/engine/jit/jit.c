@@ -17,6 +17,7 @@
 #include "base/util.h"
 #include "cpu/access.h"
 #include "cpu/mmu.h"
+#include "engine/jit/describe.h"
 #include "engine/jit/dump.h"
 #include "engine/jit/trap.h"
 #include "isa/op.h"
@@ -667,6 +668,7 @@ static uint64_t cache_memory(const struct cpu *c)
 
 const struct engine_type engine_jit = {
 	.name = "jit",
+	.describe = jit_describe,
 	.create = create,
 	.destroy = destroy,
 	.run = run,
